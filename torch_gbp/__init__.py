@@ -1,0 +1,39 @@
+"""torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
+
+from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.layers import (
+    GBPAdaptiveAvgPool2d,
+    GBPAvgPool2d,
+    GBPConv2d,
+    GBPLeakyReLU,
+    GBPLinear,
+    GBPMaxPool2d,
+    GBPReLU,
+)
+from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
+from torch_gbp.optimizer import MessagePassing, StepReport
+from torch_gbp.sites import AveragedSites, BatchSites, Filtering
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Argmax",
+    "AveragedSites",
+    "BatchSites",
+    "Filtering",
+    "GBPAdaptiveAvgPool2d",
+    "GBPAvgPool2d",
+    "GBPConv2d",
+    "GBPLeakyReLU",
+    "GBPLinear",
+    "GBPMaxPool2d",
+    "GBPReLU",
+    "Gaussian",
+    "Likelihood",
+    "Message",
+    "MessagePassing",
+    "OneHotRegression",
+    "Regression",
+    "Softmax",
+    "StepReport",
+]

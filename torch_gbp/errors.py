@@ -1,0 +1,40 @@
+"""Named errors, each saying what is wrong, where, what was found, the usual cause and the way out.
+
+All of them are raised before a marginal changes, so the model stays usable after the error.
+"""
+
+
+class GBPError(Exception):
+    """Base class of every error raised by torch_gbp."""
+
+
+class InvalidInput(GBPError, ValueError):
+    """An input tensor, a target or an argument that cannot be used."""
+
+
+class MissingRule(GBPError, TypeError):
+    """An operation without message rule was applied to a Gaussian."""
+
+
+class ImproperMarginal(GBPError, ArithmeticError):
+    """A product or quotient of messages that has no finite mean and positive variance."""
+
+
+class ForeignUpdate(GBPError, RuntimeError):
+    """Somebody other than message passing wrote to a marginal."""
+
+
+class Repartitioned(GBPError, ValueError):
+    """A batch came back with other examples than the ones its stored site speaks for."""
+
+
+def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: str = "") -> str:
+    """Joins the parts of an error text, leaving out the empty ones.
+
+    >>> explain("precision fell", where="layer 'fc1'", fix="give it to MessagePassing")
+    "precision fell (in layer 'fc1'). Way out: give it to MessagePassing."
+    """
+    text = what + (f" (in {where})" if where else "") + "."
+    for label, part in (("Got", got), ("Usual cause", cause), ("Way out", fix)):
+        text += f" {label}: {part}." if part else ""
+    return text

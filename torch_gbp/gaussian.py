@@ -1,0 +1,250 @@
+"""Gaussian: the belief of a tensor of variables. Message: a factor's word on them, in information form.
+
+A Gaussian travels through a network in place of a tensor. Reshaping it reshapes mean and variance
+alike; the gradients that come back through the reshape are the message, reshaped. An operation that
+would need a message rule raises `MissingRule` instead of treating the pair as two tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torch_gbp.errors import ImproperMarginal, MissingRule, explain
+
+
+class Gaussian(NamedTuple):
+    """Belief N(mean, variance) of independent variables, elementwise.
+
+    Shapes: mean and variance have the same shape. Units: mean as the variable, variance its square.
+    `mean, variance = belief` unpacks; `belief[...]` slices both; `belief + other` is the sum factor;
+    `belief * 2.0` scales. Any other torch function raises `MissingRule`.
+
+    >>> belief = Gaussian(torch.zeros(2, 3), torch.ones(2, 3))
+    >>> belief.flatten().shape, belief[:, :2].shape, (belief + belief[:1]).variance[0, 0].item()
+    (torch.Size([6]), torch.Size([2, 2]), 2.0)
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.mean.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.mean.ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.mean.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def standard_deviation(self) -> Tensor:
+        return self.variance.sqrt()
+
+    def size(self, dim: int | None = None) -> torch.Size | int:
+        return self.mean.shape if dim is None else self.mean.shape[dim]
+
+    def dim(self) -> int:
+        return self.mean.ndim
+
+    def numel(self) -> int:
+        return self.mean.numel()
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Gaussian:
+        return Gaussian(self.mean.flatten(start_dim, end_dim), self.variance.flatten(start_dim, end_dim))
+
+    def unflatten(self, dim: int, sizes: Any) -> Gaussian:
+        return Gaussian(self.mean.unflatten(dim, sizes), self.variance.unflatten(dim, sizes))
+
+    def view(self, *shape: Any) -> Gaussian:
+        return Gaussian(self.mean.view(*shape), self.variance.view(*shape))
+
+    def reshape(self, *shape: Any) -> Gaussian:
+        return Gaussian(self.mean.reshape(*shape), self.variance.reshape(*shape))
+
+    def permute(self, *dims: Any) -> Gaussian:
+        return Gaussian(self.mean.permute(*dims), self.variance.permute(*dims))
+
+    def transpose(self, dim0: int, dim1: int) -> Gaussian:
+        return Gaussian(self.mean.transpose(dim0, dim1), self.variance.transpose(dim0, dim1))
+
+    def squeeze(self, dim: int) -> Gaussian:
+        return Gaussian(self.mean.squeeze(dim), self.variance.squeeze(dim))
+
+    def unsqueeze(self, dim: int) -> Gaussian:
+        return Gaussian(self.mean.unsqueeze(dim), self.variance.unsqueeze(dim))
+
+    def contiguous(self) -> Gaussian:
+        return Gaussian(self.mean.contiguous(), self.variance.contiguous())
+
+    def detach(self) -> Gaussian:
+        return Gaussian(self.mean.detach(), self.variance.detach())
+
+    def cpu(self) -> Gaussian:
+        return Gaussian(self.mean.cpu(), self.variance.cpu())
+
+    def to(self, *args: Any, **kwargs: Any) -> Gaussian:
+        return Gaussian(self.mean.to(*args, **kwargs), self.variance.to(*args, **kwargs))
+
+    def __getitem__(self, index: Any) -> Gaussian:  # type: ignore[override]
+        """Slices both moments; a belief is unpacked by name or by `mean, variance = belief`."""
+        return Gaussian(self.mean[index], self.variance[index])
+
+    def __add__(self, other: Any) -> Gaussian:  # type: ignore[override]
+        """Sum factor of independent variables: means add, variances add; a number or tensor shifts the mean."""
+        if other is self:
+            return self * 2.0  # fully dependent: the variance is 4 v, not 2 v
+        if isinstance(other, Gaussian):
+            return Gaussian(self.mean + other.mean, self.variance + other.variance)
+        mean = self.mean + other
+        return Gaussian(mean, self.variance.expand_as(mean))
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> Gaussian:  # type: ignore[override]
+        """Scaling by a known number or tensor: mean c m, variance c^2 v."""
+        if isinstance(factor, Gaussian):
+            raise MissingRule(explain("the product of two Gaussian variables has no message rule",
+                                      fix="multiply by a known tensor, or multiply two Messages"))
+        return Gaussian(self.mean * factor, self.variance * (factor * factor))
+
+    __rmul__ = __mul__  # type: ignore[assignment]
+
+    def __neg__(self) -> Gaussian:
+        return Gaussian(-self.mean, self.variance)
+
+    def __sub__(self, other: Any) -> Gaussian:
+        return self + (-other)
+
+    def message(self) -> Message:
+        """The same belief in information form: precision 1 / v and information m / v."""
+        return Message(self.mean / self.variance, self.variance.reciprocal())
+
+    def posterior(self, score: Tensor, precision: Tensor) -> Gaussian:
+        """Belief after the evidence whose centred message is (g, G): mean m + v g, variance v - v^2 G.
+
+        Exact where the evidence is Gaussian in this variable, so on every linear-Gaussian tree.
+        Source: methods of moments for log Z, Minka (2001) eq. 3.18, 3.19, with G = -d2 log Z / dm2.
+
+        Raises:
+            ImproperMarginal: v G >= 1, which no single Gaussian factor can say.
+        """
+        variance = self.variance - self.variance.square() * precision
+        _require_positive(variance, "variance after the evidence", "messages of several examples were summed")
+        return Gaussian(self.mean + self.variance * score, variance)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Reshapes apply to both moments, `torch.add` is the sum factor, anything else has no rule."""
+        kwargs = kwargs or {}
+        if function in _SUM:
+            return args[0] + args[1] if isinstance(args[0], Gaussian) else args[1] + args[0]
+        if function is F.pad:
+            return _pad(*args, **kwargs)
+        if function not in _SHAPE_FUNCTIONS:
+            raise _missing_rule(function)
+        both = [function(*_pick(args, moment), **_pick(kwargs, moment)) for moment in ("mean", "variance")]
+        if isinstance(both[0], Tensor):
+            return Gaussian(*both)
+        return tuple(Gaussian(mean, variance) for mean, variance in zip(*both, strict=True))
+
+
+class Message(NamedTuple):
+    """Message in information form: exp(information x - precision x^2 / 2), up to a constant.
+
+    Shapes: both alike. Units: precision = 1 / variance, information = precision x mean. A message may be
+    improper (precision <= 0); only a belief may not. `*` is the product, `/` the quotient, zeros say nothing.
+
+    >>> joint = Message(torch.tensor(2.0), torch.tensor(1.0)) * Message(torch.tensor(0.0), torch.tensor(3.0))
+    >>> joint.belief()
+    Gaussian(mean=tensor(0.5000), variance=tensor(0.2500))
+    """
+
+    information: Tensor
+    precision: Tensor
+
+    def __mul__(self, other: Message) -> Message:  # type: ignore[override]
+        """Product: information and precision add."""
+        return Message(self.information + other.information, self.precision + other.precision)
+
+    def __truediv__(self, other: Message) -> Message:
+        """Quotient: information and precision subtract; the cavity is marginal / site."""
+        return Message(self.information - other.information, self.precision - other.precision)
+
+    def __add__(self, other: Any) -> Message:  # type: ignore[override]
+        raise MissingRule(explain("messages multiply, they do not add", fix="use `*` for the product of messages"))
+
+    def damp(self, old: Message, rate: float) -> Message:
+        """Damped message: (1 - rate) old + rate new, in information form."""
+        return Message(torch.lerp(old.information, self.information, rate),
+                       torch.lerp(old.precision, self.precision, rate))
+
+    def belief(self) -> Gaussian:
+        """The normalised Gaussian: mean information / precision, variance 1 / precision.
+
+        Raises:
+            ImproperMarginal: a precision that is not positive.
+        """
+        _require_positive(self.precision, "precision", "a quotient took out more than was in the product")
+        return Gaussian(self.information / self.precision, self.precision.reciprocal())
+
+    @classmethod
+    def centred(cls, score: Tensor, precision: Tensor, mean: Tensor) -> Message:
+        """From the centred form (g, G) at the mean m: information g + G m, precision G."""
+        return cls(score + precision * mean, precision)
+
+
+def _require_positive(values: Tensor, name: str, cause: str) -> None:
+    bad = ~(values > 0)
+    if bad.any():
+        raise ImproperMarginal(explain(f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
+                                       got=f"worst value {values.min().item():.3g}", cause=cause,
+                                       fix="lower the rate, or keep the marginal from before"))
+
+
+def _pick(value: Any, moment: str) -> Any:
+    """Replaces every Gaussian in nested arguments by one of its moments."""
+    if isinstance(value, Gaussian):
+        return getattr(value, moment)
+    if isinstance(value, dict):
+        return {key: _pick(entry, moment) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return type(value)(_pick(entry, moment) for entry in value)
+    return value
+
+
+def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None = None) -> Gaussian:
+    """Padding with a constant adds known variables: their variance is 0 whatever the constant."""
+    return Gaussian(F.pad(input.mean, pad, mode, value), F.pad(input.variance, pad, mode))
+
+
+def _missing_rule(function: Any) -> MissingRule:
+    name = getattr(function, "__name__", str(function))
+    substitute = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
+    return MissingRule(explain(f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
+                               cause="a plain torch layer or function in a network of GBP layers", fix=f"use {substitute}"))
+
+
+_SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+_SHAPE_FUNCTIONS = {
+    torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.squeeze,
+    torch.unsqueeze, torch.cat, torch.concat, torch.stack, torch.chunk, torch.split, torch.narrow, torch.flip,
+    torch.clone,
+}  # fmt: skip
+_SUBSTITUTES = {
+    "linear": "GBPLinear", "conv2d": "GBPConv2d", "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU",
+    "max_pool2d": "GBPMaxPool2d", "boolean_dispatch": "GBPMaxPool2d", "avg_pool2d": "GBPAvgPool2d",
+    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "softmax": "likelihood.predictive(output)",
+    "sigmoid": "likelihood.predictive(output)", "log_softmax": "likelihood.predictive(output)",
+    "cross_entropy": "torch_gbp.Softmax", "cross_entropy_loss": "torch_gbp.Softmax", "mse_loss": "torch_gbp.Regression",
+}  # fmt: skip

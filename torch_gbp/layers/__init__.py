@@ -1,0 +1,16 @@
+"""Layers: thin torch modules that hold weight marginals and send messages through a rule."""
+
+from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU
+from torch_gbp.layers.conv import GBPConv2d
+from torch_gbp.layers.linear import GBPLinear
+from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
+
+__all__ = [
+    "GBPAdaptiveAvgPool2d",
+    "GBPAvgPool2d",
+    "GBPConv2d",
+    "GBPLeakyReLU",
+    "GBPLinear",
+    "GBPMaxPool2d",
+    "GBPReLU",
+]

@@ -1,0 +1,62 @@
+"""GBPLeakyReLU and GBPReLU: the rectifiers with exact moments."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.factor import Rule, factor
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.rules import leaky_relu
+
+
+class GBPLeakyReLU(GaussianLayer):
+    """a = max(z, negative_slope z), with the exact mean and variance of a (rules/leaky_relu.py).
+
+    Args:
+        negative_slope: 0 <= negative_slope <= 1.
+        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message.
+
+    Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
+
+    >>> import torch
+    >>> output = GBPLeakyReLU(0.1)(Gaussian(torch.tensor([0.0]), torch.tensor([1.0])))
+    >>> round(output.mean.item(), 4)
+    0.359
+    """
+
+    def __init__(self, negative_slope: float = 0.01, *, rule: Rule = leaky_relu.SCORE) -> None:
+        super().__init__()
+        if not 0 <= negative_slope <= 1:
+            raise InvalidInput(explain("negative_slope must be between 0 and 1", where="GBPLeakyReLU",
+                                       got=repr(negative_slope), fix="use a slope such as 0.1"))
+        self.negative_slope, self.rule = float(negative_slope), rule
+
+    @classmethod
+    def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPLeakyReLU:
+        """The GBP twin of nn.LeakyReLU or nn.ReLU."""
+        return cls(getattr(layer, "negative_slope", 0.0))
+
+    def forward(self, input: Belief) -> Gaussian:
+        belief = self.accept(input, tuple(range(9)))
+        return Gaussian(*factor(self.rule)(self.negative_slope, *belief))
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class GBPReLU(GBPLeakyReLU):
+    """a = max(z, 0), with the exact mean and variance of a; the LeakyReLU of slope 0.
+
+    >>> import torch
+    >>> round(GBPReLU()(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean.item(), 4)
+    0.3989
+    """
+
+    def __init__(self, *, rule: Rule = leaky_relu.SCORE) -> None:
+        super().__init__(0.0, rule=rule)
+
+    @classmethod
+    def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPReLU:
+        return cls()

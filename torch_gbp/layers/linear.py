@@ -1,0 +1,72 @@
+"""GBPLinear: nn.Linear with Gaussian weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from torch_gbp.factor import factor
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import PRIOR_SCALE, Belief, WeightedLayer, require_features, split
+from torch_gbp.priors import weight_prior
+from torch_gbp.rules import linear
+
+_send = factor(linear.RULE)
+
+
+class GBPLinear(WeightedLayer):
+    """Linear layer z = W a + b whose weights and biases are Gaussian marginals.
+
+    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (rules/linear.py).
+
+    Args:
+        in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
+        prior_variance: variance of the zero-mean weight prior; None takes the formula of priors.py.
+        prior_scale: factor on the formula's variance.
+
+    Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).
+
+    Raises:
+        InvalidInput: wrong width, NaN or Inf, integer or empty input, prior variance <= 0.
+
+    >>> import torch
+    >>> layer = GBPLinear(4, 2)
+    >>> layer(torch.ones(3, 4)).variance.shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        prior_variance: float | None = None,
+        prior_scale: float = PRIOR_SCALE,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        prior = weight_prior(in_features, out_features, prior_scale, prior_variance)
+        self.make_marginals((out_features, in_features), prior, bias, device, dtype)
+
+    @classmethod
+    def from_torch(cls, layer: nn.Linear, *, as_prior: bool = False, **prior: float) -> GBPLinear:
+        """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
+        device, dtype = layer.weight.device, layer.weight.dtype
+        twin = cls(layer.in_features, layer.out_features, layer.bias is not None, device, dtype, **prior)  # type: ignore[arg-type]
+        twin.adopt(layer, as_prior)
+        return twin
+
+    def forward(self, input: Belief) -> Gaussian:
+        mean, variance = split(input, self, tuple(range(1, 9)))
+        require_features(mean.shape[-1], self.in_features, "features", self)
+        axes = mean.shape[:-1]
+        rows = [None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance)]
+        output = Gaussian(*_send(None, *rows, *self.marginals()))
+        return output if len(axes) == 1 else output.reshape(*axes, self.out_features)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -1,0 +1,9 @@
+"""Likelihoods: what the targets say about the outputs, and the predictive distribution of a target."""
+
+from torch_gbp.likelihoods.argmax import Argmax
+from torch_gbp.likelihoods.base import Likelihood
+from torch_gbp.likelihoods.one_hot import OneHotRegression
+from torch_gbp.likelihoods.regression import Regression
+from torch_gbp.likelihoods.softmax import Softmax
+
+__all__ = ["Argmax", "Likelihood", "OneHotRegression", "Regression", "Softmax"]

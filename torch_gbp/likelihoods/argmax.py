@@ -1,0 +1,90 @@
+"""Argmax: the label's output is larger than every other, by pairwise comparisons."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Categorical
+
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.regression import gaussian_evidence
+from torch_gbp.numerics import inverse_mills, log_normal_cdf, truncated_moments
+
+COMPARISON_NOISE = 0.3
+REGULARISER_VARIANCE = 0.1
+
+
+class Argmax(Likelihood):
+    """The label wins every noisy comparison: a_y - a_i + e > 0 for all i != y, e ~ N(0, noise_variance).
+
+    log p(y) = sum_{i != y} log Phi(t_i), t_i = (m_y - m_i) / s_i, s_i^2 = v_y + v_i + noise;
+    with v(t) = phi / Phi: g_y = sum v(t_i) / s_i, g_i = -v(t_i) / s_i, G_i = v(t_i) (v(t_i) + t_i) / s_i^2, G_y = sum G_i.
+    With a regulariser the label's output is also observed as +1, the others as -1, with that variance.
+    Source: thesis section 4.5 and its code (noise 0.3, regulariser variance 0.1).
+
+    Args:
+        noise_variance: variance of the comparison noise, > 0.
+        regulariser_variance: variance of the +-1 observations; None for no regulariser.
+        power: likelihood power, see `Likelihood`.
+
+    Shape: outputs (n, classes), labels (n,) of integers.
+
+    >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
+    >>> Argmax().predictive(output).probs.argmax().item()
+    0
+    """
+
+    def __init__(
+        self,
+        noise_variance: float = COMPARISON_NOISE,
+        regulariser_variance: float | None = REGULARISER_VARIANCE,
+        power: float = 1.0,
+    ) -> None:
+        super().__init__(power)
+        for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InvalidInput(explain(f"{name} must be positive", where="Argmax", got=repr(value), fix="use 0.1 to 0.3"))
+        self.noise_variance, self.regulariser_variance = noise_variance, regulariser_variance
+
+    def check(self, output: Gaussian, target: Tensor) -> None:
+        check_labels(output, target, type(self).__name__)
+
+    def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
+        label = F.one_hot(target, mean.shape[1]).to(mean)
+        comparisons = self._comparisons(mean, variance, label)
+        if self.regulariser_variance is None:
+            return comparisons
+        nudge = gaussian_evidence(mean, variance, 2 * label - 1, self.regulariser_variance)
+        return Evidence(*(a + b for a, b in zip(comparisons, nudge, strict=True)))
+
+    def _comparisons(self, mean: Tensor, variance: Tensor, label: Tensor) -> Evidence:
+        """Sum of log Phi over the other classes, and its derivatives."""
+        own_mean, own_var = ((part * label).sum(1, keepdim=True) for part in (mean, variance))
+        deviation = (variance + own_var + self.noise_variance).sqrt()
+        t = (own_mean - mean) / deviation
+        others = 1 - label
+        mills = inverse_mills(t) * others
+        pull = mills / deviation
+        curvature = mills * truncated_moments(t)[0] / deviation.square()
+        score = label * pull.sum(1, keepdim=True) - pull
+        return Evidence((log_normal_cdf(t) * others).sum(1), score, label * curvature.sum(1, keepdim=True) + curvature)
+
+    def predictive(self, output: Gaussian) -> Categorical:
+        """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
+        return Categorical(logits=log_probability_of_maximum(output, self.noise_variance))
+
+    def extra_repr(self) -> str:
+        return f"noise_variance={self.noise_variance}, regulariser_variance={self.regulariser_variance}, power={self.power:g}"
+
+
+def log_probability_of_maximum(output: Gaussian, noise: float) -> Tensor:
+    """Unnormalised log-probability of each class (last axis) to have the largest output."""
+    gap = output.mean.unsqueeze(-1) - output.mean.unsqueeze(-2)
+    deviation = (output.variance.unsqueeze(-1) + output.variance.unsqueeze(-2) + noise).sqrt()
+    wins = log_normal_cdf(gap / deviation)
+    return wins.sum(-1) - torch.diagonal(wins, dim1=-2, dim2=-1)

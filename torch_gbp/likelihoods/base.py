@@ -1,0 +1,117 @@
+"""The common part of all likelihoods: checks, the loss, and how its backward becomes the message."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.distributions import Distribution
+
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.sweep import Sweep, announce
+
+
+class Evidence(NamedTuple):
+    """Log evidence per example (n,), and the centred message (g, G) to the outputs, as the outputs are shaped."""
+
+    log: Tensor
+    score: Tensor
+    precision: Tensor
+
+
+class Likelihood(nn.Module):
+    """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
+
+    The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
+    `power` multiplies the messages. power = 1 is Bayes' rule for the model as written; a larger power counts
+    every example that many times (a cold posterior), and a factor on the loss acts in the same way.
+
+    Args:
+        power: likelihood power, > 0.
+
+    Raises:
+        InvalidInput: power <= 0; outputs that are no Gaussian; targets whose shape, type or values do not fit.
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__()
+        if not power > 0:
+            raise InvalidInput(explain("power must be positive", where=type(self).__name__, got=repr(power), fix="use 1"))
+        self.power = float(power)
+
+    def forward(self, output: Gaussian, target: Tensor) -> Tensor:
+        """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output."""
+        if not isinstance(output, Gaussian):
+            raise InvalidInput(explain("the output must be a Gaussian", where=type(self).__name__,
+                                       got=type(output).__name__, cause="a network without GBP layers",
+                                       fix="build it of GBP layers, or use a torch loss"))
+        self.check(output, target)
+        return _Loss.apply(output.mean, output.variance, target, self)  # type: ignore[return-value]
+
+    def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
+        """log p(y) of every example, (n,), without starting a sweep."""
+        self.check(output, target)
+        return self.evidence(output.mean, output.variance, target).log
+
+    def check(self, output: Gaussian, target: Tensor) -> None:
+        """Raises InvalidInput unless the targets fit the outputs."""
+        raise NotImplementedError
+
+    def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
+        """Log evidence and untempered message, from the outputs' moments."""
+        raise NotImplementedError
+
+    def predictive(self, output: Gaussian) -> Distribution:
+        """Distribution of the target given the belief of the output."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"power={self.power:g}"
+
+
+class _Loss(Function):
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, variance: Tensor, target: Tensor, likelihood: Likelihood) -> Tensor:
+        evidence = likelihood.evidence(mean, variance, target)
+        log_evidence = evidence.log.sum()
+        ctx.save_for_backward(evidence.score, evidence.precision)
+        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence)
+        return -log_evidence
+
+    @staticmethod
+    def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
+        announce(ctx.sweep)
+        score, precision = ctx.saved_tensors
+        weight = factor[0] * ctx.power
+        return score * weight, precision * weight, None, None
+
+
+def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
+    """Class labels: integers (n,) in 0 ... classes - 1, for outputs (n, classes)."""
+    if output.ndim != 2 or target.shape != output.shape[:1]:
+        raise InvalidInput(explain("labels of shape (n,) and outputs of shape (n, classes) are needed", where=where,
+                                   got=f"labels {tuple(target.shape)}, outputs {tuple(output.shape)}",
+                                   cause="one-hot labels, or a missing nn.Flatten", fix="pass class indices"))
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise InvalidInput(explain("labels must be integers", where=where, got=str(target.dtype),
+                                   cause="labels read as numbers, or regression targets", fix="convert with y.long()"))
+    low, high = (int(bound) for bound in target.aminmax())
+    if low < 0 or high >= output.shape[1]:
+        raise InvalidInput(explain(f"labels must lie in 0 ... {output.shape[1] - 1}", where=where, got=f"{low} ... {high}",
+                                   cause="labels that start at 1, or too few outputs", fix="shift the labels or widen the last layer"))
+
+
+def check_values(output: Gaussian, target: Tensor, where: str) -> None:
+    """Real targets: finite, of the outputs' shape and floating point."""
+    if target.shape != output.shape:
+        raise InvalidInput(explain("targets must have the outputs' shape", where=where,
+                                   got=f"targets {tuple(target.shape)}, outputs {tuple(output.shape)}",
+                                   cause="a missing last axis of size 1", fix="reshape the targets, e.g. y[:, None]"))
+    if not target.is_floating_point():
+        raise InvalidInput(explain("targets must be floating point", where=where, got=str(target.dtype), fix="convert with y.float()"))
+    if not bool(target.isfinite().all()):
+        raise InvalidInput(explain(f"{int((~target.isfinite()).sum())} targets are NaN or Inf", where=where,
+                                   cause="missing values", fix="drop those examples"))

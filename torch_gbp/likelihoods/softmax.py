@@ -1,0 +1,55 @@
+"""Softmax: class probabilities from Gaussian logits in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Categorical
+
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+
+SOFTMAX_POWER = 64.0  # chosen on validation data together with the prior scale, see benchmarks/README.md
+
+
+class Softmax(Likelihood):
+    """Classification with probit-scaled logits: p = softmax(k m), k = 1 / sqrt(1 + pi v / 8), per class.
+
+    log p(y) = log p_y; g = k (onehot - p), G = k^2 p (1 - p). The message is always proper: v G < 2 / pi.
+
+    Args:
+        power: likelihood power, see `Likelihood`. The default is a cold posterior that suits the default
+            narrow prior; power = 1 is Bayes' rule and wants `prior_scale=1` in the layers.
+
+    Shape: outputs (n, classes), labels (n,) of integers.
+    Source: MacKay 1992, the evidence framework applied to classification networks, eq. 10.
+
+    >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
+    >>> round(Softmax().predictive(output).probs[0, 0].item(), 4)
+    0.8808
+    """
+
+    def __init__(self, power: float = SOFTMAX_POWER) -> None:
+        super().__init__(power)
+
+    def check(self, output: Gaussian, target: Tensor) -> None:
+        check_labels(output, target, type(self).__name__)
+
+    def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
+        shrink = _shrink(variance)
+        log_p = torch.log_softmax(shrink * mean, 1)
+        p = log_p.exp()
+        score = (F.one_hot(target, mean.shape[1]).to(mean) - p) * shrink
+        return Evidence(log_p.gather(1, target[:, None]).squeeze(1), score, p * (1 - p) * shrink.square())
+
+    def predictive(self, output: Gaussian) -> Categorical:
+        """softmax(k m)."""
+        return Categorical(logits=_shrink(output.variance) * output.mean)
+
+
+def _shrink(variance: Tensor) -> Tensor:
+    """k = 1 / sqrt(1 + pi v / 8)."""
+    return torch.rsqrt(1 + (math.pi / 8) * variance)

@@ -1,0 +1,84 @@
+"""Normal tails: every ratio that loses its digits in the textbook form, and the only epsilon.
+
+Notation: t in standard deviations, phi and Phi the density and distribution function of N(0, 1).
+X ~ N(t, 1) truncated to X > 0 has
+
+    inverse Mills ratio   v(t) = phi(t) / Phi(t)
+    mean                  h(t) = v(t) + t                       (positive)
+    variance              r(t) = 1 - v(t) h(t)                  (between 0 and 1)
+
+At t = -60 the two differences cancel completely in float32. Below t = -2 they are therefore taken
+from Laplace's continued fraction for v (Abramowitz & Stegun 26.2.14), which has no subtraction of
+nearly equal numbers: with x = -t, K_n = n / (x + K_{n+1}), h = K_1 and r = (K_2 - K_1) / (x + K_2).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+SQRT_HALF = math.sqrt(0.5)
+INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+_CROSSOVER = 2.0  # below -2 the continued fraction converges, above it the differences keep their digits
+_TERMS = {torch.float64: 80}
+_TERMS_FLOAT32 = 24
+
+
+def standard_deviation(variance: Tensor) -> Tensor:
+    """Square root of a variance, never 0, so that mean / deviation is defined for a known variable.
+
+    s = sqrt(max(v, tiny)), tiny the smallest normal number of the dtype. This is the library's only epsilon.
+
+    >>> standard_deviation(torch.tensor([4.0, 0.0])) > 0
+    tensor([True, True])
+    """
+    return variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
+
+
+def normal_pdf(t: Tensor) -> Tensor:
+    """Density of N(0, 1): phi(t) = exp(-t^2 / 2) / sqrt(2 pi)."""
+    return torch.exp(-0.5 * t * t).mul_(INV_SQRT_2PI)
+
+
+def log_normal_cdf(t: Tensor) -> Tensor:
+    """log Phi(t); relative error below 4 ulp at +-100 (torch.special.log_ndtr)."""
+    return torch.special.log_ndtr(t)
+
+
+def inverse_mills(t: Tensor) -> Tensor:
+    """Inverse Mills ratio v(t) = phi(t) / Phi(t) of the truncation to positive values.
+
+    v(t) = sqrt(2 / pi) / erfcx(-t / sqrt 2). Relative error in float32: 1e-6 for -100 <= t <= 0, and
+    2e-5 up to where v underflows (t about 13); 0 beyond.
+
+    >>> round(inverse_mills(torch.tensor(-60.0)).item(), 4)
+    60.0166
+    """
+    return math.sqrt(2.0 / math.pi) / torch.special.erfcx(-t * SQRT_HALF)
+
+
+def truncated_moments(t: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean h(t) and variance r(t) of N(t, 1) truncated to positive values.
+
+    Relative error in float32 over -100 <= t <= 100: 4e-6 (mean) and 2e-5 (variance); in float64: 1e-13.
+    Source: Johnson, Kotz & Balakrishnan, Continuous Univariate Distributions 1, section 10.1.
+
+    >>> mean, variance = truncated_moments(torch.tensor([-100.0, 0.0, 100.0]))
+    >>> [f"{x:.6f}" for x in mean.tolist()], [f"{x:.7f}" for x in variance.tolist()]
+    (['0.009998', '0.797885', '100.000000'], ['0.0000999', '0.3633802', '1.0000000'])
+    """
+    first, second, x = _continued_fraction(t)
+    mills = inverse_mills(t)
+    near_mean = mills + t
+    far = t < -_CROSSOVER
+    mean = torch.where(far, first, near_mean)
+    return mean, torch.where(far, (second - first) / (x + second), 1 - mills * near_mean)
+
+
+def _continued_fraction(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """K_1, K_2 and x = max(-t, crossover), evaluated from the innermost term outwards."""
+    x = (-t).clamp_min(_CROSSOVER)
+    second = tail = torch.zeros_like(x)
+    for n in range(_TERMS.get(t.dtype, _TERMS_FLOAT32), 0, -1):
+        second, tail = tail, n / (x + tail)
+    return tail, second, x

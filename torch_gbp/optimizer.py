@@ -1,0 +1,271 @@
+"""MessagePassing: the torch optimizer that multiplies a batch's messages into the weight marginals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import ref
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.optim import Optimizer
+
+from torch_gbp.errors import InvalidInput, Repartitioned, explain
+from torch_gbp.gaussian import Message
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.schedule import warmup_cosine
+from torch_gbp.sites import AveragedSites, BatchSites, Step, Store
+from torch_gbp.soundness import check_message, check_settings, owners, sound
+from torch_gbp.sweep import Sweep, current
+
+
+class StepReport(NamedTuple):
+    """What a step did: largest_change is max |dm| / sigma over all weights, evidence is log p(y) per example."""
+
+    step: int
+    examples: int
+    evidence: float
+    rate: float
+    largest_change: float
+    lowest_precision: float
+    highest_precision: float
+
+
+class MessagePassing(Optimizer):
+    """Multiplies the messages of a batch into the marginals of a network's weights.
+
+    Between `loss.backward()` and `step()` every `.grad` holds the product of the batch's messages; the store
+    decides how it enters (`torch_gbp.sites`), at the rate lr x `warmup_cosine` (`torch_gbp.schedule`).
+
+    Args:
+        params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
+        num_data: number of training examples, at least the batch size.
+        lr: peak rate, 0 < lr <= 1; None takes the store's (0.4 for AveragedSites, else 1). Schedulers of
+            `torch.optim.lr_scheduler` act on it.
+        epochs: passes over which warm-up and cosine run; None for the plain `lr`, e.g. under a scheduler.
+        warmup: part of the passes in which the rate rises from 0.
+        store: AveragedSites() (default), BatchSites() or Filtering().
+        accumulated: the loss was divided by this many accumulated batches (Lightning does so).
+        report_every: every how many steps `report` is renewed.
+
+    Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.
+
+    Raises:
+        InvalidInput: not GBP parameters, num_data missing or smaller than a batch, rates out of range, no message.
+        ImproperMarginal: messages that are not finite or would make a precision fall below the prior's. The
+            marginals from before the step are kept.
+
+    >>> import torch_gbp as gbp
+    >>> model = gbp.GBPLinear(2, 1)
+    >>> propagate = MessagePassing(model.parameters(), num_data=3)
+    >>> loss = gbp.Regression(0.1)(model(torch.ones(3, 2)), torch.ones(3, 1))
+    >>> loss.backward()
+    >>> _ = propagate.step()
+    >>> bool((model.weight.precision > model.weight.prior_precision).all())
+    True
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        num_data: int | None = None,
+        *,
+        lr: float | None = None,
+        epochs: float | None = 8,
+        warmup: float = 0.2,
+        store: Store | None = None,
+        accumulated: int = 1,
+        report_every: int = 50,
+    ) -> None:
+        self.store: Store = AveragedSites() if store is None else store
+        lr = self.store.default_rate if lr is None else lr
+        check_settings(num_data, lr, epochs, warmup)
+        self.accumulated, self.report_every = accumulated, report_every
+        self.report: StepReport | None = None
+        self._sweeps: list[Sweep] = []
+        self._batch: int | None = None
+        self._owned: list[list[GaussianParameter]] = []  # the marginals of each parameter group
+        progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
+        super().__init__(params, {"lr": lr, "num_data": num_data, "epochs": epochs, "warmup": warmup, **progress})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        self._owned.append(owners(self.param_groups[-1]))
+        me = ref(self)  # weak: the parameters must not keep a discarded optimizer alive
+
+        def hear(_: Tensor) -> None:
+            """Notes, while it is under way, which sweep the message came with."""
+            optimizer = me()
+            if optimizer is not None:
+                optimizer._hear()
+
+        for marginal in self._owned[-1]:
+            marginal.mean.register_post_accumulate_grad_hook(hear)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        self._sweeps.clear()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Lets the messages of the sweeps since the last step into the marginals.
+
+        Checks every message first and writes only if all are sound. Returns the closure's loss.
+        """
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        examples = self._count_examples()
+        turns = self._turns(examples)
+        if not sound([turn.message for turn in turns]):
+            for turn in turns:
+                share = turn.step.rate / turn.step.batches
+                check_message(turn.name, turn.marginal, turn.message, share, turn.step.rate, turn.group["steps"] + 1)
+        before = [turn.marginal.mean.clone() for turn in turns] if self._wants_report() else None
+        for turn in turns:
+            self.store.commit(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
+            turn.marginal.trust()
+        self._advance(examples)
+        if before is not None:
+            self.report = self._make_report(turns, before, examples)
+        self._sweeps.clear()
+        self._batch = None
+        return loss
+
+    @contextmanager
+    def visit(self, batch: int, *examples: Tensor) -> Iterator[None]:
+        """One visit to a fixed batch: `with propagate.visit(b, x, y): ...` around sweep and step.
+
+        With `BatchSites` the marginals are the batch's cavity inside; if the step fails or never comes, the
+        ones from before are put back. The examples are fingerprinted at the first visit.
+
+        Raises:
+            Repartitioned: the batch holds other examples than at its first visit.
+        """
+        self.open(batch, *examples)
+        try:
+            yield
+        finally:
+            self.close()
+
+    @torch.no_grad()
+    def open(self, batch: int, *examples: Tensor) -> None:
+        """First half of `visit`, for loops that cannot use a with-statement."""
+        self.close()
+        self._check_fingerprint(batch, examples)
+        for marginal in self._all_marginals():
+            self.store.open(marginal, self.state[marginal.mean], batch)
+            marginal.trust()
+        self._batch = batch
+
+    @torch.no_grad()
+    def close(self) -> None:
+        """Second half of `visit`: without a step in between, nothing has changed."""
+        if self._batch is not None and isinstance(self.store, BatchSites):
+            for marginal in self._all_marginals():
+                self.store.restore(marginal, self.state[marginal.mean])
+                marginal.trust()
+        self._batch = None
+
+    @torch.no_grad()
+    def rebuild(self) -> None:
+        """Recomputes every marginal from its prior and all sites (BatchSites only)."""
+        if isinstance(self.store, BatchSites):
+            for marginal in self._all_marginals():
+                self.store.rebuild(marginal, self.state[marginal.mean])
+                marginal.trust()
+
+    def _all_marginals(self) -> list[GaussianParameter]:
+        return [marginal for owned in self._owned for marginal in owned]
+
+    def _turns(self, examples: int) -> list[_Turn]:
+        """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
+        if self.store.fixed_batches and self._batch is None:
+            raise InvalidInput(explain("BatchSites needs to know which batch this is", where="MessagePassing.step",
+                                       cause="an ordinary loader", fix="iterate over FixedBatches and wrap sweep and step in "
+                                       "`with propagate.visit(batch, x, y):`"))
+        scale = self.accumulated * _processes()  # undoes the averages taken by Lightning and by DDP
+        return [
+            _Turn(group, marginal, _message(marginal, scale), self._step_of(group, examples), _name(group, 2 * i))
+            for group, owned in zip(self.param_groups, self._owned, strict=True)
+            for i, marginal in enumerate(owned)
+            if marginal.mean.grad is not None
+        ]
+
+    def _hear(self) -> None:
+        sweep = current()
+        if sweep is not None and sweep not in self._sweeps:
+            self._sweeps.append(sweep)
+
+    def _count_examples(self) -> int:
+        heard = sum(sweep.examples for sweep in self._sweeps) * _processes()
+        if not heard:
+            raise InvalidInput(explain("step() found no message", where="MessagePassing", cause="loss.backward() was not called, or "
+                                       "the loss is not a torch_gbp likelihood", fix="call likelihood(model(x), y).backward() first"))
+        num_data = self.param_groups[0]["num_data"]
+        if heard > num_data:
+            raise InvalidInput(explain("the batch has more examples than the data set", where="MessagePassing",
+                                       got=f"{heard} examples, num_data={num_data}", cause="num_data counts batches, or was left at "
+                                       "another data set's size", fix="pass num_data=len(dataset)"))
+        return heard
+
+    def _step_of(self, group: dict[str, Any], examples: int) -> Step:
+        rate, epochs = group["lr"], group["epochs"]
+        if epochs is not None:
+            seen, total = group["examples_seen"], epochs * group["num_data"]
+            rate *= warmup_cosine(seen / total, (seen + examples) / total, group["warmup"])
+        return Step(float(rate), group["num_data"] / examples, self._batch)
+
+    def _advance(self, examples: int) -> None:
+        for group in self.param_groups:
+            group["steps"] += 1
+            group["examples_seen"] += examples
+
+    def _wants_report(self) -> bool:
+        return self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
+
+    def _check_fingerprint(self, batch: int, examples: tuple[Tensor, ...]) -> None:
+        fingerprint = [[*part.shape, float(part.double().sum())] for part in examples]
+        known = self.param_groups[0]["fingerprints"].setdefault(batch, fingerprint)
+        if known != fingerprint:
+            raise Repartitioned(explain(f"batch {batch} holds other examples than at its first visit", where="BatchSites",
+                                        got=f"shapes and sums {fingerprint}, first {known}",
+                                        cause="shuffling or augmentation re-partitioned the data",
+                                        fix="iterate over FixedBatches, or use AveragedSites"))
+
+    def _make_report(self, turns: list[_Turn], before: list[Tensor], examples: int) -> StepReport:
+        marginals = [turn.marginal for turn in turns]
+        moved = [((m.mean - old).abs() * m.precision.sqrt()).max() for m, old in zip(marginals, before, strict=True)]
+        low, high = (torch.stack([bound(m.precision) for m in marginals]) for bound in (torch.min, torch.max))
+        heard = sum(sweep.examples for sweep in self._sweeps)
+        evidence = sum(float(sweep.log_evidence) for sweep in self._sweeps) / heard
+        numbers = float(torch.stack(moved).max()), float(low.min()), float(high.max())
+        return StepReport(self.param_groups[0]["steps"], examples, evidence, turns[0].step.rate, *numbers)
+
+
+class _Turn(NamedTuple):
+    """One marginal's part of a step."""
+
+    group: dict[str, Any]
+    marginal: GaussianParameter
+    message: Message
+    step: Step
+    name: str
+
+
+def _message(marginal: GaussianParameter, scale: int) -> Message:
+    """The batch's centred message (g, G), from the pair of gradients."""
+    score, precision = marginal.mean.grad, marginal.precision.grad
+    assert score is not None and precision is not None
+    return Message(score, precision) if scale == 1 else Message(score * scale, precision * scale)
+
+
+def _name(group: dict[str, Any], position: int) -> str:
+    """Name of the marginal whose mean is at `position`, if the optimizer was given named parameters."""
+    names = group.get("param_names")
+    return f"layer '{names[position].removesuffix('.mean')}'" if names else f"marginal {position // 2} of the optimizer"
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,0 +1,125 @@
+"""GaussianParameter: the marginal of one weight tensor, kept as two torch parameters and a prior.
+
+`mean` and `precision` are ordinary parameters: they move, save and share like any other. Their `.grad`
+after a backward sweep is the product of the batch's messages in centred form (g in `mean.grad`,
+G in `precision.grad`). Only message passing may write to them; somebody else's write is found at
+the next forward sweep, because precisions fall when a gradient method follows G.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from torch_gbp.errors import ForeignUpdate, explain
+from torch_gbp.factor import variance_of
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.priors import Prior
+
+# parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
+# finds the other half and the prior. Attributes on the tensors would not survive a deepcopy.
+_OWNERS: Any = WeakIdKeyDictionary()
+_WITNESSES = 16  # entries of the precision remembered from the last message-passing write
+
+
+class GaussianParameter(nn.Module):
+    """Marginal N(mean, 1 / precision) of a weight tensor with prior N(prior_mean, 1 / prior_precision).
+
+    Shapes: mean and precision `shape`; prior_precision and prior_mean broadcast to it (prior_mean None is 0).
+    Units: precision = 1 / variance.
+
+    >>> weight = GaussianParameter((3, 2), Prior(variance=0.5, start_deviation=0.1))
+    >>> weight.belief().variance[0, 0].item()
+    0.5
+    """
+
+    mean: nn.Parameter
+    precision: nn.Parameter
+    prior_precision: Tensor
+    prior_mean: Tensor | None
+
+    def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        factory = {"device": device, "dtype": dtype}
+        self.prior = prior
+        self.mean = nn.Parameter(torch.empty(shape, **factory))
+        self.precision = nn.Parameter(torch.empty(shape, **factory))
+        self.register_buffer("prior_precision", torch.tensor(1.0 / prior.variance, **factory))
+        self.register_buffer("prior_mean", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the prior, with a fresh random start of the mean."""
+        with torch.no_grad():
+            self.mean.normal_(0.0, self.prior.start_deviation) if self.prior.start_deviation else self.mean.zero_()
+            if self.prior_mean is not None:
+                self.mean.copy_(self.prior_mean)
+            self.precision.copy_(self.prior_precision.expand_as(self.precision))
+        self.trust()
+
+    def set_prior_mean(self, mean: Tensor) -> None:
+        """Centres the prior on known weights (a pretrained layer) and starts there."""
+        self.prior_mean = mean.detach().to(self.mean).clone()
+        self.reset_parameters()
+
+    def forward(self) -> Gaussian:
+        """The marginal for a forward sweep, after making sure that only message passing has written to it."""
+        if not torch.compiler.is_compiling():
+            self._check_writes()
+        return Gaussian(self.mean, variance_of(self.precision))
+
+    def belief(self) -> Gaussian:
+        """The marginal, detached from any sweep."""
+        return Gaussian(self.mean.detach(), self.precision.detach().reciprocal())
+
+    def trust(self) -> None:
+        """Marks the present values as written by message passing (or by loading a checkpoint)."""
+        _OWNERS[self.mean] = _OWNERS[self.precision] = ref(self)
+        self._trusted_version = self.precision._version
+        self._witness = self.precision.detach().reshape(-1)[:_WITNESSES].clone()
+
+    def _check_writes(self) -> None:
+        if self.precision._version == self._trusted_version:
+            return
+        precision = self.precision.detach()
+        fell = ~(precision >= self.prior_precision)
+        doubtful = precision.reshape(-1)[:_WITNESSES] < self._witness.to(precision)
+        if fell.any() or doubtful.any():
+            raise ForeignUpdate(explain(
+                "weight precisions fell, or are not finite, without a message-passing step",
+                where=f"a marginal of shape {tuple(precision.shape)}",
+                got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
+                cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
+                fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint"))
+        self.trust()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A prior mean exists only for layers made from known weights, and loads wherever it was saved."""
+        stored = state_dict.get(prefix + "prior_mean")
+        self.prior_mean = None if stored is None else torch.empty_like(stored).to(self.mean)
+        self.prior_precision = self.prior_precision.new_empty(state_dict.get(prefix + "prior_precision", self.prior_precision).shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.trust()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> GaussianParameter:
+        super()._apply(fn, recurse)
+        self.trust()
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies and unpickled modules own their own parameters."""
+        super().__setstate__(state)
+        self.trust()
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.mean.shape)}, prior_variance={self.prior.variance:.4g}"
+
+
+def owner_of(parameter: Tensor) -> GaussianParameter | None:
+    """The GaussianParameter that holds this parameter, or None for an ordinary one."""
+    reference = _OWNERS.get(parameter)
+    return None if reference is None else reference()

@@ -1,0 +1,60 @@
+"""The linear factor z = W a + b, all three uncertain and independent; S = m_a^2 + v_a.
+
+Forward (exact moments):
+    m_z = m_a m_W' + m_b                        v_z = S v_W' + v_a (m_W^2)' + v_b
+Backward (exact derivatives of the log evidence through m_z and v_z, g = d/dm, G = -2 d/dv):
+    g_W = g' m_a - m_W * (G' v_a)               G_W = G' S            (sums over examples)
+    g_a = g m_W - m_a * (G v_W)                 G_a = G (m_W^2 + v_W)
+    g_b = sum g                                 G_b = sum G
+Source: forward, PBP (Hernandez-Lobato & Adams 2015) eq. 13, 14; backward, the sums of the exact scalar
+messages without their leave-one-out terms, which are O(1 / fan-in).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.factor import Moments, Rule, Saved
+
+
+def forward(
+    _: None,
+    mean: Tensor,  # (n, i)
+    variance: Tensor | None,  # (n, i), None for an observed input
+    weight_mean: Tensor,  # (o, i)
+    weight_var: Tensor,  # (o, i)
+    bias_mean: Tensor | None,  # (o,)
+    bias_var: Tensor | None,  # (o,)
+) -> tuple[Moments, Saved]:
+    """Moments of z, (n, o) each."""
+    second = mean * mean if variance is None else torch.addcmul(variance, mean, mean)
+    out_mean = _affine(mean, weight_mean, bias_mean)
+    out_var = _affine(second, weight_var, bias_var)
+    if variance is not None:
+        out_var.addmm_(variance, (weight_mean * weight_mean).t())
+    return (out_mean, out_var), (mean, variance, second, weight_mean, weight_var, bias_mean)
+
+
+def backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
+    """Centred messages to a, W and b."""
+    mean, variance, second, weight_mean, weight_var, bias_mean = saved
+    assert mean is not None and second is not None and weight_mean is not None and weight_var is not None
+    to_weight = score.t() @ mean
+    to_input = None, None
+    if variance is not None:
+        to_weight.addcmul_(weight_mean, precision.t() @ variance, value=-1)
+        noise = precision @ weight_var
+        to_input = (
+            torch.addcmul(score @ weight_mean, mean, noise, value=-1),
+            noise.addmm_(precision, weight_mean * weight_mean),
+        )
+    to_bias = (None, None) if bias_mean is None else (score.sum(0), precision.sum(0))
+    return *to_input, to_weight, precision.t() @ second, *to_bias
+
+
+def _affine(rows: Tensor, matrix: Tensor, offset: Tensor | None) -> Tensor:
+    return rows @ matrix.t() if offset is None else torch.addmm(offset, rows, matrix.t())
+
+
+RULE = Rule(forward, backward)

@@ -1,0 +1,97 @@
+"""The factor z = max of a window.
+
+Score form (`SCORE`, default): the entry with the largest mean is the maximum; its moments go up and the
+message comes back to it unchanged. Put it before a monotone activation, which then sees fewer entries.
+
+EP form (`EP`, as in the thesis): each entry is the maximum with a probability from pairwise comparisons,
+
+    p*_j = prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + 0.3)),   p = p* / sum p*
+
+and z = sum p_j a_j with p known: m_z = sum p_j m_j, v_z = sum p_j^2 v_j, g_j = p_j g, G_j = p_j^2 G.
+Source: thesis section 4.3, with the comparison noise 0.3 of its code (the text omits it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torch_gbp.factor import Moments, Rule, Saved
+from torch_gbp.numerics import log_normal_cdf
+
+COMPARISON_NOISE = 0.3
+
+
+class PoolOptions(NamedTuple):
+    """Geometry of a two-dimensional pooling window, as in torch.nn.MaxPool2d."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False
+
+
+def forward(options: PoolOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+    """Moments of the entry with the largest mean, (n, c, h', w') each."""
+    out_mean, index = F.max_pool2d(mean, *options, return_indices=True)
+    out_var = variance.flatten(2).gather(2, index.flatten(2)).view_as(out_mean)
+    return (out_mean, out_var), (mean, index)
+
+
+def backward(options: PoolOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """The message goes to the selected entry; windows that overlap multiply."""
+    mean, index = saved
+    assert mean is not None and index is not None
+
+    def scatter(part: Tensor) -> Tensor:
+        return torch.ops.aten.max_pool2d_with_indices_backward(part, mean, *options, index)
+
+    return scatter(score), scatter(precision)
+
+
+def ep_forward(options: PoolOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+    """Moments of the probability-weighted sum of each window."""
+    means = _windows(options, mean, torch.finfo(mean.dtype).min / 4)  # padding never wins
+    variances = _windows(options, variance, 0.0)
+    share = _probability_of_maximum(means, variances)  # (n, c, k, h', w')
+    out_mean = (share * means.clamp_min(mean.min())).sum(2)
+    return (out_mean, (share.square() * variances).sum(2)), (share, mean)
+
+
+def ep_backward(options: PoolOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Messages of a weighted sum with known weights."""
+    share, mean = saved
+    assert share is not None and mean is not None
+    parts = share * score.unsqueeze(2), share.square() * precision.unsqueeze(2)
+    return _fold(options, parts[0], mean), _fold(options, parts[1], mean)
+
+
+def _probability_of_maximum(means: Tensor, variances: Tensor) -> Tensor:
+    gap = means.unsqueeze(3) - means.unsqueeze(2)  # (n, c, j, i, h', w')
+    noise = (variances.unsqueeze(3) + variances.unsqueeze(2) + COMPARISON_NOISE).sqrt()
+    wins = log_normal_cdf(gap / noise)
+    own = torch.diagonal(wins, dim1=2, dim2=3).movedim(-1, 2)
+    return torch.softmax(wins.sum(3) - own, 2)
+
+
+def _windows(options: PoolOptions, image: Tensor, border: float) -> Tensor:
+    """(n, c, h, w) -> (n, c, k, h', w'), padded with `border`."""
+    kernel, stride, (top, left), dilation, _ = options
+    padded = F.pad(image, (left, left, top, top), value=border)
+    columns = F.unfold(padded, kernel, dilation=dilation, stride=stride)
+    out = [(padded.shape[2 + d] - dilation[d] * (kernel[d] - 1) - 1) // stride[d] + 1 for d in (0, 1)]
+    return columns.view(*image.shape[:2], -1, *out)
+
+
+def _fold(options: PoolOptions, windows: Tensor, image: Tensor) -> Tensor:
+    kernel, stride, padding, dilation, _ = options
+    columns = windows.flatten(3).flatten(1, 2)
+    return F.fold(columns, image.shape[2:], kernel, dilation=dilation, padding=padding, stride=stride)
+
+
+SCORE = Rule(forward, backward)
+EP = Rule(ep_forward, ep_backward)

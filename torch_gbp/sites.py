@@ -1,0 +1,173 @@
+"""The three stores: how a batch's message enters a marginal, and what is remembered of it.
+
+A weight marginal is prior x product of sites, a site being the message of a part of the data. A store sees
+one marginal at a time, as plain tensors, and keeps what it remembers in the optimizer's state of it.
+R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred at m, a the rate of the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.gaussian import Message
+from torch_gbp.parameter import GaussianParameter
+
+State = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """What a store is told about a step: the rate a, how many batches make a pass, and which batch this is."""
+
+    rate: float
+    batches: float
+    batch: int | None = None
+
+
+class Store(Protocol):
+    """One interface for the three stores."""
+
+    default_rate: float
+    fixed_batches: bool  # True: every batch must be announced with `MessagePassing.visit`
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """Turns the marginal into what it is before the batch's sweep."""
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        """Lets the batch's centred message (g, G) into the marginal."""
+
+
+class AveragedSites:
+    """One average site for the whole data set (stochastic EP); the default.
+
+    R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
+    u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
+    m <- m + a u / ((1 - beta^t) R)
+    The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
+    rate a/B. Memory: one number per weight besides mean and precision. Shuffling and augmentation are fine.
+    Source: Li, Hernandez-Lobato & Turner 2015 (stochastic EP), eq. 7; heavy-ball averaging by measurement.
+
+    Args:
+        momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
+    """
+
+    default_rate = 0.4
+    fixed_batches = False
+
+    def __init__(self, momentum: float = 0.9) -> None:
+        if not 0 <= momentum < 1:
+            raise InvalidInput(explain("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9"))
+        self.momentum = momentum
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """The average site cannot be divided out batch by batch: the marginal stays."""
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
+        if not state:
+            state.update(momentum=torch.zeros_like(mean), steps=0)
+        state["steps"] += 1
+        fresh, share = 1 - self.momentum, 1 / step.batches
+        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate)
+        score = state["momentum"].lerp_(message.information, fresh)
+        score.addcmul_(mean, prior_precision, value=-fresh * share)
+        if marginal.prior_mean is not None:
+            score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
+        mean.addcdiv_(score, precision, value=step.rate / (1 - self.momentum ** state["steps"]))
+
+
+class BatchSites:
+    """One site per fixed batch, divided out before the batch is revisited: nothing is ever counted twice.
+
+    cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
+    The prior is the marginal as first met, random start included. Memory: 2 numbers per weight and batch.
+    Source: thesis section 4.6 (division of the old batch message, damping).
+    """
+
+    default_rate = 1.0
+    fixed_batches = True
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
+        if not state:
+            state.update(sites={}, prior=_pack(_natural(marginal)))
+        state["before"] = torch.stack([marginal.mean.detach(), marginal.precision.detach()])
+        site = state["sites"].get(batch)
+        if site is not None:
+            _write(marginal, _natural(marginal) / Message(*site))
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        assert step.batch is not None
+        cavity = _natural(marginal)
+        site = Message.centred(*message, marginal.mean)
+        old = state["sites"].get(step.batch)
+        site = site.damp(Message(*(torch.zeros_like(cavity.information),) * 2) if old is None else Message(*old), step.rate)
+        _write(marginal, cavity * site)
+        state["sites"][step.batch] = _pack(site)
+        del state["before"]
+
+    def restore(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts back the marginal from before `open`, if no commit came."""
+        if "before" in state:
+            mean, precision = state.pop("before")
+            marginal.mean.copy_(mean)
+            marginal.precision.copy_(precision)
+
+    def rebuild(self, marginal: GaussianParameter, state: State) -> None:
+        """Recomputes the marginal from zero, prior x all sites, which removes rounding drift."""
+        if state:
+            total = Message(*state["prior"])
+            for site in state["sites"].values():
+                total = total * Message(*site)
+            _write(marginal, total)
+
+
+class Filtering:
+    """The posterior becomes the next prior: one pass, streams, continual learning.
+
+    R <- R_p + G,  m <- (R_p m_p + g + G m) / R,  with (m_p, R_p) the marginal, drawn towards the first prior by
+    forget: sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m. The rate is not used.
+    Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
+
+    Args:
+        forget: f in [0, 1); 0 keeps everything.
+    """
+
+    default_rate = 1.0
+    fixed_batches = False
+
+    def __init__(self, forget: float = 0.0) -> None:
+        if not 0 <= forget < 1:
+            raise InvalidInput(explain("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0"))
+        self.forget = forget
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """Nothing was stored: the marginal is the prior of the batch."""
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        said = Message.centred(*message, marginal.mean)
+        _write(marginal, self._prior(marginal) * said)
+
+    def _prior(self, marginal: GaussianParameter) -> Message:
+        if not self.forget:
+            return _natural(marginal)
+        first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
+        deviation = torch.lerp(marginal.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
+        precision = deviation.square().reciprocal()
+        return Message(precision * (self.forget * first + (1 - self.forget) * marginal.mean), precision)
+
+
+def _natural(marginal: GaussianParameter) -> Message:
+    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach())
+
+
+def _pack(message: Message) -> Tensor:
+    return torch.stack(list(message))
+
+
+def _write(marginal: GaussianParameter, product: Message) -> None:
+    marginal.precision.copy_(product.precision)
+    marginal.mean.copy_(product.information / product.precision)

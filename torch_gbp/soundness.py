@@ -1,0 +1,84 @@
+"""What MessagePassing checks before it writes: its settings, its parameters and every message."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import ImproperMarginal, InvalidInput, explain
+from torch_gbp.gaussian import Message
+from torch_gbp.parameter import GaussianParameter, owner_of
+
+TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
+
+
+def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float) -> None:
+    """Raises InvalidInput for a missing num_data and for rates out of range."""
+    if not isinstance(num_data, int) or num_data < 1:
+        raise InvalidInput(explain("num_data, the number of training examples, is needed", where="MessagePassing",
+                                   got=repr(num_data), cause="the data set's size was not passed",
+                                   fix="MessagePassing(model.parameters(), num_data=len(dataset))"))
+    if not 0 < lr <= 1:
+        raise InvalidInput(explain("lr must be in (0, 1]", where="MessagePassing", got=repr(lr),
+                                   cause="a learning rate of a gradient method", fix="leave it out, or try 0.1 to 0.4"))
+    if (epochs is not None and not epochs > 0) or not 0 <= warmup <= 1:
+        raise InvalidInput(explain("epochs must be positive and warmup in [0, 1]", where="MessagePassing",
+                                   got=f"epochs={epochs!r}, warmup={warmup!r}", fix="leave them out"))
+
+
+def owners(group: dict[str, Any]) -> list[GaussianParameter]:
+    """The Gaussian parameters of an optimizer's group, each once.
+
+    Raises:
+        InvalidInput: an ordinary parameter, or a mean without its precision (or the reverse).
+    """
+    found = [owner_of(parameter) for parameter in group["params"]]
+    strangers = [tuple(p.shape) for p, owner in zip(group["params"], found, strict=True) if owner is None]
+    if strangers:
+        raise InvalidInput(explain(f"{len(strangers)} of {len(found)} parameters are not Gaussian", where="MessagePassing",
+                                   got=f"shapes {strangers[:4]}", cause="a torch layer among the GBP layers",
+                                   fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own"))
+    unique = list(dict.fromkeys(owner for owner in found if owner is not None))
+    if 2 * len(unique) != len(found):
+        raise InvalidInput(explain("every Gaussian parameter must come with both mean and precision, in one group",
+                                   where="MessagePassing", fix="pass all of layer.parameters()"))
+    return unique
+
+
+def sound(messages: list[Message]) -> bool:
+    """True if all messages are finite and none has a negative precision; one read-back from the device."""
+    sums = [part.sum(dtype=torch.float32) for message in messages for part in message]
+    below = [message.precision.clamp_max(0).sum() for message in messages]
+    totals = torch.stack([*sums, *below])
+    return bool((totals.isfinite().all() & (totals[len(sums):] == 0).all()).item())
+
+
+def check_message(name: str, marginal: GaussianParameter, message: Message, share: float, rate: float, step: int) -> None:
+    """The slow and exact check of one marginal, after the quick one was not passed.
+
+    Raises:
+        ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
+    """
+    where = f"{name}, step {step}"
+    bad = ~(message.information.isfinite() & message.precision.isfinite())
+    if bad.any():
+        raise ImproperMarginal(explain(f"{int(bad.sum())} of {bad.numel()} messages are NaN or Inf", where=where,
+                                       got=f"largest finite |g| {_largest(message.information):.3g}",
+                                       cause="beliefs that overflowed: rate or likelihood power too high",
+                                       fix="lower lr or power; the marginals from before the step are kept"))
+    floor = marginal.prior_precision
+    after = torch.lerp(marginal.precision, floor.expand_as(marginal.precision), share) + rate * message.precision
+    bad = ~(after >= floor * (1 - TOLERANCE))
+    if bad.any():
+        raise ImproperMarginal(explain(f"{int(bad.sum())} of {bad.numel()} precisions would fall below the prior's", where=where,
+                                       got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
+                                       cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
+                                       fix="use the score form, or lower lr; the marginals from before the step are kept"))
+
+
+def _largest(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else math.nan
