@@ -31,13 +31,21 @@ class Rule(NamedTuple):
 
 
 @cache
-def factor(rule: Rule) -> Callable[..., Moments]:
-    """Returns `send(options, *tensors) -> (mean, variance)`, whose backward pass sends the rule's messages."""
+def factor(rule: Rule, precisions: tuple[int, ...] = ()) -> Callable[..., Moments]:
+    """Returns `send(options, *tensors) -> (mean, variance)`, whose backward pass sends the rule's messages.
+
+    `precisions` are the positions of variances that the caller stores, and passes, as precisions. A message
+    speaks about the variable, not about the number that stores it, so G comes back there unchanged.
+    """
 
     class Factor(Function):
         @staticmethod
         def forward(ctx: Any, options: Any, *tensors: Tensor | None) -> Moments:
-            moments, saved = rule.forward(options, *tensors)
+            values = list(tensors)
+            for position in precisions:
+                stored = values[position]
+                values[position] = None if stored is None else stored.reciprocal()
+            moments, saved = rule.forward(options, *values)
             ctx.save_for_backward(*saved)
             ctx.options = options
             return moments
@@ -48,25 +56,3 @@ def factor(rule: Rule) -> Callable[..., Moments]:
             return None, *rule.backward(ctx.options, ctx.saved_tensors, score, precision)
 
     return Factor.apply  # type: ignore[return-value]
-
-
-class _VarianceOf(Function):
-    """A marginal's variance from its stored precision.
-
-    Messages speak about the variable, not about the number that stores it, so G passes unchanged.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, precision: Tensor) -> Tensor:
-        return precision.reciprocal()
-
-    @staticmethod
-    def backward(ctx: Any, *message: Tensor) -> Tensor:
-        return message[0]
-
-
-def variance_of(precision: Tensor) -> Tensor:
-    """1 / precision, with the message to the variable passed through."""
-    variance = _VarianceOf.apply(precision)
-    assert isinstance(variance, torch.Tensor)
-    return variance

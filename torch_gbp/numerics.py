@@ -18,26 +18,21 @@ import torch
 from torch import Tensor
 
 SQRT_HALF = math.sqrt(0.5)
-INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+INV_SQRT_PI = 1.0 / math.sqrt(math.pi)
 _CROSSOVER = 2.0  # below -2 the continued fraction converges, above it the differences keep their digits
 _TERMS = {torch.float64: 80}
 _TERMS_FLOAT32 = 24
 
 
-def standard_deviation(variance: Tensor) -> Tensor:
-    """Square root of a variance, never 0, so that mean / deviation is defined for a known variable.
+def floored(variance: Tensor) -> Tensor:
+    """A variance that is never 0, so that mean / deviation is defined for a known variable.
 
-    s = sqrt(max(v, tiny)), tiny the smallest normal number of the dtype. This is the library's only epsilon.
+    max(v, tiny), tiny the smallest normal number of the dtype. This is the library's only epsilon.
 
-    >>> standard_deviation(torch.tensor([4.0, 0.0])) > 0
+    >>> floored(torch.tensor([4.0, 0.0])) > 0
     tensor([True, True])
     """
-    return variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
-
-
-def normal_pdf(t: Tensor) -> Tensor:
-    """Density of N(0, 1): phi(t) = exp(-t^2 / 2) / sqrt(2 pi)."""
-    return torch.exp(-0.5 * t * t).mul_(INV_SQRT_2PI)
+    return variance.clamp_min(torch.finfo(variance.dtype).tiny)
 
 
 def log_normal_cdf(t: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class MessagePassing(Optimizer):
         if not sound([turn.message for turn in turns]):
             for turn in turns:
                 share = turn.step.rate / turn.step.batches
-                check_message(turn.name, turn.marginal, turn.message, share, turn.step.rate, turn.group["steps"] + 1)
+                check_message(_name(turn), turn.marginal, turn.message, share, turn.step.rate, turn.group["steps"] + 1)
         before = [turn.marginal.mean.clone() for turn in turns] if self._wants_report() else None
         for turn in turns:
             self.store.commit(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
@@ -186,12 +186,11 @@ class MessagePassing(Optimizer):
                                        cause="an ordinary loader", fix="iterate over FixedBatches and wrap sweep and step in "
                                        "`with propagate.visit(batch, x, y):`"))
         scale = self.accumulated * _processes()  # undoes the averages taken by Lightning and by DDP
-        return [
-            _Turn(group, marginal, _message(marginal, scale), self._step_of(group, examples), _name(group, 2 * i))
-            for group, owned in zip(self.param_groups, self._owned, strict=True)
-            for i, marginal in enumerate(owned)
-            if marginal.mean.grad is not None
-        ]
+        turns = []
+        for group, owned in zip(self.param_groups, self._owned, strict=True):
+            step = self._step_of(group, examples)
+            turns += [_Turn(group, i, m, _message(m, scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
+        return turns
 
     def _hear(self) -> None:
         sweep = current()
@@ -248,10 +247,10 @@ class _Turn(NamedTuple):
     """One marginal's part of a step."""
 
     group: dict[str, Any]
+    position: int
     marginal: GaussianParameter
     message: Message
     step: Step
-    name: str
 
 
 def _message(marginal: GaussianParameter, scale: int) -> Message:
@@ -261,10 +260,10 @@ def _message(marginal: GaussianParameter, scale: int) -> Message:
     return Message(score, precision) if scale == 1 else Message(score * scale, precision * scale)
 
 
-def _name(group: dict[str, Any], position: int) -> str:
-    """Name of the marginal whose mean is at `position`, if the optimizer was given named parameters."""
-    names = group.get("param_names")
-    return f"layer '{names[position].removesuffix('.mean')}'" if names else f"marginal {position // 2} of the optimizer"
+def _name(turn: _Turn) -> str:
+    """Name of the layer, if the optimizer was given named parameters (mean, precision, mean, precision, ...)."""
+    names = turn.group.get("param_names")
+    return f"layer '{names[2 * turn.position].removesuffix('.mean')}'" if names else f"marginal {turn.position}"
 
 
 def _processes() -> int:

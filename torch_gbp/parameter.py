@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import ForeignUpdate, explain
-from torch_gbp.factor import variance_of
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.priors import Prior
 
 # parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
 # finds the other half and the prior. Attributes on the tensors would not survive a deepcopy.
 _OWNERS: Any = WeakIdKeyDictionary()
-_WITNESSES = 16  # entries of the precision remembered from the last message-passing write
 
 
 class GaussianParameter(nn.Module):
@@ -41,6 +39,7 @@ class GaussianParameter(nn.Module):
     precision: nn.Parameter
     prior_precision: Tensor
     prior_mean: Tensor | None
+    _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
@@ -50,7 +49,14 @@ class GaussianParameter(nn.Module):
         self.precision = nn.Parameter(torch.empty(shape, **factory))
         self.register_buffer("prior_precision", torch.tensor(1.0 / prior.variance, **factory))
         self.register_buffer("prior_mean", None)
+        self._register()
         self.reset_parameters()
+
+    def _register(self) -> None:
+        """After the parameters were made, moved or copied: owns them, and watches the first row of the precision."""
+        _OWNERS[self.mean] = _OWNERS[self.precision] = ref(self)
+        head = self.precision.detach()[(0,) * (self.precision.ndim - 1)]
+        self._stamp = head, head.clone(), self.precision._version
 
     def reset_parameters(self) -> None:
         """Back to the prior, with a fresh random start of the mean."""
@@ -66,29 +72,23 @@ class GaussianParameter(nn.Module):
         self.prior_mean = mean.detach().to(self.mean).clone()
         self.reset_parameters()
 
-    def forward(self) -> Gaussian:
-        """The marginal for a forward sweep, after making sure that only message passing has written to it."""
-        if not torch.compiler.is_compiling():
-            self._check_writes()
-        return Gaussian(self.mean, variance_of(self.precision))
-
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal())
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
-        _OWNERS[self.mean] = _OWNERS[self.precision] = ref(self)
-        self._trusted_version = self.precision._version
-        self._witness = self.precision.detach().reshape(-1)[:_WITNESSES].clone()
+        head, witness, _ = self._stamp
+        self._stamp = head, witness.copy_(head), self.precision._version
 
-    def _check_writes(self) -> None:
-        if self.precision._version == self._trusted_version:
+    def check_writes(self) -> None:
+        """Raises ForeignUpdate if precisions fell since message passing last wrote to them."""
+        head, witness, version = self._stamp
+        if torch.compiler.is_compiling() or self.precision._version == version:
             return
         precision = self.precision.detach()
         fell = ~(precision >= self.prior_precision)
-        doubtful = precision.reshape(-1)[:_WITNESSES] < self._witness.to(precision)
-        if fell.any() or doubtful.any():
+        if fell.any() or (head < witness).any():
             raise ForeignUpdate(explain(
                 "weight precisions fell, or are not finite, without a message-passing step",
                 where=f"a marginal of shape {tuple(precision.shape)}",
@@ -107,13 +107,13 @@ class GaussianParameter(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> GaussianParameter:
         super()._apply(fn, recurse)
-        self.trust()
+        self._register()
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies and unpickled modules own their own parameters."""
         super().__setstate__(state)
-        self.trust()
+        self._register()
 
     def extra_repr(self) -> str:
         return f"{tuple(self.mean.shape)}, prior_variance={self.prior.variance:.4g}"

@@ -50,10 +50,9 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
 
 def sound(messages: list[Message]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device."""
-    sums = [part.sum(dtype=torch.float32) for message in messages for part in message]
-    below = [message.precision.clamp_max(0).sum() for message in messages]
-    totals = torch.stack([*sums, *below])
-    return bool((totals.isfinite().all() & (totals[len(sums):] == 0).all()).item())
+    sums = torch.stack([part.sum(dtype=torch.float32) for message in messages for part in message])
+    lowest = torch.stack([message.precision.amin() for message in messages])
+    return bool((sums.isfinite().all() & (lowest >= 0).all()).item())
 
 
 def check_message(name: str, marginal: GaussianParameter, message: Message, share: float, rate: float, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from torch_gbp.errors import InvalidInput, explain
@@ -9,6 +10,7 @@ from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
 from torch_gbp.rules import leaky_relu
+from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
 
 class GBPLeakyReLU(GaussianLayer):
@@ -40,7 +42,8 @@ class GBPLeakyReLU(GaussianLayer):
 
     def forward(self, input: Belief) -> Gaussian:
         belief = self.accept(input, tuple(range(9)))
-        return Gaussian(*factor(self.rule)(self.negative_slope, *belief))
+        options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
+        return Gaussian(*factor(self.rule)(options, *belief))
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"

@@ -15,6 +15,7 @@ from torch_gbp.priors import Prior, bias_prior
 PRIOR_SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
 
 Belief = Gaussian | Tensor
+STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weights and biases
 
 
 class GaussianLayer(nn.Module):
@@ -53,8 +54,13 @@ class WeightedLayer(nn.Module):
             self.bias.reset_parameters()
 
     def marginals(self) -> tuple[Tensor | None, ...]:
-        """Mean and variance of the weights, then of the biases (None, None without)."""
-        return *self.weight(), *((None, None) if self.bias is None else self.bias())
+        """Mean and precision of the weights, then of the biases (None, None without), for a forward sweep."""
+        weight, bias = self.weight, self.bias
+        weight.check_writes()
+        if bias is None:
+            return weight.mean, weight.precision, None, None
+        bias.check_writes()
+        return weight.mean, weight.precision, bias.mean, bias.precision
 
     def adopt(self, source: nn.Linear | nn.Conv2d, as_prior: bool) -> None:
         """Starts from a torch layer's weights; with `as_prior` they are the prior mean as well."""

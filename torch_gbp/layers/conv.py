@@ -9,13 +9,13 @@ from torch import nn
 from torch_gbp.errors import InvalidInput, explain
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.priors import weight_prior
 from torch_gbp.rules import conv
 from torch_gbp.rules.conv import ConvOptions
 
-_send = factor(conv.RULE)
+_send = factor(conv.RULE, STORED_PRECISIONS)
 
 
 class GBPConv2d(WeightedLayer):

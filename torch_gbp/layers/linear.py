@@ -8,11 +8,11 @@ from torch import nn
 
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.priors import weight_prior
 from torch_gbp.rules import linear
 
-_send = factor(linear.RULE)
+_send = factor(linear.RULE, STORED_PRECISIONS)
 
 
 class GBPLinear(WeightedLayer):
@@ -63,10 +63,11 @@ class GBPLinear(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
-        axes = mean.shape[:-1]
+        if mean.ndim == 2:
+            return Gaussian(*_send(None, mean, variance, *self.marginals()))
         rows = [None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance)]
         output = Gaussian(*_send(None, *rows, *self.marginals()))
-        return output if len(axes) == 1 else output.reshape(*axes, self.out_features)
+        return output.reshape(*mean.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -41,9 +40,10 @@ class Softmax(Likelihood):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         shrink = _shrink(variance)
         log_p = torch.log_softmax(shrink * mean, 1)
-        p = log_p.exp()
-        score = (F.one_hot(target, mean.shape[1]).to(mean) - p) * shrink
-        return Evidence(log_p.gather(1, target[:, None]).squeeze(1), score, p * (1 - p) * shrink.square())
+        p, label = log_p.exp(), target[:, None]
+        curvature = torch.addcmul(p, p, p, value=-1).mul_(shrink).mul_(shrink)
+        score = p.neg().scatter_add_(1, label, torch.ones_like(label, dtype=p.dtype)).mul_(shrink)
+        return Evidence(log_p.gather(1, label).squeeze(1), score, curvature)
 
     def predictive(self, output: Gaussian) -> Categorical:
         """softmax(k m)."""

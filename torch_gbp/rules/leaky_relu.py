@@ -1,15 +1,15 @@
 """The factor a = f(z), f(z) = z for z > 0 and l z below; l = 0 is the ReLU.
 
-With s = sqrt(v), x = m / s, Phi and phi at x, and the partial expectations k = E[max(z, 0)] / s,
-q = E[max(-z, 0)] / s (so that k - q = x and k (1 - Phi) + q Phi = phi):
+With w = sqrt(2 v), x = m / w, E = erfc(-x) = 2 P(z > 0), e = exp(-x^2) / sqrt(pi) and the mean overshoot at the
+kink h = e - |x| erfc(|x|), all of which stay accurate in both tails:
 
-    E[f]   = l m + (1 - l) s k
-    Var[f] = v (l^2 + 2 l (1 - l) Phi + (1 - l)^2 (Phi - k q))
+    E[f]   = f(m) + (1 - l) w h / 2
+    Var[f] = v (l^2 + (1 - l^2) E / 2 - (1 - l)^2 h (h + 2 |x|) / 2)
 
-Written in k and q no term cancels for l > 0, at any x. Score form (`SCORE`, default), D = l + (1 - l) Phi:
+No term cancels for l > 0, at any x. Score form (`SCORE`, default), with the gain D = l + (1 - l) E / 2:
 
-    g_z = D g - G s (1 - l) (l phi + (1 - l) k (1 - Phi))        exact: g dE/dm - G/2 dVar/dm
-    G_z = E[f'^2] G = (l^2 + (1 - l^2) Phi) G                    Gauss-Newton, never negative
+    g_z = D g - G ((E[f] - l m) (1 - D) + l (1 - l) w e / 2)     exact: g dE[f]/dm - G/2 dVar[f]/dm
+    G_z = E[f'^2] G = ((1 + l) D - l) G                          Gauss-Newton, never negative
 
 EP form (`EP`): the moments of the belief times the message that came back, divided by the belief.
 It is exact for one variable, and its curvature is signed; summed over a batch the signed noise has to be
@@ -19,52 +19,63 @@ Source: moments, Frey & Hinton 1999; EP form, thesis section 4.3 with its mispri
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.errors import ImproperMarginal, explain
 from torch_gbp.factor import Moments, Rule, Saved
-from torch_gbp.numerics import SQRT_HALF, log_normal_cdf, normal_pdf, standard_deviation, truncated_moments
+from torch_gbp.numerics import INV_SQRT_PI, floored, log_normal_cdf, truncated_moments
 
 
-def forward(slope: float, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+class LeakyReLUOptions(NamedTuple):
+    """slope below 0; learn is False where no backward sweep will come, which saves its preparation."""
+
+    slope: float
+    learn: bool = True
+
+
+def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of a, same shape; float32 error below 2e-6 of max(|m|, s) and 2e-6 of v over |x| <= 100."""
-    deviation = standard_deviation(variance)
-    x = mean / deviation
-    size = x.abs()
-    tail = torch.erfc(size * SQRT_HALF).mul_(0.5)  # Phi(-|x|)
-    pdf = normal_pdf(x)
-    small = torch.addcmul(pdf, size, tail, value=-1)  # the smaller of k and q
-    cdf = torch.where(x > 0, 1 - tail, tail)
-    above = x.clamp_min(0).add_(small)  # k
-    spread = torch.addcmul(cdf, small, small + size, value=-1)  # Phi - k q
-    steep = 1.0 - slope
-    slack = torch.addcmul(pdf * slope, above, 1 - cdf, value=steep).mul_(deviation).mul_(steep)
-    gain = cdf.mul(steep).add_(slope)  # D
-    out_mean = torch.addcmul(mean * slope, deviation, above, value=steep)
-    share = spread.mul_(steep * steep).add_(cdf, alpha=2 * slope * steep).add_(slope * slope)
-    return (out_mean, share.mul_(variance)), (gain, slack)
+    slope, steep = options.slope, 1.0 - options.slope
+    width = floored(variance).mul_(2).sqrt_()
+    x = mean / width
+    size, bell = x.abs(), x.square().neg_().exp_().mul_(INV_SQRT_PI)
+    twice_cdf = torch.erfc(x.neg_())
+    # The smaller tail is exactly 0 where the larger rounds to 2: nothing cancels beyond.
+    overshoot = torch.addcmul(bell, size, torch.minimum(twice_cdf, 2 - twice_cdf), value=-1)
+    out_mean = F.leaky_relu(mean, slope).addcmul_(width, overshoot, value=0.5 * steep)
+    share = torch.add(overshoot, size, alpha=2).mul_(overshoot).mul_(-0.5 * steep * steep)
+    share.add_(twice_cdf, alpha=0.5 * (1 - slope * slope)).add_(slope * slope)
+    out_var = share.mul_(variance) if slope else share.clamp_min_(0).mul_(variance)
+    if not options.learn:
+        return (out_mean, out_var), ()
+    gain = twice_cdf.mul_(0.5 * steep).add_(slope)
+    slack = torch.sub(out_mean, mean, alpha=slope).mul_(1 - gain)
+    return (out_mean, out_var), (gain, slack.addcmul_(width, bell, value=0.5 * slope * steep))
 
 
-def score_backward(slope: float, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
     """Score form: exact score through mean and variance, Gauss-Newton curvature."""
     gain, slack = saved
     assert gain is not None and slack is not None
-    curvature = gain.mul(1.0 + slope).sub_(slope)  # E[f'^2] = (1 + l) D - l
+    curvature = gain.mul(1.0 + options.slope).sub_(options.slope)  # E[f'^2] = (1 + l) D - l
     return torch.addcmul(score * gain, precision, slack, value=-1), curvature.mul_(precision)
 
 
-def ep_forward(slope: float, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+def ep_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """The same moments; keeps the belief, which the backward message divides out."""
-    moments, _ = forward(slope, mean, variance)
+    moments, _ = forward(options._replace(learn=False), mean, variance)
     return moments, (mean, variance, moments[0])
 
 
-def ep_backward(slope: float, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+def ep_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
     """EP form: (posterior mean - m) / posterior variance, and 1 / posterior variance - 1 / v."""
     mean, variance, out_mean = saved
     assert mean is not None and variance is not None and out_mean is not None
-    information = score + precision * out_mean
+    slope, information = options.slope, score + precision * out_mean
     pieces = [_piece(mean, variance, s * information, s * s * precision, sign) for s, sign in ((1.0, 1), (slope, -1))]
     log_mass = torch.stack([piece[0] for piece in pieces])
     weight, other = torch.softmax(log_mass, 0)

@@ -31,23 +31,25 @@ def forward(
     second = mean * mean if variance is None else torch.addcmul(variance, mean, mean)
     out_mean = _affine(mean, weight_mean, bias_mean)
     out_var = _affine(second, weight_var, bias_var)
+    squared = None
     if variance is not None:
-        out_var.addmm_(variance, (weight_mean * weight_mean).t())
-    return (out_mean, out_var), (mean, variance, second, weight_mean, weight_var, bias_mean)
+        squared = weight_mean * weight_mean
+        out_var.addmm_(variance, squared.t())
+    return (out_mean, out_var), (mean, variance, second, weight_mean, squared, weight_var, bias_mean)
 
 
 def backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
     """Centred messages to a, W and b."""
-    mean, variance, second, weight_mean, weight_var, bias_mean = saved
+    mean, variance, second, weight_mean, squared, weight_var, bias_mean = saved
     assert mean is not None and second is not None and weight_mean is not None and weight_var is not None
     to_weight = score.t() @ mean
     to_input = None, None
-    if variance is not None:
+    if variance is not None and squared is not None:
         to_weight.addcmul_(weight_mean, precision.t() @ variance, value=-1)
         noise = precision @ weight_var
         to_input = (
             torch.addcmul(score @ weight_mean, mean, noise, value=-1),
-            noise.addmm_(precision, weight_mean * weight_mean),
+            noise.addmm_(precision, squared),
         )
     to_bias = (None, None) if bias_mean is None else (score.sum(0), precision.sum(0))
     return *to_input, to_weight, precision.t() @ second, *to_bias
