@@ -1,5 +1,7 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from torch_gbp.batches import FixedBatches
+from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
@@ -13,6 +15,7 @@ from torch_gbp.layers import (
 from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
 from torch_gbp.optimizer import MessagePassing, StepReport
 from torch_gbp.sites import AveragedSites, BatchSites, Filtering
+from torch_gbp.trainer import Evaluation, Trainer
 
 __version__ = "0.1.0"
 
@@ -20,7 +23,9 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "Evaluation",
     "Filtering",
+    "FixedBatches",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
@@ -36,4 +41,6 @@ __all__ = [
     "Regression",
     "Softmax",
     "StepReport",
+    "Trainer",
+    "from_torch",
 ]

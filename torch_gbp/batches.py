@@ -1,0 +1,54 @@
+"""FixedBatches: a data set cut once into whole batches, for stores that remember one site per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from torch_gbp.errors import InvalidInput, explain
+
+
+class FixedBatches(Dataset[tuple[Any, ...]]):
+    """Whole batches (inputs, targets, batch number) of fixed membership.
+
+    A loader over it shuffles the order of the batches, never who is in which:
+    `DataLoader(FixedBatches(data, 100), batch_size=None, shuffle=True)`.
+
+    Args:
+        data: map-style data set of (input, target).
+        batch_size: examples per batch; the last may be smaller.
+        seed: seed of the one shuffle that deals the examples to batches; None keeps the data set's order.
+
+    Raises:
+        InvalidInput: an empty data set or a batch size below 1.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> batches = FixedBatches(TensorDataset(torch.rand(5, 2), torch.arange(5)), batch_size=2)
+    >>> len(batches), batches[2][0].shape, batches[2][2]
+    (3, torch.Size([1, 2]), 2)
+    """
+
+    def __init__(self, data: Dataset[Any], batch_size: int, seed: int | None = 0) -> None:
+        size = len(data) if isinstance(data, Sized) else 0
+        if size < 1 or batch_size < 1:
+            raise InvalidInput(explain("examples and a positive batch size are needed", where="FixedBatches",
+                                       got=f"{size} examples, batch_size={batch_size}", fix="pass a map-style data set"))
+        self.data = data
+        order = torch.arange(size) if seed is None else torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+        self.members: tuple[Tensor, ...] = order.split(batch_size)
+
+    @property
+    def num_data(self) -> int:
+        """Number of examples over all batches."""
+        return sum(len(members) for members in self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, batch: int) -> tuple[Any, ...]:
+        inputs, targets = default_collate([self.data[int(i)] for i in self.members[batch]])
+        return inputs, targets, batch

@@ -1,0 +1,72 @@
+"""From a torch network to its GBP twin, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from torch_gbp.errors import MissingRule, explain
+from torch_gbp.layers import (
+    GBPAdaptiveAvgPool2d,
+    GBPAvgPool2d,
+    GBPConv2d,
+    GBPLeakyReLU,
+    GBPLinear,
+    GBPMaxPool2d,
+    GBPReLU,
+)
+
+# One row for each torch layer that has a GBP twin; a new layer adds its row.
+TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    nn.Linear: GBPLinear.from_torch,
+    nn.Conv2d: GBPConv2d.from_torch,
+    nn.MaxPool2d: GBPMaxPool2d.from_torch,
+    nn.AvgPool2d: GBPAvgPool2d.from_torch,
+    nn.AdaptiveAvgPool2d: GBPAdaptiveAvgPool2d.from_torch,
+    nn.LeakyReLU: GBPLeakyReLU.from_torch,
+    nn.ReLU: GBPReLU.from_torch,
+}
+_WEIGHTED = (nn.Linear, nn.Conv2d)
+_SHAPE_ONLY = (nn.Flatten, nn.Unflatten, nn.Identity)
+
+
+def from_torch(network: nn.Module, *, fresh: bool = False, as_prior: bool = False, **prior: Any) -> nn.Module:
+    """The GBP twin of a torch network: a deep copy with every layer replaced by its twin.
+
+    Args:
+        network: any module; its `forward` is kept, so it may use only operations that have a message rule.
+        fresh: start from the prior with random means instead of at the network's weights.
+        as_prior: centre the prior on the network's weights (pretrained networks).
+        prior: `prior_variance` or `prior_scale` for the layers with weights.
+
+    Raises:
+        MissingRule: a layer with parameters or a known activation that has no GBP twin.
+
+    >>> twin = from_torch(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    >>> type(twin[1]).__name__
+    'GBPLinear'
+    """
+    twin = _twin(network, "", as_prior, prior)
+    if fresh:
+        for module in twin.modules():
+            if isinstance(module, (GBPLinear, GBPConv2d)):
+                module.reset_parameters()
+    return twin
+
+
+def _twin(module: nn.Module, path: str, as_prior: bool, prior: dict[str, Any]) -> nn.Module:
+    make = TWINS.get(type(module))
+    if make is not None:
+        return make(module, as_prior=as_prior, **prior) if isinstance(module, _WEIGHTED) else make(module)
+    children = dict(module.named_children())
+    if not children and not isinstance(module, _SHAPE_ONLY) and type(module).__module__.startswith("torch.nn"):
+        raise MissingRule(explain(f"{type(module).__name__} has no GBP twin", where=f"'{path or 'network'}'",
+                                  cause="a layer without message rule", fix=f"use one of {', '.join(t.__name__ for t in TWINS)}"))
+    shell = copy.copy(module)  # children are made anew below; the rest of the module is kept
+    shell.__dict__ = {**copy.deepcopy({k: v for k, v in module.__dict__.items() if k != "_modules"}), "_modules": {}}
+    for name, child in children.items():
+        shell.add_module(name, _twin(child, f"{path}.{name}".lstrip("."), as_prior, prior))
+    return shell

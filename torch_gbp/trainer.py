@@ -1,0 +1,175 @@
+"""Trainer: the plain torch loop, with a progress bar, validation and early stopping on the evidence."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution
+from tqdm.auto import tqdm
+
+from torch_gbp.batches import FixedBatches
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.optimizer import MessagePassing, StepReport
+from torch_gbp.sites import Store
+
+
+class Evaluation(NamedTuple):
+    """log_evidence: mean log p(y) per example; accuracy for labels, rmse for real targets, else None."""
+
+    log_evidence: float
+    accuracy: float | None
+    rmse: float | None
+
+
+class Epoch(NamedTuple):
+    """One line of the history that `fit` returns; validation is None without a validation loader."""
+
+    epoch: int
+    log_evidence: float
+    report: StepReport | None
+    validation: Evaluation | None
+
+
+class Trainer:
+    """Trains a network of GBP layers by message passing.
+
+    Args:
+        model: network of GBP layers; it is trained in place.
+        likelihood: what the targets say about the outputs.
+        epochs: passes over the data.
+        lr, store: as in `MessagePassing`.
+        patience: stop after this many passes without a better validation evidence, and go back to the best
+            marginals; None trains all passes and keeps the last.
+        progress: show a progress bar.
+
+    >>> import torch_gbp as gbp
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> x = torch.randn(64, 2)
+    >>> data = TensorDataset(x, (x[:, 0] > 0).long())
+    >>> trainer = Trainer(gbp.GBPLinear(2, 2, prior_scale=1.0), gbp.Softmax(), epochs=4, progress=False)
+    >>> history = trainer.fit(DataLoader(data, batch_size=8, shuffle=True))
+    >>> trainer.evaluate(DataLoader(data, batch_size=64)).accuracy > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        likelihood: Likelihood,
+        epochs: int = 8,
+        *,
+        lr: float | None = None,
+        store: Store | None = None,
+        patience: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        if epochs < 1 or (patience is not None and patience < 1):
+            raise InvalidInput(explain("epochs and patience must be at least 1", where="Trainer",
+                                       got=f"epochs={epochs}, patience={patience}", fix="use patience=None to never stop early"))
+        self.model, self.likelihood, self.epochs = model, likelihood, epochs
+        self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
+        self.optimizer: MessagePassing | None = None
+
+    def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
+        """Runs the passes over `loader` of (input, target), or (input, target, batch number) for `BatchSites`.
+
+        Raises:
+            InvalidInput: patience without a validation loader.
+        """
+        if self.patience is not None and validation is None:
+            raise InvalidInput(explain("early stopping needs a validation loader", where="Trainer.fit",
+                                       fix="pass validation=..., or patience=None"))
+        names, num_data = list(self.model.named_parameters()), count_examples(loader)
+        self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=self.epochs, store=self.store)
+        history: list[Epoch] = []
+        best, best_state, waited = -float("inf"), None, 0
+        for number in range(1, self.epochs + 1):
+            history.append(self._epoch(number, loader, validation))
+            checked = history[-1].validation
+            if self.patience is None or checked is None:
+                continue
+            if checked.log_evidence > best:
+                best, best_state, waited = checked.log_evidence, copy.deepcopy(self.model.state_dict()), 0
+            elif (waited := waited + 1) >= self.patience:
+                break
+        if best_state is not None:
+            self.model.load_state_dict(best_state)
+        return history
+
+    @torch.no_grad()
+    def evaluate(self, loader: Iterable[Any]) -> Evaluation:
+        """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions."""
+        logs, hits, squares = [], [], []
+        for x, y, *_ in self._batches(loader):
+            output = self._output(x)
+            predictive = self.likelihood.predictive(output)
+            logs.append(predictive.log_prob(y).flatten())
+            if isinstance(predictive, Categorical):
+                hits.append((predictive.logits.argmax(-1) == y).float().flatten())
+            else:
+                squares.append((predictive.mean - y).square().flatten())
+        accuracy = float(torch.cat(hits).mean()) if hits else None
+        rmse = float(torch.cat(squares).mean().sqrt()) if squares else None
+        return Evaluation(float(torch.cat(logs).mean()), accuracy, rmse)
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor | Iterable[Any]) -> Distribution:
+        """Predictive distribution of the targets, for one tensor or for every batch of a loader."""
+        batches = [inputs] if isinstance(inputs, Tensor) else inputs
+        outputs = [self._output(batch[0] if isinstance(batch, (list, tuple)) else batch) for batch in batches]
+        means, variances = zip(*outputs, strict=True)
+        return self.likelihood.predictive(Gaussian(torch.cat(means), torch.cat(variances)))
+
+    def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
+        self.model.train()
+        total, seen = 0.0, 0
+        bar = tqdm(self._batches(loader), desc=f"pass {number}/{self.epochs}", total=len(loader), disable=not self.progress)
+        for x, y, *batch in bar:
+            loss = self._step(x, y, *batch)
+            total, seen = total - loss, seen + len(y)
+            bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
+        assert self.optimizer is not None
+        self.optimizer.rebuild()
+        checked = None if validation is None else self.evaluate(validation)
+        return Epoch(number, total / seen, self.optimizer.report, checked)
+
+    def _step(self, x: Tensor, y: Tensor, batch: int | None = None) -> float:
+        assert self.optimizer is not None
+        if batch is None:
+            return self._sweep(x, y)
+        with self.optimizer.visit(int(batch), x, y):
+            return self._sweep(x, y)
+
+    def _sweep(self, x: Tensor, y: Tensor) -> float:
+        assert self.optimizer is not None
+        self.optimizer.zero_grad()
+        loss = self.likelihood(self.model(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _output(self, x: Tensor) -> Gaussian:
+        self.model.eval()
+        return self.model(x.to(self._device()))
+
+    def _batches(self, loader: Iterable[Any]) -> Iterable[list[Any]]:
+        device = self._device()
+        for batch in loader:
+            yield [part.to(device) if isinstance(part, Tensor) else part for part in batch]
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def count_examples(loader: Any) -> int:
+    """Number of training examples behind a loader; a list of batches is counted batch by batch."""
+    data = getattr(loader, "dataset", None)
+    if isinstance(data, FixedBatches):
+        return data.num_data
+    return len(data) if data is not None else sum(len(batch[1]) for batch in loader)
