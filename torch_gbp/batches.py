@@ -35,8 +35,14 @@ class FixedBatches(Dataset[tuple[Any, ...]]):
     def __init__(self, data: Dataset[Any], batch_size: int, seed: int | None = 0) -> None:
         size = len(data) if isinstance(data, Sized) else 0
         if size < 1 or batch_size < 1:
-            raise InvalidInput(explain("examples and a positive batch size are needed", where="FixedBatches",
-                                       got=f"{size} examples, batch_size={batch_size}", fix="pass a map-style data set"))
+            raise InvalidInput(
+                explain(
+                    "examples and a positive batch size are needed",
+                    where="FixedBatches",
+                    got=f"{size} examples, batch_size={batch_size}",
+                    fix="pass a map-style data set",
+                )
+            )
         self.data = data
         order = torch.arange(size) if seed is None else torch.randperm(size, generator=torch.Generator().manual_seed(seed))
         self.members: tuple[Tensor, ...] = order.split(batch_size)

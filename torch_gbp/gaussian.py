@@ -114,8 +114,12 @@ class Gaussian(NamedTuple):
     def __mul__(self, factor: Any) -> Gaussian:  # type: ignore[override]
         """Scaling by a known number or tensor: mean c m, variance c^2 v."""
         if isinstance(factor, Gaussian):
-            raise MissingRule(explain("the product of two Gaussian variables has no message rule",
-                                      fix="multiply by a known tensor, or multiply two Messages"))
+            raise MissingRule(
+                explain(
+                    "the product of two Gaussian variables has no message rule",
+                    fix="multiply by a known tensor, or multiply two Messages",
+                )
+            )
         return Gaussian(self.mean * factor, self.variance * (factor * factor))
 
     __rmul__ = __mul__  # type: ignore[assignment]
@@ -186,8 +190,7 @@ class Message(NamedTuple):
 
     def damp(self, old: Message, rate: float) -> Message:
         """Damped message: (1 - rate) old + rate new, in information form."""
-        return Message(torch.lerp(old.information, self.information, rate),
-                       torch.lerp(old.precision, self.precision, rate))
+        return Message(torch.lerp(old.information, self.information, rate), torch.lerp(old.precision, self.precision, rate))
 
     def belief(self) -> Gaussian:
         """The normalised Gaussian: mean information / precision, variance 1 / precision.
@@ -207,9 +210,14 @@ class Message(NamedTuple):
 def _require_positive(values: Tensor, name: str, cause: str) -> None:
     bad = ~(values > 0)
     if bad.any():
-        raise ImproperMarginal(explain(f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
-                                       got=f"worst value {values.min().item():.3g}", cause=cause,
-                                       fix="lower the rate, or keep the marginal from before"))
+        raise ImproperMarginal(
+            explain(
+                f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
+                got=f"worst value {values.min().item():.3g}",
+                cause=cause,
+                fix="lower the rate, or keep the marginal from before",
+            )
+        )
 
 
 def _pick(value: Any, moment: str) -> Any:
@@ -231,8 +239,13 @@ def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None 
 def _missing_rule(function: Any) -> MissingRule:
     name = getattr(function, "__name__", str(function))
     substitute = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
-    return MissingRule(explain(f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
-                               cause="a plain torch layer or function in a network of GBP layers", fix=f"use {substitute}"))
+    return MissingRule(
+        explain(
+            f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
+            cause="a plain torch layer or function in a network of GBP layers",
+            fix=f"use {substitute}",
+        )
+    )
 
 
 _SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}

@@ -182,9 +182,14 @@ class MessagePassing(Optimizer):
     def _turns(self, examples: int) -> list[_Turn]:
         """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
         if self.store.fixed_batches and self._batch is None:
-            raise InvalidInput(explain("BatchSites needs to know which batch this is", where="MessagePassing.step",
-                                       cause="an ordinary loader", fix="iterate over FixedBatches and wrap sweep and step in "
-                                       "`with propagate.visit(batch, x, y):`"))
+            raise InvalidInput(
+                explain(
+                    "BatchSites needs to know which batch this is",
+                    where="MessagePassing.step",
+                    cause="an ordinary loader",
+                    fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
+                )
+            )
         scale = self.accumulated * _processes()  # undoes the averages taken by Lightning and by DDP
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
@@ -200,13 +205,25 @@ class MessagePassing(Optimizer):
     def _count_examples(self) -> int:
         heard = sum(sweep.examples for sweep in self._sweeps) * _processes()
         if not heard:
-            raise InvalidInput(explain("step() found no message", where="MessagePassing", cause="loss.backward() was not called, or "
-                                       "the loss is not a torch_gbp likelihood", fix="call likelihood(model(x), y).backward() first"))
+            raise InvalidInput(
+                explain(
+                    "step() found no message",
+                    where="MessagePassing",
+                    cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
+                    fix="call likelihood(model(x), y).backward() first",
+                )
+            )
         num_data = self.param_groups[0]["num_data"]
         if heard > num_data:
-            raise InvalidInput(explain("the batch has more examples than the data set", where="MessagePassing",
-                                       got=f"{heard} examples, num_data={num_data}", cause="num_data counts batches, or was left at "
-                                       "another data set's size", fix="pass num_data=len(dataset)"))
+            raise InvalidInput(
+                explain(
+                    "the batch has more examples than the data set",
+                    where="MessagePassing",
+                    got=f"{heard} examples, num_data={num_data}",
+                    cause="num_data counts batches, or was left at another data set's size",
+                    fix="pass num_data=len(dataset)",
+                )
+            )
         return heard
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
@@ -228,10 +245,15 @@ class MessagePassing(Optimizer):
         fingerprint = [[*part.shape, float(part.double().sum())] for part in examples]
         known = self.param_groups[0]["fingerprints"].setdefault(batch, fingerprint)
         if known != fingerprint:
-            raise Repartitioned(explain(f"batch {batch} holds other examples than at its first visit", where="BatchSites",
-                                        got=f"shapes and sums {fingerprint}, first {known}",
-                                        cause="shuffling or augmentation re-partitioned the data",
-                                        fix="iterate over FixedBatches, or use AveragedSites"))
+            raise Repartitioned(
+                explain(
+                    f"batch {batch} holds other examples than at its first visit",
+                    where="BatchSites",
+                    got=f"shapes and sums {fingerprint}, first {known}",
+                    cause="shuffling or augmentation re-partitioned the data",
+                    fix="iterate over FixedBatches, or use AveragedSites",
+                )
+            )
 
     def _make_report(self, turns: list[_Turn], before: list[Tensor], examples: int) -> StepReport:
         marginals = [turn.marginal for turn in turns]

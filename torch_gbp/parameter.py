@@ -89,19 +89,24 @@ class GaussianParameter(nn.Module):
         precision = self.precision.detach()
         fell = ~(precision >= self.prior_precision)
         if fell.any() or (head < witness).any():
-            raise ForeignUpdate(explain(
-                "weight precisions fell, or are not finite, without a message-passing step",
-                where=f"a marginal of shape {tuple(precision.shape)}",
-                got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
-                cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
-                fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint"))
+            raise ForeignUpdate(
+                explain(
+                    "weight precisions fell, or are not finite, without a message-passing step",
+                    where=f"a marginal of shape {tuple(precision.shape)}",
+                    got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
+                    cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
+                    fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",
+                )
+            )
         self.trust()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A prior mean exists only for layers made from known weights, and loads wherever it was saved."""
         stored = state_dict.get(prefix + "prior_mean")
         self.prior_mean = None if stored is None else torch.empty_like(stored).to(self.mean)
-        self.prior_precision = self.prior_precision.new_empty(state_dict.get(prefix + "prior_precision", self.prior_precision).shape)
+        self.prior_precision = self.prior_precision.new_empty(
+            state_dict.get(prefix + "prior_precision", self.prior_precision).shape
+        )
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.trust()
 

@@ -53,6 +53,12 @@ def bias_prior() -> Prior:
 
 def _positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
-        raise InvalidInput(explain(f"{name} must be a positive number", got=repr(value),
-                                   cause="a variance of 0 would fix the weight for ever", fix="give a small positive value"))
+        raise InvalidInput(
+            explain(
+                f"{name} must be a positive number",
+                got=repr(value),
+                cause="a variance of 0 would fix the weight for ever",
+                fix="give a small positive value",
+            )
+        )
     return float(value)

@@ -70,8 +70,14 @@ class Trainer:
         progress: bool = True,
     ) -> None:
         if epochs < 1 or (patience is not None and patience < 1):
-            raise InvalidInput(explain("epochs and patience must be at least 1", where="Trainer",
-                                       got=f"epochs={epochs}, patience={patience}", fix="use patience=None to never stop early"))
+            raise InvalidInput(
+                explain(
+                    "epochs and patience must be at least 1",
+                    where="Trainer",
+                    got=f"epochs={epochs}, patience={patience}",
+                    fix="use patience=None to never stop early",
+                )
+            )
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
         self.optimizer: MessagePassing | None = None
@@ -83,8 +89,11 @@ class Trainer:
             InvalidInput: patience without a validation loader.
         """
         if self.patience is not None and validation is None:
-            raise InvalidInput(explain("early stopping needs a validation loader", where="Trainer.fit",
-                                       fix="pass validation=..., or patience=None"))
+            raise InvalidInput(
+                explain(
+                    "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
+                )
+            )
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=self.epochs, store=self.store)
         history: list[Epoch] = []

@@ -31,8 +31,14 @@ class GBPLeakyReLU(GaussianLayer):
     def __init__(self, negative_slope: float = 0.01, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__()
         if not 0 <= negative_slope <= 1:
-            raise InvalidInput(explain("negative_slope must be between 0 and 1", where="GBPLeakyReLU",
-                                       got=repr(negative_slope), fix="use a slope such as 0.1"))
+            raise InvalidInput(
+                explain(
+                    "negative_slope must be between 0 and 1",
+                    where="GBPLeakyReLU",
+                    got=repr(negative_slope),
+                    fix="use a slope such as 0.1",
+                )
+            )
         self.negative_slope, self.rule = float(negative_slope), rule
 
     @classmethod

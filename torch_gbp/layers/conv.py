@@ -57,8 +57,14 @@ class GBPConv2d(WeightedLayer):
     ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
-            raise InvalidInput(explain("in_channels and out_channels must be divisible by groups", where="GBPConv2d",
-                                       got=f"{in_channels}, {out_channels}, groups {groups}", fix="change one of them"))
+            raise InvalidInput(
+                explain(
+                    "in_channels and out_channels must be divisible by groups",
+                    where="GBPConv2d",
+                    got=f"{in_channels}, {out_channels}, groups {groups}",
+                    fix="change one of them",
+                )
+            )
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
         self.options = ConvOptions(pair(stride), pair(padding), pair(dilation), groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
@@ -70,12 +76,24 @@ class GBPConv2d(WeightedLayer):
     def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: float) -> GBPConv2d:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            raise InvalidInput(explain("only padding with zeros, given as numbers, has a message rule", where="from_torch",
-                                       got=f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r}",
-                                       fix="pad with F.pad before the layer"))
+            raise InvalidInput(
+                explain(
+                    "only padding with zeros, given as numbers, has a message rule",
+                    where="from_torch",
+                    got=f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r}",
+                    fix="pad with F.pad before the layer",
+                )
+            )
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
-        twin = cls(layer.in_channels, layer.out_channels, *geometry, layer.bias is not None,  # type: ignore[arg-type]
-                   layer.weight.device, layer.weight.dtype, **prior)  # type: ignore[arg-type]
+        twin = cls(
+            layer.in_channels,
+            layer.out_channels,
+            *geometry,
+            layer.bias is not None,  # type: ignore[arg-type]
+            layer.weight.device,
+            layer.weight.dtype,
+            **prior,
+        )  # type: ignore[arg-type]
         twin.adopt(layer, as_prior)
         return twin
 

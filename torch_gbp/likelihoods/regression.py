@@ -32,8 +32,15 @@ class Regression(Likelihood):
     def __init__(self, noise_variance: float, power: float = 1.0) -> None:
         super().__init__(power)
         if not (math.isfinite(noise_variance) and noise_variance > 0):
-            raise InvalidInput(explain("noise_variance must be positive", where=type(self).__name__, got=repr(noise_variance),
-                                       cause="noise-free data", fix="use the square of the targets' resolution"))
+            raise InvalidInput(
+                explain(
+                    "noise_variance must be positive",
+                    where=type(self).__name__,
+                    got=repr(noise_variance),
+                    cause="noise-free data",
+                    fix="use the square of the targets' resolution",
+                )
+            )
         self.noise_variance = float(noise_variance)
 
     def check(self, output: Gaussian, target: Tensor) -> None:

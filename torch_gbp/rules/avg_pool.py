@@ -17,9 +17,7 @@ from torch_gbp.factor import Moments
 from torch_gbp.rules.max_pool import PoolOptions
 
 
-def avg_pool(
-    options: PoolOptions, count_include_pad: bool, divisor: int | None, mean: Tensor, variance: Tensor
-) -> Moments:
+def avg_pool(options: PoolOptions, count_include_pad: bool, divisor: int | None, mean: Tensor, variance: Tensor) -> Moments:
     """Moments of the window averages, (n, c, h', w') each."""
     kernel, stride, padding, _, ceil_mode = options
     settings = (kernel, stride, padding, ceil_mode, count_include_pad, divisor)

@@ -89,9 +89,15 @@ def _piece(mean: Tensor, variance: Tensor, information: Tensor, precision: Tenso
     """Log mass, mean and variance of N(z; m, v) exp(information z - precision z^2 / 2) on sign z > 0."""
     total = variance.reciprocal() + precision
     if not bool((total > 0).all()):
-        raise ImproperMarginal(explain("the message to an activation outweighs its belief with negative precision",
-                                       where="the EP form of LeakyReLU", got=f"worst precision {total.min():.3g}",
-                                       cause="an improper message from above", fix="use the score form"))
+        raise ImproperMarginal(
+            explain(
+                "the message to an activation outweighs its belief with negative precision",
+                where="the EP form of LeakyReLU",
+                got=f"worst precision {total.min():.3g}",
+                cause="an improper message from above",
+                fix="use the score form",
+            )
+        )
     centre = (mean / variance + information) / total
     deviation = total.rsqrt()
     t = sign * centre / deviation
