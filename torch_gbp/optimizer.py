@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import ref
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.schedule import warmup_cosine
 from torch_gbp.sites import AveragedSites, BatchSites, Step, Store
 from torch_gbp.soundness import check_message, check_settings, owners, sound
-from torch_gbp.sweep import Sweep, current
+from torch_gbp.sweep import Listener
 
 
 class StepReport(NamedTuple):
@@ -84,7 +83,7 @@ class MessagePassing(Optimizer):
         check_settings(num_data, lr, epochs, warmup)
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
-        self._sweeps: list[Sweep] = []
+        self._listener = Listener()
         self._batch: int | None = None
         self._owned: list[list[GaussianParameter]] = []  # the marginals of each parameter group
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
@@ -93,20 +92,12 @@ class MessagePassing(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         self._owned.append(owners(self.param_groups[-1]))
-        me = ref(self)  # weak: the parameters must not keep a discarded optimizer alive
-
-        def hear(_: Tensor) -> None:
-            """Notes, while it is under way, which sweep the message came with."""
-            optimizer = me()
-            if optimizer is not None:
-                optimizer._hear()
-
         for marginal in self._owned[-1]:
-            marginal.mean.register_post_accumulate_grad_hook(hear)
+            self._listener.attach(marginal.mean)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
-        self._sweeps.clear()
+        self._listener.clear()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -129,7 +120,7 @@ class MessagePassing(Optimizer):
         self._advance(examples)
         if before is not None:
             self.report = self._make_report(turns, before, examples)
-        self._sweeps.clear()
+        self._listener.clear()
         self._batch = None
         return loss
 
@@ -197,13 +188,8 @@ class MessagePassing(Optimizer):
             turns += [_Turn(group, i, m, _message(m, scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
         return turns
 
-    def _hear(self) -> None:
-        sweep = current()
-        if sweep is not None and sweep not in self._sweeps:
-            self._sweeps.append(sweep)
-
     def _count_examples(self) -> int:
-        heard = sum(sweep.examples for sweep in self._sweeps) * _processes()
+        heard = self._listener.examples * _processes()
         if not heard:
             raise InvalidInput(
                 explain(
@@ -259,8 +245,7 @@ class MessagePassing(Optimizer):
         marginals = [turn.marginal for turn in turns]
         moved = [((m.mean - old).abs() * m.precision.sqrt()).max() for m, old in zip(marginals, before, strict=True)]
         low, high = (torch.stack([bound(m.precision) for m in marginals]) for bound in (torch.min, torch.max))
-        heard = sum(sweep.examples for sweep in self._sweeps)
-        evidence = sum(float(sweep.log_evidence) for sweep in self._sweeps) / heard
+        evidence = self._listener.log_evidence / self._listener.examples
         numbers = float(torch.stack(moved).max()), float(low.min()), float(high.max())
         return StepReport(self.param_groups[0]["steps"], examples, evidence, turns[0].step.rate, *numbers)
 

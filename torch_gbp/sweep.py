@@ -1,7 +1,7 @@
 """What a backward sweep carries besides messages: how many examples spoke, and their log evidence.
 
-A likelihood announces this as its backward starts; an optimizer reads it when the sweep reaches its
-parameters, in the same thread of the same backward call. So the optimizer knows the size of the
+A likelihood announces this as its backward starts; an optimizer's listener hears it when the sweep reaches
+its parameters, in the same thread of the same backward call. So the optimizer knows the size of the
 batch without being told, whatever the network did to the batch axis in between.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from weakref import ref
 
 from torch import Tensor
 
@@ -30,6 +31,32 @@ def announce(sweep: Sweep) -> None:
     _current.sweep = sweep
 
 
-def current() -> Sweep | None:
-    """The sweep that is under way in this thread, None if no likelihood has started one."""
-    return getattr(_current, "sweep", None)
+class Listener:
+    """Collects, until cleared, the sweeps that bring messages to the parameters it is attached to."""
+
+    def __init__(self) -> None:
+        self.sweeps: list[Sweep] = []
+
+    def attach(self, parameter: Tensor) -> None:
+        """Listens to one more parameter; weakly, so that parameters keep no discarded listener alive."""
+        me = ref(self)
+
+        def hear(_: Tensor) -> None:
+            listener, sweep = me(), getattr(_current, "sweep", None)
+            if listener is not None and sweep is not None and sweep not in listener.sweeps:
+                listener.sweeps.append(sweep)
+
+        parameter.register_post_accumulate_grad_hook(hear)
+
+    def clear(self) -> None:
+        self.sweeps.clear()
+
+    @property
+    def examples(self) -> int:
+        """How many examples spoke."""
+        return sum(sweep.examples for sweep in self.sweeps)
+
+    @property
+    def log_evidence(self) -> float:
+        """log p(y) of all of them together."""
+        return sum(float(sweep.log_evidence) for sweep in self.sweeps)

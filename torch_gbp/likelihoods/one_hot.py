@@ -25,6 +25,7 @@ class OneHotRegression(Likelihood):
 
     Shape: outputs (n, classes), labels (n,) of integers.
 
+    >>> import torch
     >>> output = Gaussian(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
     >>> OneHotRegression().predictive(output).probs.sum().item()
     1.0
