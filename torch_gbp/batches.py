@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 
 class FixedBatches(Dataset[tuple[Any, ...]]):
@@ -36,12 +36,10 @@ class FixedBatches(Dataset[tuple[Any, ...]]):
         size = len(data) if isinstance(data, Sized) else 0
         if size < 1 or batch_size < 1:
             raise InvalidInput(
-                explain(
-                    "examples and a positive batch size are needed",
-                    where="FixedBatches",
-                    got=f"{size} examples, batch_size={batch_size}",
-                    fix="pass a map-style data set",
-                )
+                "examples and a positive batch size are needed",
+                where="FixedBatches",
+                got=f"{size} examples, batch_size={batch_size}",
+                fix="pass a map-style data set",
             )
         self.data = data
         order = torch.arange(size) if seed is None else torch.randperm(size, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.errors import MissingRule, explain
+from torch_gbp.errors import MissingRule
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -64,12 +64,10 @@ def _twin(module: nn.Module, path: str, as_prior: bool, prior: dict[str, Any]) -
     children = dict(module.named_children())
     if not children and not isinstance(module, _SHAPE_ONLY) and type(module).__module__.startswith("torch.nn"):
         raise MissingRule(
-            explain(
-                f"{type(module).__name__} has no GBP twin",
-                where=f"'{path or 'network'}'",
-                cause="a layer without message rule",
-                fix=f"use one of {', '.join(t.__name__ for t in TWINS)}",
-            )
+            f"{type(module).__name__} has no GBP twin",
+            where=f"'{path or 'network'}'",
+            cause="a layer without message rule",
+            fix=f"use one of {', '.join(t.__name__ for t in TWINS)}",
         )
     shell = copy.copy(module)  # children are made anew below; the rest of the module is kept
     shell.__dict__ = {**copy.deepcopy({k: v for k, v in module.__dict__.items() if k != "_modules"}), "_modules": {}}

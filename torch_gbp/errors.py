@@ -5,7 +5,14 @@ All of them are raised before a marginal changes, so the model stays usable afte
 
 
 class GBPError(Exception):
-    """Base class of every error raised by torch_gbp."""
+    """Base class of every error raised by torch_gbp; the parts left empty do not appear.
+
+    >>> print(InvalidInput("the batch is empty", where="GBPLinear", fix="skip empty batches"))
+    the batch is empty (in GBPLinear). Way out: skip empty batches.
+    """
+
+    def __init__(self, what: str, *, where: str = "", got: str = "", cause: str = "", fix: str = "") -> None:
+        super().__init__(explain(what, where=where, got=got, cause=cause, fix=fix))
 
 
 class InvalidInput(GBPError, ValueError):
@@ -29,12 +36,8 @@ class Repartitioned(GBPError, ValueError):
 
 
 def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: str = "") -> str:
-    """Joins the parts of an error text, leaving out the empty ones.
-
-    >>> explain("precision fell", where="layer 'fc1'", fix="give it to MessagePassing")
-    "precision fell (in layer 'fc1'). Way out: give it to MessagePassing."
-    """
-    text = what + (f" (in {where})" if where else "") + "."
+    """Joins the parts of an error text, leaving out the empty ones."""
+    text = what.rstrip(".") + (f" (in {where})" if where else "") + "."
     for label, part in (("Got", got), ("Usual cause", cause), ("Way out", fix)):
         text += f" {label}: {part}." if part else ""
     return text

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, MissingRule, explain
+from torch_gbp.errors import ImproperMarginal, MissingRule
 
 
 class Gaussian(NamedTuple):
@@ -115,10 +115,8 @@ class Gaussian(NamedTuple):
         """Scaling by a known number or tensor: mean c m, variance c^2 v."""
         if isinstance(factor, Gaussian):
             raise MissingRule(
-                explain(
-                    "the product of two Gaussian variables has no message rule",
-                    fix="multiply by a known tensor, or multiply two Messages",
-                )
+                "the product of two Gaussian variables has no message rule",
+                fix="multiply by a known tensor, or multiply two Messages",
             )
         return Gaussian(self.mean * factor, self.variance * (factor * factor))
 
@@ -186,7 +184,7 @@ class Message(NamedTuple):
         return Message(self.information - other.information, self.precision - other.precision)
 
     def __add__(self, other: Any) -> Message:  # type: ignore[override]
-        raise MissingRule(explain("messages multiply, they do not add", fix="use `*` for the product of messages"))
+        raise MissingRule("messages multiply, they do not add", fix="use `*` for the product of messages")
 
     def damp(self, old: Message, rate: float) -> Message:
         """Damped message: (1 - rate) old + rate new, in information form."""
@@ -211,12 +209,10 @@ def _require_positive(values: Tensor, name: str, cause: str) -> None:
     bad = ~(values > 0)
     if bad.any():
         raise ImproperMarginal(
-            explain(
-                f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
-                got=f"worst value {values.min().item():.3g}",
-                cause=cause,
-                fix="lower the rate, or keep the marginal from before",
-            )
+            f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
+            got=f"worst value {values.min().item():.3g}",
+            cause=cause,
+            fix="lower the rate, or keep the marginal from before",
         )
 
 
@@ -240,11 +236,9 @@ def _missing_rule(function: Any) -> MissingRule:
     name = getattr(function, "__name__", str(function))
     substitute = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
     return MissingRule(
-        explain(
-            f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
-            cause="a plain torch layer or function in a network of GBP layers",
-            fix=f"use {substitute}",
-        )
+        f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
+        cause="a plain torch layer or function in a network of GBP layers",
+        fix=f"use {substitute}",
     )
 
 

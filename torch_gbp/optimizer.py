@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torch_gbp.errors import InvalidInput, Repartitioned, explain
+from torch_gbp.errors import InvalidInput, Repartitioned
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.schedule import warmup_cosine
@@ -174,12 +174,10 @@ class MessagePassing(Optimizer):
         """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
-                explain(
-                    "BatchSites needs to know which batch this is",
-                    where="MessagePassing.step",
-                    cause="an ordinary loader",
-                    fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
-                )
+                "BatchSites needs to know which batch this is",
+                where="MessagePassing.step",
+                cause="an ordinary loader",
+                fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
         scale = self.accumulated * _processes()  # undoes the averages taken by Lightning and by DDP
         turns = []
@@ -192,23 +190,19 @@ class MessagePassing(Optimizer):
         heard = self._listener.examples * _processes()
         if not heard:
             raise InvalidInput(
-                explain(
-                    "step() found no message",
-                    where="MessagePassing",
-                    cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
-                    fix="call likelihood(model(x), y).backward() first",
-                )
+                "step() found no message",
+                where="MessagePassing",
+                cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
+                fix="call likelihood(model(x), y).backward() first",
             )
         num_data = self.param_groups[0]["num_data"]
         if heard > num_data:
             raise InvalidInput(
-                explain(
-                    "the batch has more examples than the data set",
-                    where="MessagePassing",
-                    got=f"{heard} examples, num_data={num_data}",
-                    cause="num_data counts batches, or was left at another data set's size",
-                    fix="pass num_data=len(dataset)",
-                )
+                "the batch has more examples than the data set",
+                where="MessagePassing",
+                got=f"{heard} examples, num_data={num_data}",
+                cause="num_data counts batches, or was left at another data set's size",
+                fix="pass num_data=len(dataset)",
             )
         return heard
 
@@ -232,13 +226,11 @@ class MessagePassing(Optimizer):
         known = self.param_groups[0]["fingerprints"].setdefault(batch, fingerprint)
         if known != fingerprint:
             raise Repartitioned(
-                explain(
-                    f"batch {batch} holds other examples than at its first visit",
-                    where="BatchSites",
-                    got=f"shapes and sums {fingerprint}, first {known}",
-                    cause="shuffling or augmentation re-partitioned the data",
-                    fix="iterate over FixedBatches, or use AveragedSites",
-                )
+                f"batch {batch} holds other examples than at its first visit",
+                where="BatchSites",
+                got=f"shapes and sums {fingerprint}, first {known}",
+                cause="shuffling or augmentation re-partitioned the data",
+                fix="iterate over FixedBatches, or use AveragedSites",
             )
 
     def _make_report(self, turns: list[_Turn], before: list[Tensor], examples: int) -> StepReport:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from torch_gbp.errors import ForeignUpdate, explain
+from torch_gbp.errors import ForeignUpdate
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.priors import Prior
 
@@ -90,13 +90,11 @@ class GaussianParameter(nn.Module):
         fell = ~(precision >= self.prior_precision)
         if fell.any() or (head < witness).any():
             raise ForeignUpdate(
-                explain(
-                    "weight precisions fell, or are not finite, without a message-passing step",
-                    where=f"a marginal of shape {tuple(precision.shape)}",
-                    got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
-                    cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
-                    fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",
-                )
+                "weight precisions fell, or are not finite, without a message-passing step",
+                where=f"a marginal of shape {tuple(precision.shape)}",
+                got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
+                cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
+                fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",
             )
         self.trust()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 # Moments of LeakyReLU(0.1) activations under the thesis' model of a hidden layer:
 _SECOND_MOMENT = 0.44958619556324186  # of an activation's mean
@@ -54,11 +54,9 @@ def bias_prior() -> Prior:
 def _positive(name: str, value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise InvalidInput(
-            explain(
-                f"{name} must be a positive number",
-                got=repr(value),
-                cause="a variance of 0 would fix the weight for ever",
-                fix="give a small positive value",
-            )
+            f"{name} must be a positive number",
+            got=repr(value),
+            cause="a variance of 0 would fix the weight for ever",
+            fix="give a small positive value",
         )
     return float(value)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 
@@ -59,7 +59,7 @@ class AveragedSites:
 
     def __init__(self, momentum: float = 0.9) -> None:
         if not 0 <= momentum < 1:
-            raise InvalidInput(explain("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9"))
+            raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
         self.momentum = momentum
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
@@ -141,7 +141,7 @@ class Filtering:
 
     def __init__(self, forget: float = 0.0) -> None:
         if not 0 <= forget < 1:
-            raise InvalidInput(explain("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0"))
+            raise InvalidInput("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0")
         self.forget = forget
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:

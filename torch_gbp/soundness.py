@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, InvalidInput, explain
+from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter, owner_of
 
@@ -19,32 +19,26 @@ def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float
     """Raises InvalidInput for a missing num_data and for rates out of range."""
     if not isinstance(num_data, int) or num_data < 1:
         raise InvalidInput(
-            explain(
-                "num_data, the number of training examples, is needed",
-                where="MessagePassing",
-                got=repr(num_data),
-                cause="the data set's size was not passed",
-                fix="MessagePassing(model.parameters(), num_data=len(dataset))",
-            )
+            "num_data, the number of training examples, is needed",
+            where="MessagePassing",
+            got=repr(num_data),
+            cause="the data set's size was not passed",
+            fix="MessagePassing(model.parameters(), num_data=len(dataset))",
         )
     if not 0 < lr <= 1:
         raise InvalidInput(
-            explain(
-                "lr must be in (0, 1]",
-                where="MessagePassing",
-                got=repr(lr),
-                cause="a learning rate of a gradient method",
-                fix="leave it out, or try 0.1 to 0.4",
-            )
+            "lr must be in (0, 1]",
+            where="MessagePassing",
+            got=repr(lr),
+            cause="a learning rate of a gradient method",
+            fix="leave it out, or try 0.1 to 0.4",
         )
     if (epochs is not None and not epochs > 0) or not 0 <= warmup <= 1:
         raise InvalidInput(
-            explain(
-                "epochs must be positive and warmup in [0, 1]",
-                where="MessagePassing",
-                got=f"epochs={epochs!r}, warmup={warmup!r}",
-                fix="leave them out",
-            )
+            "epochs must be positive and warmup in [0, 1]",
+            where="MessagePassing",
+            got=f"epochs={epochs!r}, warmup={warmup!r}",
+            fix="leave them out",
         )
 
 
@@ -58,22 +52,18 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
     strangers = [tuple(p.shape) for p, owner in zip(group["params"], found, strict=True) if owner is None]
     if strangers:
         raise InvalidInput(
-            explain(
-                f"{len(strangers)} of {len(found)} parameters are not Gaussian",
-                where="MessagePassing",
-                got=f"shapes {strangers[:4]}",
-                cause="a torch layer among the GBP layers",
-                fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
-            )
+            f"{len(strangers)} of {len(found)} parameters are not Gaussian",
+            where="MessagePassing",
+            got=f"shapes {strangers[:4]}",
+            cause="a torch layer among the GBP layers",
+            fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
         )
     unique = list(dict.fromkeys(owner for owner in found if owner is not None))
     if 2 * len(unique) != len(found):
         raise InvalidInput(
-            explain(
-                "every Gaussian parameter must come with both mean and precision, in one group",
-                where="MessagePassing",
-                fix="pass all of layer.parameters()",
-            )
+            "every Gaussian parameter must come with both mean and precision, in one group",
+            where="MessagePassing",
+            fix="pass all of layer.parameters()",
         )
     return unique
 
@@ -95,26 +85,22 @@ def check_message(name: str, marginal: GaussianParameter, message: Message, shar
     bad = ~(message.information.isfinite() & message.precision.isfinite())
     if bad.any():
         raise ImproperMarginal(
-            explain(
-                f"{int(bad.sum())} of {bad.numel()} messages are NaN or Inf",
-                where=where,
-                got=f"largest finite |g| {_largest(message.information):.3g}",
-                cause="beliefs that overflowed: rate or likelihood power too high",
-                fix="lower lr or power; the marginals from before the step are kept",
-            )
+            f"{int(bad.sum())} of {bad.numel()} messages are NaN or Inf",
+            where=where,
+            got=f"largest finite |g| {_largest(message.information):.3g}",
+            cause="beliefs that overflowed: rate or likelihood power too high",
+            fix="lower lr or power; the marginals from before the step are kept",
         )
     floor = marginal.prior_precision
     after = torch.lerp(marginal.precision, floor.expand_as(marginal.precision), share) + rate * message.precision
     bad = ~(after >= floor * (1 - TOLERANCE))
     if bad.any():
         raise ImproperMarginal(
-            explain(
-                f"{int(bad.sum())} of {bad.numel()} precisions would fall below the prior's",
-                where=where,
-                got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
-                cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
-                fix="use the score form, or lower lr; the marginals from before the step are kept",
-            )
+            f"{int(bad.sum())} of {bad.numel()} precisions would fall below the prior's",
+            where=where,
+            got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
+            cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
+            fix="use the score form, or lower lr; the marginals from before the step are kept",
         )
 
 

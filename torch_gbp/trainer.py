@@ -12,7 +12,7 @@ from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
 from torch_gbp.batches import FixedBatches
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing, StepReport
@@ -71,12 +71,10 @@ class Trainer:
     ) -> None:
         if epochs < 1 or (patience is not None and patience < 1):
             raise InvalidInput(
-                explain(
-                    "epochs and patience must be at least 1",
-                    where="Trainer",
-                    got=f"epochs={epochs}, patience={patience}",
-                    fix="use patience=None to never stop early",
-                )
+                "epochs and patience must be at least 1",
+                where="Trainer",
+                got=f"epochs={epochs}, patience={patience}",
+                fix="use patience=None to never stop early",
             )
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
@@ -90,9 +88,7 @@ class Trainer:
         """
         if self.patience is not None and validation is None:
             raise InvalidInput(
-                explain(
-                    "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
-                )
+                "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=self.epochs, store=self.store)

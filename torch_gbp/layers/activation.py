@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
@@ -32,12 +32,10 @@ class GBPLeakyReLU(GaussianLayer):
         super().__init__()
         if not 0 <= negative_slope <= 1:
             raise InvalidInput(
-                explain(
-                    "negative_slope must be between 0 and 1",
-                    where="GBPLeakyReLU",
-                    got=repr(negative_slope),
-                    fix="use a slope such as 0.1",
-                )
+                "negative_slope must be between 0 and 1",
+                where="GBPLeakyReLU",
+                got=repr(negative_slope),
+                fix="use a slope such as 0.1",
             )
         self.negative_slope, self.rule = float(negative_slope), rule
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior, bias_prior
@@ -80,13 +80,11 @@ def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tens
         _check_observed(mean, layer)
     if mean.ndim not in dims:
         raise InvalidInput(
-            explain(
-                f"expected {' or '.join(map(str, dims))} axes",
-                where=_name(layer),
-                got=f"shape {tuple(mean.shape)}",
-                cause="a missing batch axis, or no nn.Flatten before it",
-                fix="add the batch axis with x[None], or flatten first",
-            )
+            f"expected {' or '.join(map(str, dims))} axes",
+            where=_name(layer),
+            got=f"shape {tuple(mean.shape)}",
+            cause="a missing batch axis, or no nn.Flatten before it",
+            fix="add the batch axis with x[None], or flatten first",
         )
     return mean, variance
 
@@ -95,46 +93,38 @@ def require_features(size: int, expected: int, kind: str, layer: nn.Module) -> N
     """Raises InvalidInput unless the feature or channel count is the layer's own."""
     if size != expected:
         raise InvalidInput(
-            explain(
-                f"expected {expected} {kind}",
-                where=_name(layer),
-                got=str(size),
-                cause="the layer before it has another width, or the axes are in another order",
-                fix=f"build the layer for {size} {kind} or permute the input",
-            )
+            f"expected {expected} {kind}",
+            where=_name(layer),
+            got=str(size),
+            cause="the layer before it has another width, or the axes are in another order",
+            fix=f"build the layer for {size} {kind} or permute the input",
         )
 
 
 def _check_observed(x: Tensor, layer: nn.Module) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise InvalidInput(
-            explain(
-                "inputs must be floating-point tensors or Gaussians",
-                where=_name(layer),
-                got=str(getattr(x, "dtype", type(x).__name__)),
-                cause="integer images (uint8)",
-                fix="convert with x.float() / 255 and standardise",
-            )
+            "inputs must be floating-point tensors or Gaussians",
+            where=_name(layer),
+            got=str(getattr(x, "dtype", type(x).__name__)),
+            cause="integer images (uint8)",
+            fix="convert with x.float() / 255 and standardise",
         )
     if x.numel() == 0:
         raise InvalidInput(
-            explain(
-                "the batch is empty",
-                where=_name(layer),
-                got=f"shape {tuple(x.shape)}",
-                cause="a filter or a split that left nothing",
-                fix="skip empty batches",
-            )
+            "the batch is empty",
+            where=_name(layer),
+            got=f"shape {tuple(x.shape)}",
+            cause="a filter or a split that left nothing",
+            fix="skip empty batches",
         )
     if not torch.compiler.is_compiling() and not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
         bad = ~x.isfinite()
         raise InvalidInput(
-            explain(
-                f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
-                where=_name(layer),
-                cause="missing values, or a feature with zero spread that was standardised",
-                fix="impute or drop them before the network",
-            )
+            f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
+            where=_name(layer),
+            cause="missing values, or a feature with zero spread that was standardised",
+            fix="impute or drop them before the network",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
@@ -58,12 +58,10 @@ class GBPConv2d(WeightedLayer):
         super().__init__()
         if in_channels % groups or out_channels % groups:
             raise InvalidInput(
-                explain(
-                    "in_channels and out_channels must be divisible by groups",
-                    where="GBPConv2d",
-                    got=f"{in_channels}, {out_channels}, groups {groups}",
-                    fix="change one of them",
-                )
+                "in_channels and out_channels must be divisible by groups",
+                where="GBPConv2d",
+                got=f"{in_channels}, {out_channels}, groups {groups}",
+                fix="change one of them",
             )
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
         self.options = ConvOptions(pair(stride), pair(padding), pair(dilation), groups)
@@ -77,12 +75,10 @@ class GBPConv2d(WeightedLayer):
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             raise InvalidInput(
-                explain(
-                    "only padding with zeros, given as numbers, has a message rule",
-                    where="from_torch",
-                    got=f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r}",
-                    fix="pad with F.pad before the layer",
-                )
+                "only padding with zeros, given as numbers, has a message rule",
+                where="from_torch",
+                got=f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r}",
+                fix="pad with F.pad before the layer",
             )
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
         twin = cls(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
 from torch_gbp.likelihoods.regression import gaussian_evidence
@@ -48,7 +48,7 @@ class Argmax(Likelihood):
         super().__init__(power)
         for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInput(explain(f"{name} must be positive", where="Argmax", got=repr(value), fix="use 0.1 to 0.3"))
+                raise InvalidInput(f"{name} must be positive", where="Argmax", got=repr(value), fix="use 0.1 to 0.3")
         self.noise_variance, self.regulariser_variance = noise_variance, regulariser_variance
 
     def check(self, output: Gaussian, target: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.distributions import Distribution
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.sweep import Sweep, announce
 
@@ -39,20 +39,18 @@ class Likelihood(nn.Module):
     def __init__(self, power: float = 1.0) -> None:
         super().__init__()
         if not power > 0:
-            raise InvalidInput(explain("power must be positive", where=type(self).__name__, got=repr(power), fix="use 1"))
+            raise InvalidInput("power must be positive", where=type(self).__name__, got=repr(power), fix="use 1")
         self.power = float(power)
 
     def forward(self, output: Gaussian, target: Tensor) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output."""
         if not isinstance(output, Gaussian):
             raise InvalidInput(
-                explain(
-                    "the output must be a Gaussian",
-                    where=type(self).__name__,
-                    got=type(output).__name__,
-                    cause="a network without GBP layers",
-                    fix="build it of GBP layers, or use a torch loss",
-                )
+                "the output must be a Gaussian",
+                where=type(self).__name__,
+                got=type(output).__name__,
+                cause="a network without GBP layers",
+                fix="build it of GBP layers, or use a torch loss",
             )
         self.check(output, target)
         return _Loss.apply(output.mean, output.variance, target, self)  # type: ignore[return-value]
@@ -99,34 +97,28 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
     """Class labels: integers (n,) in 0 ... classes - 1, for outputs (n, classes)."""
     if output.ndim != 2 or target.shape != output.shape[:1]:
         raise InvalidInput(
-            explain(
-                "labels of shape (n,) and outputs of shape (n, classes) are needed",
-                where=where,
-                got=f"labels {tuple(target.shape)}, outputs {tuple(output.shape)}",
-                cause="one-hot labels, or a missing nn.Flatten",
-                fix="pass class indices",
-            )
+            "labels of shape (n,) and outputs of shape (n, classes) are needed",
+            where=where,
+            got=f"labels {tuple(target.shape)}, outputs {tuple(output.shape)}",
+            cause="one-hot labels, or a missing nn.Flatten",
+            fix="pass class indices",
         )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise InvalidInput(
-            explain(
-                "labels must be integers",
-                where=where,
-                got=str(target.dtype),
-                cause="labels read as numbers, or regression targets",
-                fix="convert with y.long()",
-            )
+            "labels must be integers",
+            where=where,
+            got=str(target.dtype),
+            cause="labels read as numbers, or regression targets",
+            fix="convert with y.long()",
         )
     low, high = (int(bound) for bound in target.aminmax())
     if low < 0 or high >= output.shape[1]:
         raise InvalidInput(
-            explain(
-                f"labels must lie in 0 ... {output.shape[1] - 1}",
-                where=where,
-                got=f"{low} ... {high}",
-                cause="labels that start at 1, or too few outputs",
-                fix="shift the labels or widen the last layer",
-            )
+            f"labels must lie in 0 ... {output.shape[1] - 1}",
+            where=where,
+            got=f"{low} ... {high}",
+            cause="labels that start at 1, or too few outputs",
+            fix="shift the labels or widen the last layer",
         )
 
 
@@ -134,24 +126,18 @@ def check_values(output: Gaussian, target: Tensor, where: str) -> None:
     """Real targets: finite, of the outputs' shape and floating point."""
     if target.shape != output.shape:
         raise InvalidInput(
-            explain(
-                "targets must have the outputs' shape",
-                where=where,
-                got=f"targets {tuple(target.shape)}, outputs {tuple(output.shape)}",
-                cause="a missing last axis of size 1",
-                fix="reshape the targets, e.g. y[:, None]",
-            )
+            "targets must have the outputs' shape",
+            where=where,
+            got=f"targets {tuple(target.shape)}, outputs {tuple(output.shape)}",
+            cause="a missing last axis of size 1",
+            fix="reshape the targets, e.g. y[:, None]",
         )
     if not target.is_floating_point():
-        raise InvalidInput(
-            explain("targets must be floating point", where=where, got=str(target.dtype), fix="convert with y.float()")
-        )
+        raise InvalidInput("targets must be floating point", where=where, got=str(target.dtype), fix="convert with y.float()")
     if not bool(target.isfinite().all()):
         raise InvalidInput(
-            explain(
-                f"{int((~target.isfinite()).sum())} targets are NaN or Inf",
-                where=where,
-                cause="missing values",
-                fix="drop those examples",
-            )
+            f"{int((~target.isfinite()).sum())} targets are NaN or Inf",
+            where=where,
+            cause="missing values",
+            fix="drop those examples",
         )

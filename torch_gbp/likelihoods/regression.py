@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
 
@@ -33,13 +33,11 @@ class Regression(Likelihood):
         super().__init__(power)
         if not (math.isfinite(noise_variance) and noise_variance > 0):
             raise InvalidInput(
-                explain(
-                    "noise_variance must be positive",
-                    where=type(self).__name__,
-                    got=repr(noise_variance),
-                    cause="noise-free data",
-                    fix="use the square of the targets' resolution",
-                )
+                "noise_variance must be positive",
+                where=type(self).__name__,
+                got=repr(noise_variance),
+                cause="noise-free data",
+                fix="use the square of the targets' resolution",
             )
         self.noise_variance = float(noise_variance)
 

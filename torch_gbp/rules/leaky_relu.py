@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, explain
+from torch_gbp.errors import ImproperMarginal
 from torch_gbp.factor import Moments, Rule, Saved
 from torch_gbp.numerics import INV_SQRT_PI, floored, log_normal_cdf, truncated_moments
 
@@ -90,13 +90,11 @@ def _piece(mean: Tensor, variance: Tensor, information: Tensor, precision: Tenso
     total = variance.reciprocal() + precision
     if not bool((total > 0).all()):
         raise ImproperMarginal(
-            explain(
-                "the message to an activation outweighs its belief with negative precision",
-                where="the EP form of LeakyReLU",
-                got=f"worst precision {total.min():.3g}",
-                cause="an improper message from above",
-                fix="use the score form",
-            )
+            "the message to an activation outweighs its belief with negative precision",
+            where="the EP form of LeakyReLU",
+            got=f"worst precision {total.min():.3g}",
+            cause="an improper message from above",
+            fix="use the score form",
         )
     centre = (mean / variance + information) / total
     deviation = total.rsqrt()
