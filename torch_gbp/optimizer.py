@@ -15,7 +15,7 @@ from torch_gbp.errors import InvalidInput, Repartitioned
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.schedule import warmup_cosine
-from torch_gbp.sites import AveragedSites, BatchSites, Step, Store
+from torch_gbp.sites import AveragedSites, Step, Store
 from torch_gbp.soundness import check_message, check_settings, owners, sound
 from torch_gbp.sweep import Listener
 
@@ -121,7 +121,7 @@ class MessagePassing(Optimizer):
         if before is not None:
             self.report = self._make_report(turns, before, examples)
         self._listener.clear()
-        self._batch = None
+        self.close()
         return loss
 
     @contextmanager
@@ -153,7 +153,7 @@ class MessagePassing(Optimizer):
     @torch.no_grad()
     def close(self) -> None:
         """Second half of `visit`: without a step in between, nothing has changed."""
-        if self._batch is not None and isinstance(self.store, BatchSites):
+        if self._batch is not None:
             for marginal in self._all_marginals():
                 self.store.restore(marginal, self.state[marginal.mean])
                 marginal.trust()
@@ -161,11 +161,10 @@ class MessagePassing(Optimizer):
 
     @torch.no_grad()
     def rebuild(self) -> None:
-        """Recomputes every marginal from its prior and all sites (BatchSites only)."""
-        if isinstance(self.store, BatchSites):
-            for marginal in self._all_marginals():
-                self.store.rebuild(marginal, self.state[marginal.mean])
-                marginal.trust()
+        """Recomputes every marginal from its prior and all sites, where the store keeps them."""
+        for marginal in self._all_marginals():
+            self.store.rebuild(marginal, self.state[marginal.mean])
+            marginal.trust()
 
     def _all_marginals(self) -> list[GaussianParameter]:
         return [marginal for owned in self._owned for marginal in owned]

@@ -7,7 +7,7 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,20 +27,27 @@ class Step(NamedTuple):
     batch: int | None = None
 
 
-class Store(Protocol):
-    """One interface for the three stores."""
+class Store:
+    """One interface for the three stores; what a store does not need does nothing."""
 
-    default_rate: float
-    fixed_batches: bool  # True: every batch must be announced with `MessagePassing.visit`
+    default_rate = 1.0
+    fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
-        """Turns the marginal into what it is before the batch's sweep."""
+        """Turns the marginal into what it is before the sweep of this batch."""
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         """Lets the batch's centred message (g, G) into the marginal."""
+        raise NotImplementedError
+
+    def restore(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts back the marginal from before `open`, if no commit came."""
+
+    def rebuild(self, marginal: GaussianParameter, state: State) -> None:
+        """Recomputes the marginal from zero, which removes rounding drift."""
 
 
-class AveragedSites:
+class AveragedSites(Store):
     """One average site for the whole data set (stochastic EP); the default.
 
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
@@ -55,15 +62,11 @@ class AveragedSites:
     """
 
     default_rate = 0.4
-    fixed_batches = False
 
     def __init__(self, momentum: float = 0.9) -> None:
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
         self.momentum = momentum
-
-    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
-        """The average site cannot be divided out batch by batch: the marginal stays."""
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
@@ -79,7 +82,7 @@ class AveragedSites:
         mean.addcdiv_(score, precision, value=step.rate / (1 - self.momentum ** state["steps"]))
 
 
-class BatchSites:
+class BatchSites(Store):
     """One site per fixed batch, divided out before the batch is revisited: nothing is ever counted twice.
 
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
@@ -87,7 +90,6 @@ class BatchSites:
     Source: thesis section 4.6 (division of the old batch message, damping).
     """
 
-    default_rate = 1.0
     fixed_batches = True
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
@@ -104,20 +106,18 @@ class BatchSites:
         cavity = _natural(marginal)
         site = Message.centred(*message, marginal.mean)
         old = state["sites"].get(step.batch)
-        site = site.damp(Message(*(torch.zeros_like(cavity.information),) * 2) if old is None else Message(*old), step.rate)
+        site = site.damp(Message(*old) if old is not None else _silence(cavity), step.rate)
         _write(marginal, cavity * site)
         state["sites"][step.batch] = _pack(site)
         del state["before"]
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:
-        """Puts back the marginal from before `open`, if no commit came."""
         if "before" in state:
             mean, precision = state.pop("before")
             marginal.mean.copy_(mean)
             marginal.precision.copy_(precision)
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
-        """Recomputes the marginal from zero, prior x all sites, which removes rounding drift."""
         if state:
             total = Message(*state["prior"])
             for site in state["sites"].values():
@@ -125,7 +125,7 @@ class BatchSites:
             _write(marginal, total)
 
 
-class Filtering:
+class Filtering(Store):
     """The posterior becomes the next prior: one pass, streams, continual learning.
 
     R <- R_p + G,  m <- (R_p m_p + g + G m) / R,  with (m_p, R_p) the marginal, drawn towards the first prior by
@@ -136,16 +136,10 @@ class Filtering:
         forget: f in [0, 1); 0 keeps everything.
     """
 
-    default_rate = 1.0
-    fixed_batches = False
-
     def __init__(self, forget: float = 0.0) -> None:
         if not 0 <= forget < 1:
             raise InvalidInput("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0")
         self.forget = forget
-
-    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
-        """Nothing was stored: the marginal is the prior of the batch."""
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         said = Message.centred(*message, marginal.mean)
@@ -162,6 +156,10 @@ class Filtering:
 
 def _natural(marginal: GaussianParameter) -> Message:
     return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach())
+
+
+def _silence(like: Message) -> Message:
+    return Message(torch.zeros_like(like.information), torch.zeros_like(like.precision))
 
 
 def _pack(message: Message) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative
 
 def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float) -> None:
     """Raises InvalidInput for a missing num_data and for rates out of range."""
-    if not isinstance(num_data, int) or num_data < 1:
+    if not isinstance(num_data, Integral) or num_data < 1:
         raise InvalidInput(
             "num_data, the number of training examples, is needed",
             where="MessagePassing",
