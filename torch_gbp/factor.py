@@ -8,7 +8,6 @@ variable is the product of messages (design in README, "How it works").
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -29,14 +28,23 @@ class Rule(NamedTuple):
     backward: Callable[..., tuple[Tensor | None, ...]]
 
 
-@cache
+_FACTORS: dict[tuple[Rule, tuple[int, ...]], Callable[..., Moments]] = {}
+
+
 def factor(rule: Rule, precisions: tuple[int, ...] = ()) -> Callable[..., Moments]:
     """Returns `send(options, *tensors) -> (mean, variance)`, whose backward pass sends the rule's messages.
 
     `precisions` are the positions of variances that the caller stores, and passes, as precisions. A message
     speaks about the variable, not about the number that stores it, so G comes back there unchanged.
+    A rule's factor is made once; torch.compile can call one but not make one, so layers ask as they are built.
     """
+    key = rule, precisions
+    if key not in _FACTORS:
+        _FACTORS[key] = _make(rule, precisions)
+    return _FACTORS[key]
 
+
+def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
     class Factor(Function):
         @staticmethod
         def forward(ctx: Any, options: Any, *tensors: Tensor | None) -> Moments:

@@ -12,6 +12,8 @@ from torch_gbp.layers.base import Belief, GaussianLayer
 from torch_gbp.rules import leaky_relu
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see factor.py
+
 
 class GBPLeakyReLU(GaussianLayer):
     """a = max(z, negative_slope z), with the exact mean and variance of a (rules/leaky_relu.py).
@@ -38,6 +40,7 @@ class GBPLeakyReLU(GaussianLayer):
                 fix="use a slope such as 0.1",
             )
         self.negative_slope, self.rule = float(negative_slope), rule
+        factor(rule)
 
     @classmethod
     def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPLeakyReLU:

@@ -11,6 +11,7 @@ from torch_gbp.rules import avg_pool, max_pool
 from torch_gbp.rules.max_pool import PoolOptions
 
 Size = int | tuple[int, int]
+_FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see factor.py
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -46,6 +47,7 @@ class GBPMaxPool2d(GaussianLayer):
         step = pair(kernel_size if stride is None else stride)
         self.options = PoolOptions(pair(kernel_size), step, pair(padding), pair(dilation), ceil_mode)
         self.rule = rule
+        factor(rule)
 
     @classmethod
     def from_torch(cls, layer: nn.MaxPool2d) -> GBPMaxPool2d:
