@@ -126,7 +126,7 @@ class Gaussian(NamedTuple):
         return Gaussian(-self.mean, self.variance)
 
     def __sub__(self, other: Any) -> Gaussian:
-        return self + (-other)
+        return self * 0.0 if other is self else self + (-other)
 
     def message(self) -> Message:
         """The same belief in information form: precision 1 / v and information m / v."""
@@ -150,7 +150,7 @@ class Gaussian(NamedTuple):
         """Reshapes apply to both moments, `torch.add` is the sum factor, anything else has no rule."""
         kwargs = kwargs or {}
         if function in _SUM:
-            return args[0] + args[1] if isinstance(args[0], Gaussian) else args[1] + args[0]
+            return _sum(*args, **kwargs)
         if function is F.pad:
             return _pad(*args, **kwargs)
         if function not in _SHAPE_FUNCTIONS:
@@ -217,14 +217,23 @@ def _require_positive(values: Tensor, name: str, cause: str) -> None:
 
 
 def _pick(value: Any, moment: str) -> Any:
-    """Replaces every Gaussian in nested arguments by one of its moments."""
+    """Replaces every Gaussian in nested arguments by one of its moments; a tensor beside it is known, variance 0."""
     if isinstance(value, Gaussian):
         return getattr(value, moment)
+    if isinstance(value, Tensor):
+        return torch.zeros_like(value) if moment == "variance" else value
     if isinstance(value, dict):
         return {key: _pick(entry, moment) for key, entry in value.items()}
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
         return type(value)(_pick(entry, moment) for entry in value)
     return value
+
+
+def _sum(input: Any, other: Any, *, alpha: float = 1) -> Gaussian:
+    """`torch.add`: input + alpha other, where either may be a known tensor."""
+    if alpha != 1:
+        other = other * alpha
+    return input + other if isinstance(input, Gaussian) else other + input
 
 
 def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None = None) -> Gaussian:
