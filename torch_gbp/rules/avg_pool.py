@@ -23,8 +23,11 @@ def avg_pool(options: PoolOptions, count_include_pad: bool, divisor: int | None,
     settings = (kernel, stride, padding, ceil_mode, count_include_pad, divisor)
     counted = torch.ones_like(mean[:1, :1]) if not count_include_pad else _padded_ones(mean, padding)
     border = padding if not count_include_pad else (0, 0)
-    entries = F.avg_pool2d(counted, kernel, stride, border, ceil_mode, True, 1) if divisor is None else divisor
-    return F.avg_pool2d(mean, *settings), F.avg_pool2d(variance, *settings) / entries
+    out_mean, out_var = F.avg_pool2d(mean, *settings), F.avg_pool2d(variance, *settings)
+    if divisor is not None:
+        return out_mean, out_var / divisor
+    entries = F.avg_pool2d(counted, kernel, stride, border, ceil_mode, True, 1)
+    return out_mean, out_var / entries[..., : out_mean.shape[-2], : out_mean.shape[-1]]
 
 
 def adaptive_avg_pool(size: int | tuple[int | None, int | None] | None, mean: Tensor, variance: Tensor) -> Moments:

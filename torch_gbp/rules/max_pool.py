@@ -81,16 +81,33 @@ def _probability_of_maximum(means: Tensor, variances: Tensor) -> Tensor:
 def _windows(options: PoolOptions, image: Tensor, border: float) -> Tensor:
     """(n, c, h, w) -> (n, c, k, h', w'), padded with `border`."""
     kernel, stride, (top, left), dilation, _ = options
-    padded = F.pad(image, (left, left, top, top), value=border)
+    out, (bottom, right) = _extent(options, image)
+    padded = F.pad(image, (left, right, top, bottom), value=border)
     columns = F.unfold(padded, kernel, dilation=dilation, stride=stride)
-    out = [(padded.shape[2 + d] - dilation[d] * (kernel[d] - 1) - 1) // stride[d] + 1 for d in (0, 1)]
     return columns.view(*image.shape[:2], -1, *out)
 
 
 def _fold(options: PoolOptions, windows: Tensor, image: Tensor) -> Tensor:
-    kernel, stride, padding, dilation, _ = options
+    kernel, stride, (top, left), dilation, _ = options
+    height, width = image.shape[2:]
+    _, (bottom, right) = _extent(options, image)
     columns = windows.flatten(3).flatten(1, 2)
-    return F.fold(columns, image.shape[2:], kernel, dilation=dilation, padding=padding, stride=stride)
+    folded = F.fold(columns, (top + height + bottom, left + width + right), kernel, dilation=dilation, stride=stride)
+    return folded[..., top : top + height, left : left + width]
+
+
+def _extent(options: PoolOptions, image: Tensor) -> tuple[list[int], list[int]]:
+    """Windows along each axis, and the padding after the image that they reach into (or leave out, if negative)."""
+    windows, after = [], []
+    for size, kernel, stride, before, dilation in zip(image.shape[2:], *options[:4], strict=True):
+        reach = dilation * (kernel - 1) + 1
+        room = size + 2 * before - reach
+        count = (-(-room // stride) if options.ceil_mode else room // stride) + 1
+        if options.ceil_mode and (count - 1) * stride >= size + before:
+            count -= 1  # torch's rule: a window starts inside the image or the padding before it
+        windows.append(count)
+        after.append((count - 1) * stride + reach - before - size)
+    return windows, after
 
 
 SCORE = Rule(forward, backward)
