@@ -55,7 +55,7 @@ class Argmax(Likelihood):
         check_labels(output, target, type(self).__name__)
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
-        label = F.one_hot(target, mean.shape[1]).to(mean)
+        label = F.one_hot(target.long(), mean.shape[1]).to(mean)
         comparisons = self._comparisons(mean, variance, label)
         if self.regulariser_variance is None:
             return comparisons

@@ -111,6 +111,7 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             cause="labels read as numbers, or regression targets",
             fix="convert with y.long()",
         )
+    require_examples(target, where)
     low, high = (int(bound) for bound in target.aminmax())
     if low < 0 or high >= output.shape[1]:
         raise InvalidInput(
@@ -120,6 +121,12 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             cause="labels that start at 1, or too few outputs",
             fix="shift the labels or widen the last layer",
         )
+
+
+def require_examples(target: Tensor, where: str) -> None:
+    """Raises InvalidInput for an empty batch."""
+    if target.numel() == 0:
+        raise InvalidInput("the batch is empty", where=where, cause="a filter that left nothing", fix="skip empty batches")
 
 
 def check_values(output: Gaussian, target: Tensor, where: str) -> None:
@@ -132,6 +139,7 @@ def check_values(output: Gaussian, target: Tensor, where: str) -> None:
             cause="a missing last axis of size 1",
             fix="reshape the targets, e.g. y[:, None]",
         )
+    require_examples(target, where)
     if not target.is_floating_point():
         raise InvalidInput("targets must be floating point", where=where, got=str(target.dtype), fix="convert with y.float()")
     if not bool(target.isfinite().all()):

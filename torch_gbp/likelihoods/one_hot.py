@@ -43,7 +43,7 @@ class OneHotRegression(Likelihood):
         check_labels(output, target, type(self).__name__)
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
-        return gaussian_evidence(mean, variance, F.one_hot(target, mean.shape[1]).to(mean), self.noise_variance)
+        return gaussian_evidence(mean, variance, F.one_hot(target.long(), mean.shape[1]).to(mean), self.noise_variance)
 
     def predictive(self, output: Gaussian) -> Categorical:
         """Probability of each class to have the largest noisy output."""

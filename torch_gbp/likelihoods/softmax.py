@@ -40,7 +40,7 @@ class Softmax(Likelihood):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         shrink = _shrink(variance)
         log_p = torch.log_softmax(shrink * mean, 1)
-        p, label = log_p.exp(), target[:, None]
+        p, label = log_p.exp(), target.long()[:, None]
         curvature = torch.addcmul(p, p, p, value=-1).mul_(shrink).mul_(shrink)
         score = p.neg().scatter_add_(1, label, torch.ones_like(label, dtype=p.dtype)).mul_(shrink)
         return Evidence(log_p.gather(1, label).squeeze(1), score, curvature)
