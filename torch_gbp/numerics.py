@@ -36,7 +36,11 @@ def floored(variance: Tensor) -> Tensor:
 
 
 def log_normal_cdf(t: Tensor) -> Tensor:
-    """log Phi(t); relative error below 4 ulp at +-100 (torch.special.log_ndtr)."""
+    """log Phi(t) (torch.special.log_ndtr).
+
+    Relative error over -100 <= t <= 0: 5e-7 in float32, 1e-15 in float64. Above 0, where log Phi goes to 0 as
+    exp(-t^2 / 2), the absolute error is below these numbers.
+    """
     return torch.special.log_ndtr(t)
 
 
