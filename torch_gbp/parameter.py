@@ -106,7 +106,7 @@ class GaussianParameter(nn.Module):
             state_dict.get(prefix + "prior_precision", self.prior_precision).shape
         )
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.trust()
+        self._register()  # load_state_dict(assign=True) puts other parameters in place
 
     def _apply(self, fn: Any, recurse: bool = True) -> GaussianParameter:
         super()._apply(fn, recurse)
