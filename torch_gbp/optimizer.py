@@ -111,8 +111,8 @@ class MessagePassing(Optimizer):
         turns = self._turns(examples)
         if not sound([turn.message for turn in turns]):
             for turn in turns:
-                share = turn.step.rate / turn.step.batches
-                check_message(_name(turn), turn.marginal, turn.message, share, turn.step.rate, turn.group["steps"] + 1)
+                after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
+                check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
         before = [turn.marginal.mean.clone() for turn in turns] if self._wants_report() else None
         for turn in turns:
             self.store.commit(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)

@@ -40,6 +40,10 @@ class Store:
         """Lets the batch's centred message (g, G) into the marginal."""
         raise NotImplementedError
 
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        """The precision that `commit` would write, for the check before it."""
+        return marginal.precision + message.precision
+
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
 
@@ -67,6 +71,10 @@ class AveragedSites(Store):
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
         self.momentum = momentum
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        prior = marginal.prior_precision.expand_as(marginal.precision)
+        return torch.lerp(marginal.precision, prior, step.rate / step.batches) + step.rate * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
@@ -104,12 +112,19 @@ class BatchSites(Store):
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         assert step.batch is not None
         cavity = _natural(marginal)
-        site = Message.centred(*message, marginal.mean)
-        old = state["sites"].get(step.batch)
-        site = site.damp(Message(*old) if old is not None else _silence(cavity), step.rate)
+        site = self._damped(marginal, state, message, step)
         _write(marginal, cavity * site)
         state["sites"][step.batch] = _pack(site)
         del state["before"]
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        return marginal.precision + self._damped(marginal, state, message, step).precision
+
+    def _damped(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Message:
+        """The batch's new site: its message at the cavity, damped towards the old site."""
+        old = state["sites"].get(step.batch)
+        site = Message.centred(*message, marginal.mean)
+        return site.damp(Message(*old) if old is not None else _silence(site), step.rate)
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         if "before" in state:
@@ -144,6 +159,9 @@ class Filtering(Store):
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         said = Message.centred(*message, marginal.mean)
         _write(marginal, self._prior(marginal) * said)
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        return self._prior(marginal).precision + message.precision
 
     def _prior(self, marginal: GaussianParameter) -> Message:
         if not self.forget:

@@ -76,8 +76,8 @@ def sound(messages: list[Message]) -> bool:
     return bool((sums.isfinite().all() & (lowest >= 0).all()).item())
 
 
-def check_message(name: str, marginal: GaussianParameter, message: Message, share: float, rate: float, step: int) -> None:
-    """The slow and exact check of one marginal, after the quick one was not passed.
+def check_message(name: str, marginal: GaussianParameter, message: Message, after: Tensor, step: int) -> None:
+    """The slow and exact check of one marginal, after the quick one was not passed; `after`: the precision to be written.
 
     Raises:
         ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
@@ -93,7 +93,6 @@ def check_message(name: str, marginal: GaussianParameter, message: Message, shar
             fix="lower lr or power; the marginals from before the step are kept",
         )
     floor = marginal.prior_precision
-    after = torch.lerp(marginal.precision, floor.expand_as(marginal.precision), share) + rate * message.precision
     bad = ~(after >= floor * (1 - TOLERANCE))
     if bad.any():
         raise ImproperMarginal(

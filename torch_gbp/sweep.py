@@ -17,10 +17,11 @@ from torch import Tensor
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = ("examples", "log_evidence")
+    __slots__ = ("examples", "log_evidence", "spent")
 
     def __init__(self, examples: int, log_evidence: Tensor) -> None:
         self.examples, self.log_evidence = examples, log_evidence
+        self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
 
 _current: Any = threading.local()
@@ -28,6 +29,7 @@ _current: Any = threading.local()
 
 def announce(sweep: Sweep) -> None:
     """Called by a likelihood as its backward starts."""
+    sweep.spent = False
     _current.sweep = sweep
 
 
@@ -43,12 +45,17 @@ class Listener:
 
         def hear(_: Tensor) -> None:
             listener, sweep = me(), getattr(_current, "sweep", None)
-            if listener is not None and sweep is not None and sweep not in listener.sweeps:
+            if listener is not None and sweep is not None and not sweep.spent and sweep not in listener.sweeps:
                 listener.sweeps.append(sweep)
 
+        wanted = parameter.requires_grad
+        parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
         parameter.register_post_accumulate_grad_hook(hear)
+        parameter.requires_grad_(wanted)
 
     def clear(self) -> None:
+        for sweep in self.sweeps:
+            sweep.spent = True
         self.sweeps.clear()
 
     @property
