@@ -18,6 +18,7 @@ from torch_gbp.layers import (
     GBPMaxPool2d,
     GBPReLU,
 )
+from torch_gbp.layers.base import GaussianLayer, WeightedLayer
 
 # One row for each torch layer that has a GBP twin; a new layer adds its row.
 TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
@@ -49,19 +50,28 @@ def from_torch(network: nn.Module, *, fresh: bool = False, as_prior: bool = Fals
     >>> type(twin[1]).__name__
     'GBPLinear'
     """
-    twin = _twin(network, "", as_prior, prior)
+    twin = _twin(network, "", {}, as_prior, prior)
     if fresh:
         for module in twin.modules():
-            if isinstance(module, (GBPLinear, GBPConv2d)):
+            if isinstance(module, WeightedLayer):
                 module.reset_parameters()
     return twin
 
 
-def _twin(module: nn.Module, path: str, as_prior: bool, prior: dict[str, Any]) -> nn.Module:
+def _twin(module: nn.Module, path: str, made: dict[nn.Module, nn.Module], as_prior: bool, prior: dict[str, Any]) -> nn.Module:
+    """The twin of one module; `made` holds those met before, so that a shared module stays shared."""
+    if module not in made:
+        made[module] = _make(module, path, made, as_prior, prior)
+    return made[module]
+
+
+def _make(module: nn.Module, path: str, made: dict[nn.Module, nn.Module], as_prior: bool, prior: dict[str, Any]) -> nn.Module:
     make = TWINS.get(type(module))
     if make is not None:
         return make(module, as_prior=as_prior, **prior) if isinstance(module, _WEIGHTED) else make(module)
-    children = dict(module.named_children())
+    if isinstance(module, (WeightedLayer, GaussianLayer)):
+        return copy.deepcopy(module)
+    children = {name: child for name, child in module._modules.items() if child is not None}
     if not children and not isinstance(module, _SHAPE_ONLY) and type(module).__module__.startswith("torch.nn"):
         raise MissingRule(
             f"{type(module).__name__} has no GBP twin",
@@ -72,5 +82,5 @@ def _twin(module: nn.Module, path: str, as_prior: bool, prior: dict[str, Any]) -
     shell = copy.copy(module)  # children are made anew below; the rest of the module is kept
     shell.__dict__ = {**copy.deepcopy({k: v for k, v in module.__dict__.items() if k != "_modules"}), "_modules": {}}
     for name, child in children.items():
-        shell.add_module(name, _twin(child, f"{path}.{name}".lstrip("."), as_prior, prior))
+        shell.add_module(name, _twin(child, f"{path}.{name}".lstrip("."), made, as_prior, prior))
     return shell
