@@ -114,7 +114,8 @@ class Trainer:
         for x, y, *_ in self._batches(loader):
             output = self._output(x)
             predictive = self.likelihood.predictive(output)
-            logs.append(predictive.log_prob(y).flatten())
+            log = predictive.log_prob(y)
+            logs.append(log.flatten(1).sum(1) if log.ndim > 1 else log)
             if isinstance(predictive, Categorical):
                 hits.append((predictive.logits.argmax(-1) == y).float().flatten())
             else:
