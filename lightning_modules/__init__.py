@@ -1,0 +1,25 @@
+"""lightning_modules: torch_gbp under Lightning: modules, data, evaluation, command line."""
+
+from lightning_modules.baseline import AdamWClassifier
+from lightning_modules.classifier import GBPClassifier
+from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
+from lightning_modules.networks import MLP, DigitsConv, LeNet5, digits_conv, lenet5, mlp
+from lightning_modules.regressor import GBPRegressor
+
+__all__ = [
+    "CIFAR10",
+    "CSV",
+    "MLP",
+    "MNIST",
+    "UCI",
+    "AdamWClassifier",
+    "Digits",
+    "DigitsConv",
+    "FashionMNIST",
+    "GBPClassifier",
+    "GBPRegressor",
+    "LeNet5",
+    "digits_conv",
+    "lenet5",
+    "mlp",
+]

@@ -1,0 +1,84 @@
+"""What all classifiers share: validation, test with out-of-distribution sets, and prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from lightning_modules.evaluation import classification_scores, ood_auroc
+
+
+class ClassifierEvaluation(lightning.LightningModule):
+    """Scores whole data sets from `log_probabilities`, which a subclass gives.
+
+    Validation logs `val/...`. The first test loader is the in-distribution test set (`test/...`), further ones are
+    OOD sets: `test/ood_auroc/<name>`, and `test/ood_auroc/all` for all of them together. Names come from the data
+    module's `test_names`, else they are the loaders' numbers.
+    """
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Log predictive probabilities of the classes, (n, classes)."""
+        raise NotImplementedError
+
+    def on_validation_epoch_start(self) -> None:
+        self._predictions = Predictions()
+
+    def on_test_epoch_start(self) -> None:
+        self._predictions = Predictions()
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._predictions.add(dataloader_idx, self.log_probabilities(batch[0]), batch[1])
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._predictions.add(dataloader_idx, self.log_probabilities(batch[0]), batch[1])
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Class probabilities, (n, classes)."""
+        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        return self.log_probabilities(x).exp()
+
+    def on_validation_epoch_end(self) -> None:
+        scores = classification_scores(*self._predictions.of(0, self))
+        self.log_dict({f"val/{name}": scores[name] for name in scores if name != "nll"})
+        self.log("val/nll", scores["nll"], prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        inside, labels = self._predictions.of(0, self)
+        scores = classification_scores(inside, labels)
+        outside = {name: self._predictions.of(i, self)[0] for i, name in self._ood_names()}
+        scores |= {f"ood_auroc/{name}": ood_auroc(inside, logs) for name, logs in outside.items()}
+        if outside:
+            scores["ood_auroc/all"] = ood_auroc(inside, torch.cat(list(outside.values())))
+        self.log_dict({f"test/{name}": value for name, value in scores.items()})
+
+    def _ood_names(self) -> list[tuple[int, str]]:
+        names = getattr(getattr(self.trainer, "datamodule", None), "test_names", None)
+        return [(i, names[i] if names else str(i)) for i in self._predictions.loaders() if i > 0]
+
+
+class Predictions:
+    """Log-probabilities and labels of every loader, batch by batch."""
+
+    def __init__(self) -> None:
+        self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def add(self, loader: int, log_probabilities: Tensor, labels: Tensor) -> None:
+        self._batches.setdefault(loader, []).append((log_probabilities.detach(), labels))
+
+    def loaders(self) -> list[int]:
+        return sorted(self._batches)
+
+    def of(self, loader: int, module: lightning.LightningModule) -> tuple[Tensor, Tensor]:
+        """All predictions (n, classes) and labels (n,) of a loader, gathered over the processes."""
+        logs, labels = (torch.cat(part) for part in zip(*self._batches[loader], strict=True))
+        return gathered(module, logs), gathered(module, labels)
+
+
+def gathered(module: lightning.LightningModule, values: Tensor) -> Tensor:
+    """Rows of all processes; `all_gather` adds an axis only if there are several."""
+    everywhere = module.all_gather(values)
+    assert isinstance(everywhere, Tensor)
+    return everywhere.flatten(0, 1) if everywhere.ndim > values.ndim else everywhere

@@ -1,0 +1,64 @@
+"""The command line: `python -m lightning_modules fit|validate|test|predict`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.cli import LightningCLI
+
+import lightning_modules  # noqa: F401  the classes that --model and --data find by their short names
+
+DESCRIPTION = """Train and evaluate networks of GBP layers.
+
+  python -m lightning_modules fit --model GBPClassifier --model.model MLP --data MNIST --data.data_dir DIR --trainer.max_epochs 1
+  python -m lightning_modules test --model GBPClassifier --model.model MLP --data MNIST --data.ood [notMNIST] --ckpt_path CKPT
+
+Models: GBPClassifier, GBPRegressor, AdamWClassifier (with --model.model.gbp false).
+Networks: MLP, LeNet5, DigitsConv, or the path of a class. Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
+Regression: fit --model GBPRegressor --model.model MLP --model.model.inputs 6 --model.model.outputs 1
+  --model.likelihood Regression --model.likelihood.noise_variance 0.05 --data UCI --data.name yacht --data.data_dir DIR
+Predictions into a file: predict ... --trainer.callbacks PredictionFile --trainer.callbacks.path predictions.pt
+"""
+
+
+class PredictionFile(BasePredictionWriter):
+    """Writes what `predict` returns, one entry per batch, to a file that torch.load reads.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(write_interval="epoch")
+        self.path = Path(path)
+
+    def write_on_epoch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        torch.save(list(predictions), self.path)
+
+
+def main(args: list[str] | None = None) -> LightningCLI:
+    """Runs a command; `args` None takes the process's own arguments."""
+    # All data are in memory, so loader workers would only copy them.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    return LightningCLI(
+        lightning.LightningModule,
+        lightning.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,  # message passing brings its own optimizer
+        parser_kwargs={"description": DESCRIPTION},
+        args=args,
+    )

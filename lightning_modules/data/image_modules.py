@@ -1,0 +1,126 @@
+"""Data modules for images: digits, MNIST, FashionMNIST, CIFAR-10, with OOD test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_modules.data.base import Parts, TensorDataModule
+from lightning_modules.data.images import Images, load_cifar10, load_digits, load_fashion_mnist, load_mnist
+from lightning_modules.data.loading import TensorPairs, split_indices
+from lightning_modules.data.ood import Source, ood_images
+
+
+class Normaliser:
+    """Standardises uint8 images (n, c, h, w) by the mean and standard deviation of each channel of a training set.
+
+    >>> images = torch.tensor([0, 2], dtype=torch.uint8).reshape(2, 1, 1, 1)
+    >>> Normaliser(images)(images).flatten()
+    tensor([-1.,  1.])
+    """
+
+    def __init__(self, train_x: Tensor) -> None:
+        count = train_x.numel() // train_x.shape[1]
+        # Sums of integers: exact, and no floating-point copy of the whole set is made.
+        mean = train_x.sum((0, 2, 3), dtype=torch.int64).double() / count
+        squares = [chunk.long().square().sum((0, 2, 3)) for chunk in train_x.split(4096)]
+        square = torch.stack(squares).sum(0) / count
+        self.mean = mean.float().view(-1, 1, 1)
+        self.std = (square - mean.square()).sqrt().float().view(-1, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (images.float() - self.mean) / self.std
+
+
+class ImageDataModule(TensorDataModule):
+    """Images in memory, standardised by the training part's statistics (OOD sets by the same).
+
+    Args:
+        data_dir: folder of the data sets.
+        ood: names of OOD test sets (`lightning_modules.data.ood.OOD_SETS`).
+        download: fetch a missing set.
+        batch_size, validation, fixed_batches, seed: as in `TensorDataModule`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        batch_size: int = 64,
+        validation: float = 0.1,
+        ood: Sequence[str] = (),
+        fixed_batches: bool = False,
+        seed: int = 0,
+        download: bool = True,
+    ) -> None:
+        super().__init__(batch_size, validation, fixed_batches, seed)
+        self.data_dir, self.ood, self.download = data_dir, tuple(ood), download
+
+    def load(self) -> Images:
+        """The images as they are."""
+        raise NotImplementedError
+
+    def make_parts(self) -> Parts:
+        images = self.load()
+        train, held_out = split_indices(len(images.train_x), self.validation, self.seed)
+        self.normalise = Normaliser(images.train_x[train])
+        source = Source(images, self.data_dir, self.download, self.seed)
+        outside = {name: ood_images(name, source) for name in self.ood}
+        return Parts(
+            train=self._pairs(images.train_x[train], images.train_y[train]),
+            validation=self._pairs(images.train_x[held_out], images.train_y[held_out]) if len(held_out) else None,
+            test=self._pairs(images.test_x, images.test_y),
+            # OOD images have no class: their labels are never looked at.
+            ood={name: self._pairs(x, torch.zeros(len(x), dtype=torch.long)) for name, x in outside.items()},
+        )
+
+    def _pairs(self, images: Tensor, labels: Tensor) -> TensorPairs:
+        return TensorPairs(self.normalise(images), labels)
+
+
+class Digits(ImageDataModule):
+    """The 8 x 8 digits that come with scikit-learn: 1297 for training, 500 for testing; no files needed."""
+
+    def load(self) -> Images:
+        return load_digits()
+
+
+class MNIST(ImageDataModule):
+    """MNIST: handwritten digits, 1 x 28 x 28."""
+
+    def load(self) -> Images:
+        return load_mnist(self.data_dir, self.download)
+
+
+class FashionMNIST(ImageDataModule):
+    """FashionMNIST: ten kinds of clothing, 1 x 28 x 28."""
+
+    def load(self) -> Images:
+        return load_fashion_mnist(self.data_dir, self.download)
+
+
+class CIFAR10(ImageDataModule):
+    """CIFAR-10: ten kinds of things, 3 x 32 x 32.
+
+    Args:
+        accept_altered: read a copy whose checksums are not the original's, see `load_cifar10`.
+        data_dir, batch_size, validation, ood, fixed_batches, seed, download: as in `ImageDataModule`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        batch_size: int = 64,
+        validation: float = 0.1,
+        ood: Sequence[str] = (),
+        fixed_batches: bool = False,
+        seed: int = 0,
+        download: bool = True,
+        accept_altered: bool = False,
+    ) -> None:
+        super().__init__(data_dir, batch_size, validation, ood, fixed_batches, seed, download)
+        self.accept_altered = accept_altered
+
+    def load(self) -> Images:
+        return load_cifar10(self.data_dir, self.download, self.accept_altered)

@@ -1,0 +1,176 @@
+"""What GBPClassifier and GBPRegressor share: training by message passing under Lightning's automatic optimisation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
+from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.optimizer import StepReport
+from torch_gbp.sites import Store
+from torch_gbp.trainer import count_examples
+
+
+class GBPModule(lightning.LightningModule):
+    """Trains `model` by `MessagePassing`: the loss is -log evidence, the optimizer multiplies messages.
+
+    The rate warms up and falls over the trainer's passes. For a scheduler of torch, override
+    `configure_optimizers` and switch that schedule off::
+
+        def configure_optimizers(self):
+            optimizer = self.message_passing(scheduled=False)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)]
+
+    Batches are (x, y), or (x, y, batch number) from a loader over `FixedBatches`, which `BatchSites` needs.
+
+    Args:
+        model: network of GBP layers.
+        likelihood: what the targets say about the outputs.
+        lr, warmup, store: as in `MessagePassing`.
+        epochs: passes of the schedule; None takes the trainer's.
+        num_data: number of training examples; None counts those behind the training loader.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        likelihood: Likelihood,
+        lr: float | None = None,
+        epochs: float | None = None,
+        num_data: int | None = None,
+        warmup: float = 0.2,
+        store: Store | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.likelihood = model, likelihood
+        self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
+        self._logged: StepReport | None = None
+
+    def forward(self, x: Any) -> Gaussian:
+        """Belief of the outputs."""
+        return self.model(x)
+
+    def configure_optimizers(self) -> Any:
+        return self.message_passing()
+
+    def message_passing(self, scheduled: bool = True) -> MessagePassing:
+        """The optimizer for this trainer; `scheduled=False` leaves the rate to a scheduler of torch.
+
+        Raises:
+            InvalidInput: the trainer clips gradients, or `BatchSites` would see batches in parts.
+        """
+        self.trainer.fit_loop.setup_data()  # makes the training loader known, as `estimated_stepping_batches` does
+        _require_whole_messages(self.trainer, self.store)
+        return MessagePassing(
+            self.model.named_parameters(),
+            self._count_data(),
+            lr=self.lr,
+            epochs=self._count_passes() if scheduled else None,
+            warmup=self.warmup,
+            store=self.store,
+            accumulated=self.trainer.accumulate_grad_batches,
+            report_every=self.trainer.log_every_n_steps,  # type: ignore[attr-defined]
+        )
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """-log evidence of the batch (a sum over its examples)."""
+        x, y = batch[0], batch[1]
+        loss = self.likelihood(self.model(x), y)
+        evidence = -loss.detach() / len(y)
+        self.log("train/log_evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
+        return loss
+
+    def on_train_start(self) -> None:
+        """After a resume the schedule follows the present trainer and data, not those of the saved run."""
+        for group in self._message_passing().param_groups:
+            group["num_data"] = self._count_data()
+            group["epochs"] = group["epochs"] and self._count_passes()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if len(batch) > 2:
+            self._message_passing().open(int(batch[2]), batch[0], batch[1])
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Sweep and step; if either fails, a fixed batch's site is put back, so nothing has changed."""
+        try:
+            super().optimizer_step(*args, **kwargs)
+        finally:
+            self._message_passing().close()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Sends a new step report to the loggers; the trainer's own interval for logging is its interval."""
+        report = self._message_passing().report
+        if report is None or report is self._logged:
+            return
+        self._logged = report
+        for logger in self.loggers:
+            logger.log_metrics({f"step/{name}": value for name, value in report._asdict().items()}, step=self.global_step)
+
+    def on_train_epoch_end(self) -> None:
+        self._message_passing().rebuild()
+
+    def _message_passing(self) -> MessagePassing:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, MessagePassing)
+        return optimizer
+
+    def _count_data(self) -> int:
+        return count_seen(self.trainer) if self.num_data is None else self.num_data
+
+    def _count_passes(self) -> float | None:
+        """Passes of the schedule; None (the plain rate) for a trainer without an end."""
+        if self.epochs is not None:
+            return self.epochs
+        trainer = self.trainer
+        by_epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+        steps = trainer.max_steps if trainer.max_steps != -1 else math.inf
+        passes = min(by_epochs, steps * trainer.accumulate_grad_batches / trainer.num_training_batches)
+        return passes if 0 < passes < math.inf else None
+
+
+def count_seen(trainer: lightning.Trainer) -> int:
+    """Number of examples in a training pass, over all processes: those of the loader, less what `limit_train_batches` cuts.
+
+    Raises:
+        InvalidInput: a loader over a stream, whose size nobody knows.
+    """
+    loader = trainer.train_dataloader
+    if isinstance(getattr(loader, "dataset", None), IterableDataset):
+        raise InvalidInput(
+            explain("a stream of examples cannot be counted", where="GBPModule", fix="pass num_data=<number of examples>")
+        )
+    total = count_examples(loader)
+    if not isinstance(loader, DataLoader) or trainer.num_training_batches >= len(loader):
+        return total
+    data = loader.dataset
+    batch_size = len(data.members[0]) if isinstance(data, FixedBatches) else loader.batch_size
+    # A batch sampler of the user's own has no batch size; the whole set is the better guess then.
+    return total if batch_size is None else min(total, int(trainer.num_training_batches) * batch_size * trainer.world_size)
+
+
+def _require_whole_messages(trainer: lightning.Trainer, store: Store | None) -> None:
+    """A message is a pair (g, G) of one batch: it may be scaled, not clipped, and a stored one not taken in parts."""
+    if trainer.gradient_clip_val:
+        raise InvalidInput(
+            explain(
+                "clipping would change score and precision of a message by different factors",
+                where="GBPModule",
+                got=f"gradient_clip_val={trainer.gradient_clip_val}",
+                fix="leave gradient_clip_val out; lower lr if the beliefs overshoot",
+            )
+        )
+    parts = trainer.accumulate_grad_batches * trainer.world_size
+    if store is not None and store.fixed_batches and parts > 1:
+        raise InvalidInput(
+            explain(
+                "BatchSites keeps one site per batch, so every step must see exactly one batch",
+                where="GBPModule",
+                got=f"accumulate_grad_batches x processes = {parts}",
+                fix="use larger fixed batches in one process, or AveragedSites",
+            )
+        )

@@ -1,0 +1,89 @@
+"""GBPRegressor: regression by message passing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.classifier_evaluation import gathered
+from lightning_modules.evaluation import regression_scores
+from lightning_modules.gbp_module import GBPModule
+from lightning_modules.networks import Network
+from torch_gbp import Likelihood
+from torch_gbp.sites import Store
+
+
+class GBPRegressor(GBPModule):
+    """Regression with Gaussian weights; predicts mean and variance in the targets' own units.
+
+    Standardised targets are led back by `target_mean` and `target_std`, buffers that are filled from the data
+    module and saved with the weights. Validation and test log `rmse` and `log_likelihood` in original units.
+
+    Args:
+        model: network of GBP layers with one output per target.
+        likelihood: `Regression(noise_variance)`, the variance in standardised units if the data are.
+        lr, epochs, num_data, warmup, store: as in `GBPModule`.
+    """
+
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        model: Network | nn.Module,
+        likelihood: Likelihood,
+        lr: float | None = None,
+        epochs: float | None = None,
+        num_data: int | None = None,
+        warmup: float = 0.2,
+        store: Store | None = None,
+    ) -> None:
+        super().__init__(model, likelihood, lr, epochs, num_data, warmup, store)
+        self.register_buffer("target_mean", torch.zeros(1))
+        self.register_buffer("target_std", torch.ones(1))
+
+    def setup(self, stage: str) -> None:
+        """Takes the targets' units from the data module, if it standardises them."""
+        data = getattr(self.trainer, "datamodule", None)
+        for name in ("target_mean", "target_std"):
+            if hasattr(data, name):
+                setattr(self, name, getattr(data, name).to(getattr(self, name)))
+
+    def on_validation_epoch_start(self) -> None:
+        self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_test_epoch_start(self) -> None:
+        self._predictions = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._predict(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._predict(batch)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Predictive mean and variance (noise included) of the targets, each as the targets are shaped."""
+        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        mean, variance = self.predictive_moments(x)
+        return {"mean": mean, "variance": variance}
+
+    def predictive_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the targets in their own units."""
+        predictive = self.likelihood.predictive(self.model(x))
+        return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self._scores().items()}, prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value for name, value in self._scores().items()})
+
+    def _predict(self, batch: Any) -> None:
+        mean, variance = self.predictive_moments(batch[0])
+        self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
+
+    def _scores(self) -> dict[str, float]:
+        mean, variance, target = (gathered(self, torch.cat(part)) for part in zip(*self._predictions, strict=True))
+        return regression_scores(mean, variance, target)
