@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+import numpy as np
 import torch
 from netcal.metrics import ECE
 from torch import Tensor
@@ -26,7 +27,7 @@ def scores(probabilities: Tensor, labels: Tensor, ood: Tensor) -> dict[str, floa
     return {
         "accuracy": (probabilities.argmax(1) == labels).double().mean().item(),
         "nll": -chosen.clamp_min(torch.finfo(chosen.dtype).tiny).log().mean().item(),
-        "ece": float(ECE(bins=ECE_BINS).measure(probabilities.double().numpy(), labels.numpy())),
+        "ece": float(np.asarray(ECE(bins=ECE_BINS).measure(probabilities.double().numpy(), labels.numpy()))),
         "ood_auroc": binary_auroc(entropies, is_ood).item(),
     }
 

@@ -39,16 +39,17 @@ def forward(options: PoolOptions, mean: Tensor, variance: Tensor) -> tuple[Momen
     """Moments of the entry with the largest mean, (n, c, h', w') each."""
     out_mean, index = F.max_pool2d(mean, *options, return_indices=True)
     out_var = variance.flatten(2).gather(2, index.flatten(2)).view_as(out_mean)
-    return (out_mean, out_var), (mean, index)
+    shape = torch.empty((), dtype=mean.dtype, device=mean.device).expand_as(mean)  # torch's backward asks for no more of it
+    return (out_mean, out_var), (shape, index)
 
 
 def backward(options: PoolOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
     """The message goes to the selected entry; windows that overlap multiply."""
-    mean, index = saved
-    assert mean is not None and index is not None
+    shape, index = saved
+    assert shape is not None and index is not None
 
     def scatter(part: Tensor) -> Tensor:
-        return torch.ops.aten.max_pool2d_with_indices_backward(part, mean, *options, index)
+        return torch.ops.aten.max_pool2d_with_indices_backward(part, shape, *options, index)
 
     return scatter(score), scatter(precision)
 
