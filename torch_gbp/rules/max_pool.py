@@ -98,7 +98,7 @@ def _fold(options: PoolOptions, windows: Tensor, image: Tensor) -> Tensor:
 
 
 def _extent(options: PoolOptions, image: Tensor) -> tuple[list[int], list[int]]:
-    """Windows along each axis, and the padding after the image that they reach into (or leave out, if negative)."""
+    """Windows along each axis, and the padding after the image that they reach into."""
     windows, after = [], []
     for size, kernel, stride, before, dilation in zip(image.shape[2:], *options[:4], strict=True):
         reach = dilation * (kernel - 1) + 1
@@ -107,7 +107,7 @@ def _extent(options: PoolOptions, image: Tensor) -> tuple[list[int], list[int]]:
         if options.ceil_mode and (count - 1) * stride >= size + before:
             count -= 1  # torch's rule: a window starts inside the image or the padding before it
         windows.append(count)
-        after.append((count - 1) * stride + reach - before - size)
+        after.append(max(0, (count - 1) * stride + reach - before - size))
     return windows, after
 
 

@@ -1,0 +1,165 @@
+"""The table of message rules: one row a rule and setting. A new rule in torch_gbp/rules needs one row here.
+
+A row says how to call the rule, which inputs to draw and who knows the answer. `test_rules.py` sends every row
+through the autograd bridge in float64 and float32, with random, asymmetric and extreme inputs, and compares the
+outgoing moments and all messages with the oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import oracle
+import torch
+from oracle import by_autograd
+from torch import Tensor
+
+from torch_gbp.factor import Rule, factor
+from torch_gbp.rules import avg_pool, conv, leaky_relu, linear, max_pool
+from torch_gbp.rules.conv import ConvOptions
+from torch_gbp.rules.leaky_relu import LeakyReLUOptions
+from torch_gbp.rules.max_pool import PoolOptions
+
+Tensors = tuple[Tensor | None, ...]
+
+
+class Case(NamedTuple):
+    """One row. Tolerances are relative to the largest entry of each answer, and to every entry."""
+
+    name: str
+    rule: Any  # the module in torch_gbp/rules
+    send: Callable[..., tuple[Tensor, Tensor]]  # inputs -> moments of the output, differentiable by the bridge
+    sample: Callable[[str], Tensors]  # "random", "asymmetric" or "extreme" -> inputs in float64
+    answer: Callable[..., Tensors]  # (g, G, *inputs) -> moments, then one message part per input
+    float64: float
+    float32: float
+    signed: bool = False  # messages from above may have negative precision
+
+
+def means(kind: str, *shape: int) -> Tensor:
+    """Centred; shifted and skewed; or over ten orders of magnitude of both signs."""
+    draw = torch.randn(shape, dtype=torch.float64)
+    return {"random": draw, "asymmetric": 3 + draw.exp(), "extreme": draw * 10 ** torch.empty_like(draw).uniform_(-5, 3)}[kind]
+
+
+def variances(kind: str, *shape: int) -> Tensor:
+    """About 1; skewed; or over eight orders of magnitude."""
+    draw = torch.empty(shape, dtype=torch.float64)
+    if kind == "random":
+        return draw.uniform_(0.5, 2)
+    return draw.exponential_(2) + 0.01 if kind == "asymmetric" else 10 ** draw.uniform_(-6, 2)
+
+
+def message(kind: str, like: Tensor, signed: bool = False) -> tuple[Tensor, Tensor]:
+    """A centred message (g, G) to the output; a signed one is negative in a third of its precisions."""
+    score, precision = means(kind, *like.shape), variances(kind, *like.shape)
+    return score, torch.where(
+        torch.rand_like(precision) < 1 / 3, -0.2 * precision.clamp_max(1), precision
+    ) if signed else precision
+
+
+def weighted(activation: tuple[int, ...], weight: tuple[int, ...], observed: bool, bias: bool) -> Callable[[str], Tensors]:
+    def sample(kind: str) -> Tensors:
+        hidden = None if observed else variances(kind, *activation)
+        biases = (means(kind, weight[0]), variances(kind, weight[0])) if bias else (None, None)
+        return means(kind, *activation), hidden, means(kind, *weight), variances(kind, *weight), *biases
+
+    return sample
+
+
+def belief(*shape: int) -> Callable[[str], Tensors]:
+    return lambda kind: (means(kind, *shape), variances(kind, *shape))
+
+
+def near_kink(kind: str) -> Tensors:
+    """Beliefs whose mean lies at most 12 deviations from 0: beyond, one side of the kink is all there is."""
+    variance = variances(kind, 60)
+    spread = {"random": 1.0, "asymmetric": 2.0, "extreme": 12.0}[kind]
+    return variance.sqrt() * torch.empty_like(variance).uniform_(-spread, spread), variance
+
+
+def bridge(rule: Rule, options: Any) -> Callable[..., tuple[Tensor, Tensor]]:
+    return lambda *inputs: factor(rule)(options, *inputs)
+
+
+def kinds(observed: bool, bias: bool) -> str:
+    """Which inputs of a weighted rule are means and variances that get a message, see `oracle.by_autograd`."""
+    return ("--" if observed else "mv") + "mv" + ("mv" if bias else "--")
+
+
+CONVOLUTIONS = {
+    "plain": ((2, 2, 4, 4), (3, 2, 2, 2), ConvOptions()),
+    "stride": ((2, 2, 6, 5), (3, 2, 3, 2), ConvOptions(stride=(2, 1))),
+    "padding": ((2, 2, 4, 4), (3, 2, 3, 3), ConvOptions(padding=(1, 2))),
+    "dilation": ((2, 2, 6, 7), (3, 2, 2, 3), ConvOptions(dilation=(2, 1), stride=(1, 2))),
+    "groups": ((2, 4, 4, 4), (6, 2, 2, 2), ConvOptions(groups=2, padding=(1, 0))),
+    "depthwise": ((2, 3, 4, 4), (3, 1, 3, 1), ConvOptions(groups=3)),
+    "rest": ((1, 4, 7, 6), (2, 2, 3, 2), ConvOptions((2, 3), (2, 1), (2, 2), 2)),
+}
+POOLS = {
+    "plain": PoolOptions((2, 2), (2, 2)),
+    "overlap": PoolOptions((3, 2), (1, 1)),
+    "padding": PoolOptions((3, 3), (2, 2), (1, 1)),
+    "dilation": PoolOptions((2, 2), (1, 2), (0, 1), (2, 1)),
+    "ceil": PoolOptions((2, 3), (2, 2), (1, 0), ceil_mode=True),
+    "ceil_drop": PoolOptions((2, 2), (3, 3), (1, 1), ceil_mode=True),
+}
+IMAGE = (2, 3, 5, 6)
+
+
+def _linear(observed: bool, bias: bool) -> Case:
+    answer = by_autograd(oracle.linear_moments, kinds(observed, bias))
+    sample = weighted((5, 4), (3, 4), observed, bias)
+    return Case(f"linear{'_observed' * observed}{'_bias' * bias}", linear, bridge(linear.RULE, None), sample, answer, 1e-14, 1e-6)
+
+
+def _conv(name: str, observed: bool, bias: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    answer = by_autograd(partial(oracle.conv_moments, options), kinds(observed, bias))
+    sample = weighted(activation, weight, observed, bias)
+    return Case(f"conv_{name}{'_observed' * observed}", conv, bridge(conv.RULE, options), sample, answer, 1e-14, 1e-6)
+
+
+def _max_pool(name: str, form: str) -> Case:
+    rule, combine = {"score": (max_pool.SCORE, oracle.largest), "ep": (max_pool.EP, oracle.probability_of_maximum)}[form]
+    answer = by_autograd(partial(oracle.pooled, POOLS[name], combine), "mv")
+    return Case(f"max_pool_{form}_{name}", max_pool, bridge(rule, POOLS[name]), belief(*IMAGE), answer, 1e-14, 1e-6)
+
+
+def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
+    send = partial(avg_pool.avg_pool, POOLS[name], count_include_pad, divisor)
+    answer = by_autograd(partial(oracle.pooled, POOLS[name], oracle.mean_weights(count_include_pad, divisor)), "mv")
+    label = f"avg_pool_{name}{'' if count_include_pad else '_inside'}{f'_by{divisor}' if divisor else ''}"
+    return Case(label, avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
+
+
+def _adaptive(size: tuple[int | None, int | None]) -> Case:
+    answer = by_autograd(partial(oracle.adaptive, size), "mv")
+    send = partial(avg_pool.adaptive_avg_pool, size)
+    return Case(f"adaptive_avg_pool_{size[0]}x{size[1]}", avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
+
+
+def _rectifier(slope: float) -> Case:
+    send, answer = bridge(leaky_relu.SCORE, LeakyReLUOptions(slope)), partial(oracle.rectifier, slope)
+    return Case(f"leaky_relu_{slope}", leaky_relu, send, near_kink, answer, 1e-14, 1e-6)
+
+
+def _rectifier_ep(slope: float) -> Case:
+    send, answer = bridge(leaky_relu.EP, LeakyReLUOptions(slope)), partial(oracle.rectifier_ep, slope)
+    return Case(f"leaky_relu_ep_{slope}", leaky_relu, send, near_kink, answer, 2e-9, 5e-5, signed=True)
+
+
+CASES = [
+    *(_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
+    *(_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
+    *(_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_max_pool(name, form) for name in POOLS for form in ("score", "ep")),
+    *(_avg_pool(name, True, None) for name in POOLS if name != "dilation"),
+    *(_avg_pool(name, False, None) for name in ("padding", "ceil", "ceil_drop")),
+    *(_avg_pool(name, False, 3) for name in ("overlap", "ceil")),
+    *(_adaptive(size) for size in ((2, 3), (3, 4), (1, 1), (None, 4), (7, 5))),
+    *(_rectifier(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
+    *(_rectifier_ep(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
+]

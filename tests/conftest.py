@@ -1,0 +1,24 @@
+"""Fixtures of all tests: the seed, and double precision for those who ask for it."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Seeds torch before every test; printed, so a failure shows it. TEST_SEED=7 pytest ... tries another."""
+    number = int(os.environ.get("TEST_SEED", "0"))
+    print(f"seed {number} (set TEST_SEED to change it)")
+    torch.manual_seed(number)
+    return number
+
+
+@pytest.fixture
+def float64():
+    """Double precision as the default dtype of the test, put back afterwards."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch.float64
+    torch.set_default_dtype(before)

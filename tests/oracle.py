@@ -1,0 +1,220 @@
+"""Independent answers in float64: quadrature, dense Gaussian posteriors, loops. Nothing here calls a rule of the library."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(20))
+PANELS = 160  # per piece; exact to rounding for what is smooth over a panel of 0.15 standard deviations
+
+
+def grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes and weights, last axis, of Gauss-Legendre on equal panels of [low, high]; an empty piece has weight 0."""
+    width = (high - low).clamp_min(0).unsqueeze(-1) / PANELS
+    start = low.unsqueeze(-1) + width * torch.arange(PANELS, dtype=torch.float64)
+    nodes = start.unsqueeze(-1) + width.unsqueeze(-1) * (_NODES + 1) / 2
+    return nodes.flatten(-2), (width.unsqueeze(-1) * _WEIGHTS / 2).expand_as(nodes).flatten(-2)
+
+
+def expectation(function: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor, kink: float = 0.0) -> Tensor:
+    """E[function(z)], z ~ N(mean, variance), for a function smooth on both sides of the kink."""
+    deviation = variance.sqrt()
+    low, high, middle = mean - 12 * deviation, mean + 12 * deviation, torch.full_like(mean, kink)
+    middle = torch.minimum(torch.maximum(middle, low), high)
+    total = torch.zeros_like(mean)
+    for bounds in ((low, middle), (middle, high)):
+        z, weight = grid(*bounds)
+        density = torch.exp(-0.5 * ((z - mean.unsqueeze(-1)) / deviation.unsqueeze(-1)) ** 2)
+        total += (weight * density * function(z)).sum(-1) / (deviation * math.sqrt(2 * math.pi))
+    return total
+
+
+def tilted_moments(
+    mean: Tensor, variance: Tensor, log_factor: Callable[[Tensor], Tensor], low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of N(z; mean, variance) exp(log_factor(z)) / Z on [low, high], smooth on both sides of 0."""
+    zero = torch.zeros_like(mean)
+    pieces = [grid(low, zero), grid(zero, high)]
+    z, weight = (torch.cat(parts, -1) for parts in zip(*pieces, strict=True))
+    log = log_factor(z) - 0.5 * (z - mean.unsqueeze(-1)) ** 2 / variance.unsqueeze(-1)
+    mass = weight * torch.exp(log - log.amax(-1, keepdim=True))
+    mass = mass / mass.sum(-1, keepdim=True)
+    centre = (mass * z).sum(-1)
+    return centre, (mass * (z - centre.unsqueeze(-1)) ** 2).sum(-1)
+
+
+def condition(mean: Tensor, variance: Tensor, matrix: Tensor, noise: float, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Marginal means and variances of u ~ N(mean, diag(variance)) given A u + e = y, e ~ N(0, noise); and log p(y)."""
+    covariance = torch.diag(variance)
+    joint = matrix @ covariance @ matrix.T + noise * torch.eye(len(matrix), dtype=torch.float64)
+    gain = torch.linalg.solve(joint, matrix @ covariance).T
+    gap = observed - matrix @ mean
+    log = -0.5 * (gap @ torch.linalg.solve(joint, gap) + torch.logdet(2 * math.pi * joint))
+    return mean + gain @ gap, torch.diag(covariance - gain @ matrix @ covariance), log
+
+
+def linear_moments(mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Moments of sum_i W_oi a_i + b_o, term by term: Var[W a] = v_W v_a + v_W m_a^2 + m_W^2 v_a."""
+    weight_mean, weight_var, bias_mean, bias_var = weights
+    mean, variance = (mean[:, None], 0 if variance is None else variance[:, None])
+    out_mean = (mean * weight_mean).sum(-1)
+    out_var = (weight_var * variance + weight_var * mean**2 + weight_mean**2 * variance).sum(-1)
+    return (out_mean, out_var) if bias_mean is None else (out_mean + bias_mean, out_var + bias_var)
+
+
+def conv_moments(options: Any, mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Moments of a convolution: `linear_moments` of every patch, found by index arithmetic."""
+    weight_mean, weight_var, bias_mean, bias_var = weights
+    (stride_h, stride_w), (pad_h, pad_w), (step_h, step_w), groups = options
+    outs, ins, kernel_h, kernel_w = weight_mean.shape
+    padded = [None if p is None else torch.nn.functional.pad(p, (pad_w, pad_w, pad_h, pad_h)) for p in (mean, variance)]
+    rows = (padded[0].shape[2] - step_h * (kernel_h - 1) - 1) // stride_h + 1
+    columns = (padded[0].shape[3] - step_w * (kernel_w - 1) - 1) // stride_w + 1
+    result = [[[[None] * columns for _ in range(rows)] for _ in range(groups)] for _ in range(2)]
+    per = outs // groups
+    for group, row, column in itertools.product(range(groups), range(rows), range(columns)):
+        own, into = slice(group * ins, (group + 1) * ins), slice(group * per, (group + 1) * per)
+        where = (
+            slice(None),
+            own,
+            slice(row * stride_h, row * stride_h + step_h * (kernel_h - 1) + 1, step_h),
+            slice(column * stride_w, column * stride_w + step_w * (kernel_w - 1) + 1, step_w),
+        )
+        patch = [None if p is None else p[where].flatten(1) for p in padded]
+        kernels = [weight_mean[into].flatten(1), weight_var[into].flatten(1)]
+        biases = [None if b is None else b[into] for b in (bias_mean, bias_var)]
+        for k, part in enumerate(linear_moments(*patch, *kernels, *biases)):
+            result[k][group][row][column] = part
+    stacked = [
+        torch.cat([torch.stack([torch.stack(line, -1) for line in group], -2) for group in moment], 1) for moment in result
+    ]
+    return stacked[0], stacked[1]
+
+
+def by_autograd(moments: Callable[..., tuple[Tensor, Tensor]], kinds: str) -> Callable[..., tuple[Tensor, ...]]:
+    """Moments and messages of a factor: g = dF/dm and G = -2 dF/dv of F = sum g m_z - sum G v_z / 2.
+
+    `kinds` says of every input whether it is a mean ("m"), a variance ("v"), absent or observed ("-": no message).
+    """
+
+    def answer(score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+        leaves = [x if kind == "-" else x.clone().requires_grad_() for x, kind in zip(inputs, kinds, strict=True)]
+        out_mean, out_var = moments(*leaves)
+        functional = (score * out_mean).sum() - 0.5 * (precision * out_var).sum()
+        grads = iter(torch.autograd.grad(functional, [x for x, kind in zip(leaves, kinds, strict=True) if kind != "-"]))
+        messages = [None if kind == "-" else next(grads) * {"m": 1.0, "v": -2.0}[kind] for kind in kinds]
+        return (out_mean.detach(), out_var.detach(), *messages)
+
+    return answer
+
+
+def rectifier(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+    """Score form of a = f(z): moments, dE/dm and dVar/dm by quadrature (f' = 1 or the slope), G = E[f'^2] G'."""
+
+    def f(z: Tensor) -> Tensor:
+        return torch.where(z > 0, z, slope * z)
+
+    def slope_at(z: Tensor) -> Tensor:
+        return torch.where(z > 0, torch.ones_like(z), slope)
+
+    out_mean = expectation(f, mean, variance)
+    out_var = expectation(lambda z: (f(z) - out_mean.unsqueeze(-1)) ** 2, mean, variance)
+    gain = expectation(slope_at, mean, variance)
+    both = expectation(lambda z: (f(z) - out_mean.unsqueeze(-1)) * slope_at(z), mean, variance)
+    squared = expectation(lambda z: slope_at(z) ** 2, mean, variance)
+    return out_mean, out_var, gain * score - precision * both, squared * precision
+
+
+def rectifier_ep(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+    """EP form: mean and variance of belief x message by quadrature, divided by the belief, centred at its mean."""
+    out_mean, out_var = rectifier(slope, score, precision, mean, variance)[:2]
+    information = (score + precision * out_mean).unsqueeze(-1)
+
+    def log_factor(z: Tensor) -> Tensor:
+        a = torch.where(z > 0, z, slope * z)
+        return information * a - 0.5 * precision.unsqueeze(-1) * a**2
+
+    ends = []  # 12 deviations beyond the peak of each side's Gaussian piece
+    for sign, steep in ((-1, slope), (1, 1.0)):
+        total = 1 / variance + steep**2 * precision
+        peak = (mean / variance + steep * (score + precision * out_mean)) / total
+        ends.append(sign * ((sign * peak).clamp_min(0) + 12 * total.rsqrt()))
+    centre, spread = tilted_moments(mean, variance, log_factor, *ends)
+    return out_mean, out_var, (centre - mean) / spread, 1 / spread - 1 / variance
+
+
+def windows(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> list[list[int]]:
+    """Positions (without padding) that every window of one axis covers, by torch's counting rule."""
+    reach, starts, at = dilation * (kernel - 1) + 1, [], -padding
+    while at + reach <= size + padding or (ceil_mode and at < size and at - stride + reach < size + padding):
+        starts.append(at)
+        at += stride
+    return [[at + k * dilation for k in range(kernel)] for at in starts]
+
+
+def pooled(options: Any, combine: Callable[..., Tensor], mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooling as a weighted sum of every window, weights from `combine(entries with padding, entries, mean, variance)`."""
+    height, width = mean.shape[2:]
+    axes = [windows(mean.shape[2 + d], *(options[k][d] for k in range(4)), options[4]) for d in (0, 1)]
+    end_h, end_w = height + options[2][0], width + options[2][1]
+    means, variances = [], []
+    for rows, columns in itertools.product(*axes):
+        inside = [(r, c) for r in rows for c in columns if 0 <= r < height and 0 <= c < width]
+        padded = sum(r < end_h for r in rows) * sum(c < end_w for c in columns)
+        m, v = (torch.stack([part[..., r, c] for r, c in inside], -1) for part in (mean, variance))
+        share = combine(padded, len(inside), m, v)
+        means.append((share * m).sum(-1))
+        variances.append((share**2 * v).sum(-1))
+    shape = (*mean.shape[:2], len(axes[0]), len(axes[1]))
+    return torch.stack(means, -1).reshape(shape), torch.stack(variances, -1).reshape(shape)
+
+
+def largest(padded: int, entries: int, mean: Tensor, variance: Tensor) -> Tensor:
+    """All weight on the largest mean."""
+    return torch.nn.functional.one_hot(mean.argmax(-1), entries).to(mean)
+
+
+def probability_of_maximum(padded: int, entries: int, mean: Tensor, variance: Tensor) -> Tensor:
+    """Product of pairwise win probabilities, with comparison noise 0.3, one entry at a time."""
+    wins = []
+    for j in range(entries):
+        log = torch.zeros_like(mean[..., 0])
+        for i in range(entries):
+            if i != j:
+                gap = (mean[..., j] - mean[..., i]) / (variance[..., j] + variance[..., i] + 0.3).sqrt()
+                log = log + torch.special.log_ndtr(gap)
+        wins.append(log)
+    return torch.softmax(torch.stack(wins, -1), -1).detach()  # the weights count as known
+
+
+def mean_weights(count_include_pad: bool, divisor: int | None) -> Callable[..., Tensor]:
+    """Equal weights 1 / divisor."""
+
+    def combine(padded: int, entries: int, mean: Tensor, variance: Tensor) -> Tensor:
+        return torch.ones_like(mean) / (divisor or (padded if count_include_pad else entries))
+
+    return combine
+
+
+def adaptive(size: tuple[int | None, int | None], mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Adaptive average pooling: window k covers the pixels that overlap [k, k + 1) of the coarse axis."""
+    axes = []
+    for length, wanted in zip(mean.shape[2:], size, strict=True):
+        count = length if wanted is None else wanted
+        axes.append(
+            [[p for p in range(length) if p + 1 > k * length / count and p < (k + 1) * length / count] for k in range(count)]
+        )
+    means, variances = [], []
+    for rows, columns in itertools.product(*axes):
+        m, v = (torch.stack([part[..., r, c] for r in rows for c in columns], -1) for part in (mean, variance))
+        means.append(m.sum(-1) / m.shape[-1])
+        variances.append(v.sum(-1) / m.shape[-1] ** 2)
+    shape = (*mean.shape[:2], len(axes[0]), len(axes[1]))
+    return torch.stack(means, -1).reshape(shape), torch.stack(variances, -1).reshape(shape)

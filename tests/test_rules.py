@@ -1,0 +1,50 @@
+"""Every message rule against an independent answer (cases.py, oracle.py)."""
+
+import pkgutil
+
+import pytest
+import torch
+from cases import CASES, Case, message
+
+import torch_gbp.rules
+
+KINDS = ("random", "asymmetric", "extreme")
+
+
+def send(case: Case, inputs, answer_shape, score, precision, dtype):
+    """Moments and messages of a rule in the given precision, by way of autograd."""
+    leaves = [None if x is None else x.to(dtype).requires_grad_() for x in inputs]
+    out = case.send(*leaves)
+    assert out[0].shape == answer_shape
+    backs = [score.to(dtype), precision.to(dtype)]
+    grads = iter(torch.autograd.grad(out, [x for x in leaves if x is not None], backs, allow_unused=True))
+    return [*(part.detach() for part in out), *(None if x is None else next(grads) for x in leaves)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_rule_gives_the_moments_and_messages_of_the_oracle(case, kind, dtype):
+    inputs = [None if x is None else x.to(dtype).double() for x in case.sample(kind)]
+    probe = case.send(*inputs)[0]
+    score, precision = (part.to(dtype).double() for part in message(kind, probe, case.signed))
+    if case.signed:  # the belief must outweigh a negative precision
+        score, precision = score / inputs[1].sqrt(), precision / inputs[1]
+    expected = case.answer(score, precision, *inputs)
+    found = send(case, inputs, expected[0].shape, score, precision, dtype)
+    tolerance = case.float64 if dtype == torch.float64 else case.float32
+    for want, got in zip(expected, found, strict=True):
+        assert (want is None) == (got is None)
+        if want is None:
+            continue
+        scale = float(want.abs().max())
+        torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_every_rule_module_has_a_row():
+    modules = {module.name for module in pkgutil.iter_modules(torch_gbp.rules.__path__)}
+    assert modules == {case.rule.__name__.rpartition(".")[2] for case in CASES}
+
+
+def test_every_row_has_its_own_name():
+    assert len({case.name for case in CASES}) == len(CASES)
