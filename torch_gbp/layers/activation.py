@@ -20,6 +20,7 @@ class GBPLeakyReLU(GaussianLayer):
 
     Args:
         negative_slope: 0 <= negative_slope <= 1.
+        inplace: accepted as in torch.nn.LeakyReLU; moments are always new tensors.
         rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
@@ -30,7 +31,7 @@ class GBPLeakyReLU(GaussianLayer):
     0.359
     """
 
-    def __init__(self, negative_slope: float = 0.01, *, rule: Rule = leaky_relu.SCORE) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__()
         if not 0 <= negative_slope <= 1:
             raise InvalidInput(
@@ -64,8 +65,8 @@ class GBPReLU(GBPLeakyReLU):
     0.3989
     """
 
-    def __init__(self, *, rule: Rule = leaky_relu.SCORE) -> None:
-        super().__init__(0.0, rule=rule)
+    def __init__(self, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
+        super().__init__(0.0, inplace, rule=rule)
 
     @classmethod
     def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPReLU:

@@ -24,8 +24,8 @@ class GBPConv2d(WeightedLayer):
     The linear factor at every position (rules/conv.py); padding adds observed zeros.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, device, dtype: as in
-            torch.nn.Conv2d, padding as numbers (zeros are the only padding mode).
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
+            as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
         prior_variance: variance of the zero-mean kernel prior; None takes the formula of priors.py.
         prior_scale: factor on the formula's variance.
 
@@ -45,10 +45,11 @@ class GBPConv2d(WeightedLayer):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Size = 0,
+        padding: Size | str = 0,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         device: Any = None,
         dtype: Any = None,
         *,
@@ -64,7 +65,15 @@ class GBPConv2d(WeightedLayer):
                 fix="change one of them",
             )
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
-        self.options = ConvOptions(pair(stride), pair(padding), pair(dilation), groups)
+        if padding_mode != "zeros":
+            raise InvalidInput(
+                "only padding with zeros has a message rule",
+                where="GBPConv2d",
+                got=f"padding_mode={padding_mode!r}",
+                fix="pad with F.pad before the layer",
+            )
+        borders = _borders(padding, self.kernel_size, pair(stride), pair(dilation))
+        self.options = ConvOptions(pair(stride), borders, pair(dilation), groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
@@ -73,23 +82,9 @@ class GBPConv2d(WeightedLayer):
     @classmethod
     def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: float) -> GBPConv2d:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            raise InvalidInput(
-                "only padding with zeros, given as numbers, has a message rule",
-                where="from_torch",
-                got=f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r}",
-                fix="pad with F.pad before the layer",
-            )
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
-        twin = cls(
-            layer.in_channels,
-            layer.out_channels,
-            *geometry,
-            layer.bias is not None,  # type: ignore[arg-type]
-            layer.weight.device,
-            layer.weight.dtype,
-            **prior,
-        )  # type: ignore[arg-type]
+        like = (layer.bias is not None, layer.padding_mode, layer.weight.device, layer.weight.dtype)
+        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **prior)  # type: ignore[arg-type]
         twin.adopt(layer, as_prior)
         return twin
 
@@ -101,3 +96,19 @@ class GBPConv2d(WeightedLayer):
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, {options}, bias={self.bias is not None}"
+
+
+def _borders(padding: Size | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Zeros on each side; torch's "valid" is none, "same" keeps the image's size."""
+    if not isinstance(padding, str):
+        return pair(padding)
+    if padding == "same" and stride == (1, 1) and kernel[0] % 2 and kernel[1] % 2:
+        return dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2)
+    if padding == "valid":
+        return 0, 0
+    raise InvalidInput(
+        "padding must be numbers, 'valid', or 'same' with odd kernels and stride 1",
+        where="GBPConv2d",
+        got=f"padding={padding!r}, kernel_size={kernel}, stride={stride}",
+        fix="give the numbers",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
@@ -23,7 +24,7 @@ class GBPMaxPool2d(GaussianLayer):
     """Maximum of each window: the moments of the entry with the largest mean (rules/max_pool.py).
 
     Args:
-        kernel_size, stride, padding, dilation, ceil_mode: as in torch.nn.MaxPool2d.
+        kernel_size, stride, padding, dilation, return_indices, ceil_mode: as in torch.nn.MaxPool2d; no indices are returned.
         rule: `rules.max_pool.SCORE` (default) or `rules.max_pool.EP`, weights by the probability of being the maximum.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w'). Put it before the activation: same function, fewer entries.
@@ -39,11 +40,14 @@ class GBPMaxPool2d(GaussianLayer):
         stride: Size | None = None,
         padding: Size = 0,
         dilation: Size = 1,
+        return_indices: bool = False,
         ceil_mode: bool = False,
         *,
         rule: Rule = max_pool.SCORE,
     ) -> None:
         super().__init__()
+        if return_indices:
+            raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
         step = pair(kernel_size if stride is None else stride)
         self.options = PoolOptions(pair(kernel_size), step, pair(padding), pair(dilation), ceil_mode)
         self.rule = rule
@@ -52,7 +56,7 @@ class GBPMaxPool2d(GaussianLayer):
     @classmethod
     def from_torch(cls, layer: nn.MaxPool2d) -> GBPMaxPool2d:
         """The GBP twin of nn.MaxPool2d."""
-        return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)  # type: ignore[arg-type]
+        return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
         return Gaussian(*factor(self.rule)(self.options, *self.accept(input, (4,))))
