@@ -1,0 +1,181 @@
+"""Likelihoods: messages are the derivatives of the log evidence, probabilities are probabilities."""
+
+import math
+
+import oracle
+import pytest
+import torch
+from torch.testing import assert_close
+
+from torch_gbp import Argmax, Gaussian, OneHotRegression, Regression, Softmax
+
+CLASSIFIERS = {
+    "softmax": Softmax(),
+    "softmax_bayes": Softmax(power=1.0),
+    "argmax": Argmax(),
+    "argmax_plain": Argmax(regulariser_variance=None),
+    "argmax_noisy": Argmax(noise_variance=2.0, regulariser_variance=0.5),
+    "one_hot": OneHotRegression(),
+}
+EXACT_CURVATURE = {name: CLASSIFIERS[name] for name in ("argmax", "argmax_plain", "argmax_noisy", "one_hot")}
+each_classifier = pytest.mark.parametrize("likelihood", CLASSIFIERS.values(), ids=CLASSIFIERS)
+
+
+def beliefs(kind, n=12, outputs=5):
+    """Outputs of moderate size, skewed, or with logits up to hundreds of deviations apart."""
+    mean, variance = torch.randn(n, outputs, dtype=torch.float64), torch.rand(n, outputs, dtype=torch.float64).add(0.01)
+    if kind == "asymmetric":
+        return Gaussian(mean.exp(), variance.square())
+    return Gaussian(mean, variance) if kind == "random" else Gaussian(100 * mean, 10 ** (6 * variance - 4))
+
+
+def labels(n=12, outputs=5):
+    return torch.arange(n) % outputs
+
+
+def derivatives(likelihood, belief, target):
+    """log p(y) of the batch, its gradient and the diagonal of its Hessian with respect to the means."""
+    mean = belief.mean.clone().requires_grad_()
+    log = likelihood.log_evidence(Gaussian(mean, belief.variance), target)
+    (first,) = torch.autograd.grad(log.sum(), mean, create_graph=True)
+    columns = [torch.autograd.grad(first[:, k].sum(), mean, retain_graph=True)[0][:, k] for k in range(mean.shape[1])]
+    return log.detach(), first.detach(), torch.stack(columns, 1)
+
+
+def message(likelihood, belief, target):
+    """The loss and the message (g, G) that its backward sends to the outputs, without the power."""
+    leaves = [part.clone().requires_grad_() for part in belief]
+    loss = likelihood(Gaussian(*leaves), target)
+    score, precision = torch.autograd.grad(loss, leaves)
+    return loss.detach(), score / likelihood.power, precision / likelihood.power
+
+
+@pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])
+@each_classifier
+def test_score_is_the_derivative_of_the_log_evidence(likelihood, kind):
+    belief, target = beliefs(kind), labels()
+    log, first, _ = derivatives(likelihood, belief, target)
+    loss, score, _ = message(likelihood, belief, target)
+    assert_close(-loss, log.sum(), rtol=1e-13, atol=0)
+    assert_close(score, first, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["random", "asymmetric"])
+@pytest.mark.parametrize("likelihood", EXACT_CURVATURE.values(), ids=EXACT_CURVATURE)
+def test_precision_is_minus_the_second_derivative(likelihood, kind):
+    belief, target = beliefs(kind), labels()
+    _, _, second = derivatives(likelihood, belief, target)
+    assert_close(message(likelihood, belief, target)[2], -second, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])
+def test_softmax_precision_is_the_diagonal_of_the_curvature(kind):
+    belief, target = beliefs(kind), labels()
+    _, _, second = derivatives(Softmax(), belief, target)
+    assert_close(message(Softmax(), belief, target)[2], -second, rtol=1e-10, atol=1e-13)
+
+
+def test_regression_against_quadrature():
+    """log E[N(y; z, noise)] and its two derivatives, which are those of the exact evidence."""
+    noise, y = 0.4, torch.randn(20, 1, dtype=torch.float64)
+    belief = Gaussian(2 * torch.randn(20, 1, dtype=torch.float64), torch.rand(20, 1, dtype=torch.float64) + 0.1)
+
+    def density(z):
+        return torch.exp(-0.5 * (y.unsqueeze(-1) - z) ** 2 / noise) / math.sqrt(2 * math.pi * noise)
+
+    evidence = oracle.expectation(density, *belief)
+    centre = oracle.expectation(lambda z: z * density(z), *belief) / evidence
+    spread = oracle.expectation(lambda z: (z - centre.unsqueeze(-1)) ** 2 * density(z), *belief) / evidence
+    loss, score, precision = message(Regression(noise), belief, y)
+    assert_close(-loss, evidence.log().sum(), rtol=1e-11, atol=0)
+    assert_close(tuple(belief.posterior(score, precision)), (centre, spread), rtol=1e-10, atol=1e-10)
+
+
+def test_argmax_comparison_against_quadrature():
+    """Two classes: P(a_y - a_i + e > 0), integrated over the difference."""
+    belief, target = beliefs("random", outputs=2), labels(outputs=2)
+    rows = torch.arange(12)
+    gap = belief.mean[rows, target] - belief.mean[rows, 1 - target]
+    chance = oracle.expectation(lambda z: (z > 0).double(), gap, belief.variance.sum(1) + 0.3)
+    found = Argmax(regulariser_variance=None).log_evidence(belief, target)
+    assert_close(found, chance.log(), rtol=1e-11, atol=1e-12)
+
+
+@each_classifier
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_sum_to_one(likelihood, dtype):
+    mean = torch.tensor([[0, 0, 0], [1e4, -1e4, 0], [-300, -300, 300], [1e-8, 0, -1e-8], [50, 49, 48]], dtype=dtype)
+    for variance in (0.0, 1.0, 1e6):
+        probs = likelihood.predictive(Gaussian(mean, torch.full_like(mean, variance))).probs
+        assert_close(probs.sum(1), torch.ones(5, dtype=dtype), rtol=0, atol=4 * torch.finfo(dtype).eps)
+        assert (probs >= 0).all()
+        assert probs.argmax(1)[1:].tolist() == [0, 2, 0, 0] or variance == 1e6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softmax_message_is_always_proper(dtype):
+    mean = torch.randn(5000, 10, dtype=dtype) * 10 ** torch.empty(5000, 1, dtype=dtype).uniform_(-3, 3)
+    variance = 10 ** torch.empty(5000, 10, dtype=dtype).uniform_(-6, 9)
+    _, _, precision = message(Softmax(), Gaussian(mean, variance), labels(5000, 10))
+    product = variance * precision
+    assert (precision >= 0).all()
+    assert float(product.max()) < 2 / math.pi
+    _, _, tightest = message(Softmax(), Gaussian(torch.zeros(1, 2), torch.full((1, 2), 1e6)), torch.tensor([0]))
+    assert_close(1e6 * tightest, torch.full((1, 2), 2 / math.pi), rtol=1e-5, atol=0)  # the bound is tight
+
+
+@each_classifier
+def test_messages_stay_finite_in_the_tails(likelihood):
+    mean = torch.tensor([[-200.0, 200.0, 0.0]])
+    for label in (0, 1, 2):
+        loss, score, precision = message(likelihood, Gaussian(mean, torch.ones(1, 3)), torch.tensor([label]))
+        assert all(part.isfinite().all() for part in (loss, score, precision))
+        assert (precision >= 0).all()
+
+
+def test_predictive_variance_exceeds_the_noise():
+    output = Gaussian(torch.randn(100, 2), torch.rand(100, 2) ** 8)
+    predictive = Regression(0.25).predictive(output)
+    assert (predictive.variance >= 0.25 * (1 - 1e-6)).all()
+    assert_close(predictive.variance, output.variance + 0.25)
+    assert_close(predictive.mean, output.mean)
+
+
+@pytest.mark.parametrize("likelihood", [*CLASSIFIERS.values(), Regression(0.2)], ids=[*CLASSIFIERS, "regression"])
+def test_a_batch_of_one_is_a_row_of_a_batch(likelihood):
+    belief = beliefs("random")
+    target = belief.mean.flip(0) if isinstance(likelihood, Regression) else labels()
+    whole = likelihood.log_evidence(belief, target)
+    _, *parts = message(likelihood, belief, target)
+    for n in (0, 7):
+        row = belief[n : n + 1], target[n : n + 1]
+        assert_close(likelihood.log_evidence(*row), whole[n : n + 1], rtol=1e-14, atol=1e-14)
+        assert_close(message(likelihood, *row)[1:], tuple(part[n : n + 1] for part in parts), rtol=1e-14, atol=1e-14)
+
+
+@each_classifier
+def test_power_multiplies_the_message_and_leaves_the_loss(likelihood):
+    belief, target = beliefs("random"), labels()
+    before, power = message(likelihood, belief, target), likelihood.power
+    try:
+        likelihood.power = 3 * power
+        leaves = [part.clone().requires_grad_() for part in belief]
+        loss = likelihood(Gaussian(*leaves), target)
+        found = torch.autograd.grad(2 * loss, leaves)
+        assert_close(loss.detach(), before[0])
+        assert_close(found, tuple(6 * power * part for part in before[1:]), rtol=1e-13, atol=0)
+    finally:
+        likelihood.power = power
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+@each_classifier
+def test_labels_of_any_integer_type(likelihood, dtype):
+    belief, target = beliefs("random"), labels()
+    assert_close(message(likelihood, belief, target.to(dtype)), message(likelihood, belief, target), rtol=0, atol=0)
+
+
+def test_evidence_of_several_targets_is_that_of_the_example():
+    output, y = Gaussian(torch.randn(4, 3), torch.rand(4, 3)), torch.randn(4, 3)
+    found = Regression(0.5).log_evidence(output, y)
+    assert_close(found, Regression(0.5).predictive(output).log_prob(y).sum(1))
