@@ -58,6 +58,7 @@ def timed(action: Callable[[], object]) -> float:
 
 def peak_memory_mb(method: Method, x: Tensor, y: Tensor) -> float:
     """Peak memory of two training steps: parameters, state, activations, messages; not the data."""
+    x, y = x.clone(), y.clone()  # storages of their own: a slice's is that of the whole data set
     with PeakMemory([*method.network.parameters(), *method.network.buffers()]) as memory:
         for _ in range(2):
             method.step(x, y)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "pass_seconds", "predict_seconds", "peak_memory_mb")
+SCORES = ("accuracy", "nll", "ece", "ood_auroc")
+COSTS = ("train_seconds", "pass_seconds", "predict_seconds", "peak_memory_mb")
 
 
 class Request(NamedTuple):
@@ -45,9 +46,10 @@ def write(path: Path, name: str, result: Result) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """One line per network and method, the mean over the seeds."""
-    lines = [f"{'net':7} {'method':26} " + " ".join(f"{column:>16}" for column in COLUMNS)]
+    columns = [column for column in SCORES + COSTS if column in rows[0]]
+    lines = [f"{'net':6} {'method':50} " + " ".join(f"{column:>15}" for column in columns)]
     for net, method in dict.fromkeys((row["net"], row["method"]) for row in rows):
         chosen = [row for row in rows if (row["net"], row["method"]) == (net, method)]
-        means = (mean(row[column] for row in chosen) for column in COLUMNS)
-        lines.append(f"{net:7} {method:26} " + " ".join(f"{value:16.4f}" for value in means))
+        means = (mean(row[column] for row in chosen) for column in columns)
+        lines.append(f"{net:6} {method:50} " + " ".join(f"{value:15.4f}" for value in means))
     return "\n".join(lines)
