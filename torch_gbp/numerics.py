@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 SQRT_HALF = math.sqrt(0.5)
-INV_SQRT_PI = 1.0 / math.sqrt(math.pi)
+SQRT_PI = math.sqrt(math.pi)
+INV_SQRT_PI = 1.0 / SQRT_PI
 _CROSSOVER = 2.0  # below -2 the continued fraction converges, above it the differences keep their digits
 _TERMS = {torch.float64: 80}
 _TERMS_FLOAT32 = 24

@@ -72,8 +72,9 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
 def sound(messages: list[Message]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device."""
     sums = torch.stack([part.sum(dtype=torch.float32) for message in messages for part in message])
-    lowest = torch.stack([message.precision.amin() for message in messages])
-    return bool((sums.isfinite().all() & (lowest >= 0).all()).item())
+    lowest = torch.stack([message.precision.amin().float() for message in messages])
+    checks = torch.cat([sums, lowest]).tolist()
+    return all(map(math.isfinite, checks)) and min(checks[len(sums) :]) >= 0
 
 
 def check_message(name: str, marginal: GaussianParameter, message: Message, after: Tensor, step: int) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.factor import Moments, Rule, Saved
-from torch_gbp.numerics import INV_SQRT_PI, floored, log_normal_cdf, truncated_moments
+from torch_gbp.numerics import INV_SQRT_PI, SQRT_PI, floored, log_normal_cdf, truncated_moments
 
 
 class LeakyReLUOptions(NamedTuple):
@@ -42,19 +42,20 @@ def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[
     slope, steep = options.slope, 1.0 - options.slope
     width = floored(variance).mul_(2).sqrt_()
     x = mean / width
-    size, bell = x.abs(), x.square().neg_().exp_().mul_(INV_SQRT_PI)
-    twice_cdf = torch.erfc(x.neg_())
+    size, minus = x.abs(), x.neg()
+    bell = x.mul_(minus).exp_()  # sqrt(pi) e
+    twice_cdf = minus.erfc_()
     # The smaller tail is exactly 0 where the larger rounds to 2: nothing cancels beyond.
-    overshoot = torch.addcmul(bell, size, torch.minimum(twice_cdf, 2 - twice_cdf), value=-1)
-    out_mean = F.leaky_relu(mean, slope).addcmul_(width, overshoot, value=0.5 * steep)
-    share = torch.add(overshoot, size, alpha=2).mul_(overshoot).mul_(-0.5 * steep * steep)
+    overshoot = torch.addcmul(bell, size, torch.minimum(twice_cdf, 2 - twice_cdf), value=-SQRT_PI)  # sqrt(pi) h
+    out_mean = F.leaky_relu(mean, slope).addcmul_(width, overshoot, value=0.5 * steep * INV_SQRT_PI)
+    share = torch.add(overshoot, size, alpha=2 * SQRT_PI).mul_(overshoot).mul_(-0.5 * (steep * INV_SQRT_PI) ** 2)
     share.add_(twice_cdf, alpha=0.5 * (1 - slope * slope)).add_(slope * slope)
     out_var = share.mul_(variance) if slope else share.clamp_min_(0).mul_(variance)
     if not options.learn:
         return (out_mean, out_var), ()
     gain = twice_cdf.mul_(0.5 * steep).add_(slope)
     slack = torch.sub(out_mean, mean, alpha=slope).mul_(1 - gain)
-    return (out_mean, out_var), (gain, slack.addcmul_(width, bell, value=0.5 * slope * steep))
+    return (out_mean, out_var), (gain, slack.addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI))
 
 
 def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
