@@ -1,0 +1,44 @@
+"""Small networks, data and snapshots that several test files share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, MessagePassing
+from torch_gbp.likelihoods import Likelihood
+
+
+def mlp(inputs: int = 3, hidden: int = 6, outputs: int = 3) -> nn.Sequential:
+    return nn.Sequential(GBPLinear(inputs, hidden), GBPLeakyReLU(0.1), GBPLinear(hidden, outputs))
+
+
+def lenet() -> nn.Sequential:
+    """A convolutional network for (n, 1, 8, 8) images and 3 classes."""
+    features = GBPConv2d(1, 3, 3, padding=1), GBPMaxPool2d(2), GBPLeakyReLU(0.1)
+    return nn.Sequential(*features, nn.Flatten(), GBPLinear(48, 3))
+
+
+def three_classes(n: int = 60, features: int = 3) -> tuple[Tensor, Tensor]:
+    """Three clouds of points and their labels."""
+    labels = torch.arange(n) % 3
+    return 2 * nn.functional.one_hot(labels, features) - 0.5 + 0.5 * torch.randn(n, features), labels
+
+
+def sweep(propagate: MessagePassing, model: nn.Module, likelihood: Likelihood, x: Tensor, y: Tensor) -> Tensor:
+    """One batch: forward sweep, backward sweep, step."""
+    propagate.zero_grad()
+    loss = likelihood(model(x), y)
+    loss.backward()
+    propagate.step()
+    return loss.detach()
+
+
+def marginals(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of everything the model stores."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def changed(before: dict[str, Tensor], model: nn.Module) -> list[str]:
+    """Names of what is no longer what it was, bit for bit."""
+    return [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]

@@ -1,0 +1,234 @@
+"""The invariants of the three stores: nothing is counted twice, nothing is lost, nothing changes by accident."""
+
+import pytest
+import torch
+from helpers import changed, marginals, mlp, sweep, three_classes
+from torch.testing import assert_close
+
+from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLinear, Message, MessagePassing, Softmax
+from torch_gbp.errors import ImproperMarginal, InvalidInput, Repartitioned
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.priors import Prior
+from torch_gbp.sites import Step
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def parameter(prior_mean=None):
+    made = GaussianParameter((4, 3), Prior(0.5, 0.3))
+    if prior_mean is not None:
+        made.set_prior_mean(prior_mean)
+        with torch.no_grad():
+            made.mean.normal_()
+    with torch.no_grad():
+        made.precision.mul_(1 + torch.rand_like(made.precision))
+    return made
+
+
+def natural(marginal):
+    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach().clone())
+
+
+def word():
+    """A centred message (g, G)."""
+    return Message(torch.randn(4, 3), torch.rand(4, 3))
+
+
+@torch.no_grad()
+def visit(store, marginal, state, batch, message, rate=1.0):
+    """Opens, lets the message in; returns the cavity in natural form and the site that was told."""
+    store.open(marginal, state, batch)
+    cavity, site = natural(marginal), Message.centred(*message, marginal.mean.detach().clone())
+    store.commit(marginal, state, message, Step(rate, 3.0, batch))
+    return cavity, site
+
+
+def test_cavity_times_site_is_the_marginal():
+    store, marginal, state = BatchSites(), parameter(), {}
+    for batch in (0, 1, 2, 1, 0, 0, 2):
+        rate = 0.3 if batch == 1 else 1.0
+        visit(store, marginal, state, batch, word(), rate)
+        for known in state["sites"]:
+            before = natural(marginal)
+            with torch.no_grad():
+                store.open(marginal, state, known)
+                cavity = natural(marginal)
+                store.restore(marginal, state)
+            assert_close(cavity * Message(*state["sites"][known]), before, rtol=1e-12, atol=1e-12)
+
+
+def test_the_same_site_twice_changes_nothing():
+    store, marginal, state = BatchSites(), parameter(), {}
+    for batch in (0, 1, 2):
+        visit(store, marginal, state, batch, word())
+    _, site = visit(store, marginal, state, 1, word())
+    before = natural(marginal)
+    with torch.no_grad():
+        store.open(marginal, state, 1)
+        centred = Message(site.information - site.precision * marginal.mean, site.precision)  # the same site, at the new cavity
+        store.commit(marginal, state, centred, Step(1.0, 3.0, 1))
+    assert_close(natural(marginal), before, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1, 1, 0, 2), (0, 0, 0, 1, 0)])
+def test_rebuild_equals_the_running_marginal(order):
+    store, marginal, state = BatchSites(), parameter(), {}
+    for batch in order:
+        visit(store, marginal, state, batch, word(), rate=0.7)
+    running = natural(marginal)
+    with torch.no_grad():
+        store.rebuild(marginal, state)
+    assert_close(natural(marginal), running, rtol=1e-10, atol=1e-10)
+
+
+def test_damping_interpolates_the_sites():
+    store, marginal, state = BatchSites(), parameter(), {}
+    _, first = visit(store, marginal, state, 5, word(), rate=0.25)
+    old = Message(*(0.25 * part for part in first))  # a new batch is damped from silence
+    assert_close(Message(*state["sites"][5]), old, rtol=1e-13, atol=1e-13)
+    _, second = visit(store, marginal, state, 5, word(), rate=0.4)
+    expected = Message(*(0.6 * a + 0.4 * b for a, b in zip(old, second, strict=True)))
+    assert_close(Message(*state["sites"][5]), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "prior_mean", [None, torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(4, 3)], ids=["zero", "known"]
+)
+def test_averaged_sites_without_momentum_move_the_natural_parameters(prior_mean):
+    """T <- (1 - a/B) T + (a/B) T0 + a (g + G m, G)."""
+    store, marginal, state = AveragedSites(momentum=0.0), parameter(prior_mean), {}
+    prior = marginal.prior_precision.expand(4, 3)
+    centre = torch.zeros(4, 3) if prior_mean is None else prior_mean
+    for rate in (0.1, 0.8, 0.4):
+        message, old, share = word(), natural(marginal), rate / 7.0
+        site = Message.centred(*message, marginal.mean.detach().clone())
+        with torch.no_grad():
+            store.commit(marginal, state, message, Step(rate, 7.0))
+        first = Message(prior * centre, prior)
+        expected = Message(*((1 - share) * t + share * t0 + rate * s for t, t0, s in zip(old, first, site, strict=True)))
+        assert_close(natural(marginal), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
+    """Three batches that always say the same: R = R0 + sum G, m = sum eta / R."""
+    store, marginal, state, site = AveragedSites(momentum), parameter(), {}, word()
+    for _ in range(800):
+        message = Message(site.information - site.precision * marginal.mean.detach(), site.precision)
+        with torch.no_grad():
+            store.commit(marginal, state, message, Step(0.3, 3.0))
+    precision = marginal.prior_precision + 3 * site.precision
+    assert_close(marginal.precision.detach(), precision, rtol=1e-12, atol=0)
+    assert_close(marginal.mean.detach(), 3 * site.information / precision, rtol=1e-10, atol=1e-10)
+
+
+def test_averaged_sites_stay_where_the_average_message_is_the_average_site():
+    store, marginal, state, site = AveragedSites(0.9), parameter(), {}, word()
+    with torch.no_grad():
+        marginal.precision.copy_(marginal.prior_precision + 5 * site.precision)
+        marginal.mean.copy_(5 * site.information / marginal.precision)
+        before = natural(marginal)
+        for _ in range(4):
+            message = Message(site.information - site.precision * marginal.mean, site.precision)
+            store.commit(marginal, state, message, Step(0.4, 5.0))
+    assert_close(natural(marginal), before, rtol=1e-12, atol=1e-12)
+
+
+def test_filtering_is_the_product_in_sequence():
+    marginal = parameter()
+    total = natural(marginal)
+    for _ in range(4):
+        message = word()
+        total = total * Message.centred(*message, marginal.mean.detach().clone())
+        with torch.no_grad():
+            Filtering().commit(marginal, {}, message, Step(0.2, 9.0))  # the rate is not used
+    assert_close(natural(marginal), total, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("prior_mean", [None, torch.ones(4, 3, dtype=torch.float64)], ids=["zero", "known"])
+def test_filtering_forgets_towards_the_first_prior(prior_mean):
+    """sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m; then the product."""
+    marginal, message, forget = parameter(prior_mean), word(), 0.3
+    deviation = 0.3 * 0.5**0.5 + 0.7 * marginal.precision.detach().rsqrt()
+    mean = 0.3 * (0.0 if prior_mean is None else prior_mean) + 0.7 * marginal.mean.detach()
+    site = Message.centred(*message, marginal.mean.detach().clone())
+    with torch.no_grad():
+        Filtering(forget).commit(marginal, {}, message, Step(1.0, 1.0))
+    assert_close(natural(marginal), Message(mean / deviation**2, deviation**-2) * site, rtol=1e-12, atol=1e-12)
+
+
+STORES = {
+    "averaged": AveragedSites(),
+    "plain": AveragedSites(0.0),
+    "batch": BatchSites(),
+    "filtering": Filtering(),
+    "forgetting": Filtering(0.2),
+}
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+@torch.no_grad()
+def test_foreseen_precision_is_what_commit_writes(store):
+    marginal, state = parameter(), {}
+    for batch in (0, 1, 0):
+        store.open(marginal, state, batch)
+        message, step = word(), Step(0.3, 4.0, batch)
+        expected = store.foresee(marginal, state, message, step)
+        store.commit(marginal, state, message, step)
+        assert_close(marginal.precision.detach(), expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+def test_precision_below_the_prior_raises_before_anything_changes(store):
+    """A message of negative precision, seen by the exact check of every store."""
+    model = GBPLinear(3, 2)
+    propagate = MessagePassing(list(model.named_parameters()), 60, store=store)
+    x, y = three_classes()
+    y = y % 2
+    with propagate.visit(0, x, y):
+        sweep(propagate, model, Softmax(), x, y)
+    before = marginals(model)
+    with pytest.raises(ImproperMarginal, match=r"of 6 precisions would fall below the prior's \(in layer 'weight', step 2\)"):
+        with propagate.visit(1, x, y):
+            Softmax()(model(x), y).backward()
+            model.weight.precision.grad.fill_(-1e9)
+            propagate.step()
+    assert changed(before, model) == []
+
+
+def test_failed_visit_restores_the_marginals_bit_for_bit():
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, store=BatchSites(), epochs=None, lr=0.5)
+    for batch in (0, 1):
+        with propagate.visit(batch, x[batch::2], y[batch::2]):
+            sweep(propagate, model, Softmax(power=1), x[batch::2], y[batch::2])
+    before = marginals(model)
+    with pytest.raises(KeyboardInterrupt), propagate.visit(0, x[0::2], y[0::2]):
+        assert changed(before, model) != []  # inside, the marginals are the cavity
+        raise KeyboardInterrupt
+    assert changed(before, model) == []
+    with propagate.visit(1, x[1::2], y[1::2]):
+        pass  # a visit without a step is no visit
+    assert changed(before, model) == []
+
+
+@pytest.mark.parametrize("other", ["size", "content"])
+def test_repartitioned_batch_raises(other):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
+    with propagate.visit(0, x[:20], y[:20]):
+        sweep(propagate, model, Softmax(), x[:20], y[:20])
+    before = marginals(model)
+    part = slice(0, 19) if other == "size" else slice(20, 40)
+    with pytest.raises(Repartitioned, match="batch 0 holds other examples than at its first visit"):
+        with propagate.visit(0, x[part], y[part]):
+            pytest.fail("the visit began")
+    assert changed(before, model) == []
+
+
+def test_batch_sites_need_a_visit():
+    model, (x, y) = mlp(), three_classes()
+    before, propagate = marginals(model), MessagePassing(model.parameters(), 60, store=BatchSites())
+    with pytest.raises(InvalidInput, match="BatchSites needs to know which batch this is"):
+        sweep(propagate, model, Softmax(), x, y)
+    assert changed(before, model) == []
