@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import lightning
 import torch
+from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningCLI
 
@@ -48,6 +50,10 @@ class PredictionFile(BasePredictionWriter):
         torch.save(list(predictions), self.path)
 
 
+class _KeepLines(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the line breaks of the description."""
+
+
 def main(args: list[str] | None = None) -> LightningCLI:
     """Runs a command; `args` None takes the process's own arguments."""
     # All data are in memory, so loader workers would only copy them.
@@ -59,6 +65,12 @@ def main(args: list[str] | None = None) -> LightningCLI:
         subclass_mode_data=True,
         seed_everything_default=0,
         auto_configure_optimizers=False,  # message passing brings its own optimizer
-        parser_kwargs={"description": DESCRIPTION},
+        parser_kwargs=_parser_texts(),
         args=args,
     )
+
+
+def _parser_texts() -> dict[str, Any]:
+    """The program's name, and the description with its examples at the top of every --help."""
+    texts = {"description": DESCRIPTION, "formatter_class": _KeepLines}
+    return {"prog": "python -m lightning_modules", **texts, **{name: texts for name in ("fit", "validate", "test", "predict")}}

@@ -81,8 +81,8 @@ class GBPModule(lightning.LightningModule):
         """-log evidence of the batch (a sum over its examples)."""
         x, y = batch[0], batch[1]
         loss = self.likelihood(self.model(x), y)
-        evidence = -loss.detach() / len(y)
-        self.log("train/log_evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
+        evidence = -loss.detach() / len(y)  # log p(y) per example
+        self.log("train/evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
         return loss
 
     def on_train_start(self) -> None:

@@ -136,7 +136,7 @@ class Gaussian(NamedTuple):
         """Belief after the evidence whose centred message is (g, G): mean m + v g, variance v - v^2 G.
 
         Exact where the evidence is Gaussian in this variable, so on every linear-Gaussian tree.
-        Source: methods of moments for log Z, Minka (2001) eq. 3.18, 3.19, with G = -d2 log Z / dm2.
+        Source: moment matching by the derivatives of log Z (Minka 2001, assumed-density filtering), G = -d2 log Z / dm2.
 
         Raises:
             ImproperMarginal: v G >= 1, which no single Gaussian factor can say.

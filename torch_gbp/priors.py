@@ -2,7 +2,7 @@
 
 The prior mean of every weight is 0. All-zero weights are a symmetric point that no message can leave, so the
 marginals start at random means ("spectral" scale); the start is not part of the prior.
-Source: the variance formula of the public code of the thesis (its Appendix B prints another denominator);
+Source: the variance formula of AMP-BNN's public code (Appendix B of the thesis prints another denominator);
 the narrow scale and the zero prior mean were chosen by measurement (benchmarks/README.md).
 """
 

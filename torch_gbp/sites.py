@@ -59,7 +59,7 @@ class AveragedSites(Store):
     m <- m + a u / ((1 - beta^t) R)
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B. Memory: one number per weight besides mean and precision. Shuffling and augmentation are fine.
-    Source: Li, Hernandez-Lobato & Turner 2015 (stochastic EP), eq. 7; heavy-ball averaging by measurement.
+    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; heavy-ball averaging by measurement.
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
@@ -95,7 +95,7 @@ class BatchSites(Store):
 
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
     The prior is the marginal as first met, random start included. Memory: 2 numbers per weight and batch.
-    Source: thesis section 4.6 (division of the old batch message, damping).
+    Source: AMP-BNN thesis section 4.2.2 (the old batch message is divided out, the new one damped).
     """
 
     fixed_batches = True

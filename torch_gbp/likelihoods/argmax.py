@@ -25,7 +25,7 @@ class Argmax(Likelihood):
     log p(y) = sum_{i != y} log Phi(t_i), t_i = (m_y - m_i) / s_i, s_i^2 = v_y + v_i + noise;
     with v(t) = phi / Phi: g_y = sum v(t_i) / s_i, g_i = -v(t_i) / s_i, G_i = v(t_i) (v(t_i) + t_i) / s_i^2, G_y = sum G_i.
     With a regulariser the label's output is also observed as +1, the others as -1, with that variance.
-    Source: thesis section 4.5 and its code (noise 0.3, regulariser variance 0.1).
+    Source: AMP-BNN thesis section 3.2.3 and its code (noise 0.3, regulariser variance 0.1), in score form.
 
     Args:
         noise_variance: variance of the comparison noise, > 0.

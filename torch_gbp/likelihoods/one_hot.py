@@ -17,7 +17,7 @@ class OneHotRegression(Likelihood):
 
     Messages as in `Regression` with targets 1 for the label and 0 elsewhere. A class is predicted with the
     probability that its noisy output is the largest, p_j ~ prod_i Phi((m_j - m_i) / sqrt(v_i + v_j + 2 noise + 0.3)).
-    Source: thesis sections 4.5, 5.1 (noise variance 0.01 on MNIST).
+    Source: AMP-BNN thesis sections 3.2.3 and 5.2 (R-MP, noise variance 0.01 on MNIST).
 
     Args:
         noise_variance: variance of the noise on the one-hot targets, > 0.

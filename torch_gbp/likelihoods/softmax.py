@@ -24,7 +24,8 @@ class Softmax(Likelihood):
             narrow prior; power = 1 is Bayes' rule and wants `prior_scale=1` in the layers.
 
     Shape: outputs (n, classes), labels (n,) of integers.
-    Source: MacKay 1992, the evidence framework applied to classification networks, eq. 10.
+    Source: the probit approximation of MacKay 1992, for several classes as in Daxberger et al. 2022, section B.4.6;
+    score and curvature are its derivatives with k held fixed.
 
     >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     >>> round(Softmax().predictive(output).probs[0, 0].item(), 4)

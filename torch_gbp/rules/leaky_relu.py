@@ -14,7 +14,7 @@ No term cancels for l > 0, at any x. Score form (`SCORE`, default), with the gai
 EP form (`EP`): the moments of the belief times the message that came back, divided by the belief.
 It is exact for one variable, and its curvature is signed; summed over a batch the signed noise has to be
 kept (clamping it at 0 was measured to stall training), so it serves small problems and as the reference.
-Source: moments, Frey & Hinton 1999; EP form, thesis section 4.3 with its misprint corrected.
+Source: AMP-BNN thesis section 3.2.2, its misprinted marginal corrected; the moments are those of Frey & Hinton 1999.
 """
 
 from __future__ import annotations

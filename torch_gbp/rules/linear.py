@@ -6,7 +6,7 @@ Backward (exact derivatives of the log evidence through m_z and v_z, g = d/dm, G
     g_W = g' m_a - m_W * (G' v_a)               G_W = G' S            (sums over examples)
     g_a = g m_W - m_a * (G v_W)                 G_a = G (m_W^2 + v_W)
     g_b = sum g                                 G_b = sum G
-Source: forward, PBP (Hernandez-Lobato & Adams 2015) eq. 13, 14; backward, the sums of the exact scalar
+Source: forward, PBP (Hernandez-Lobato & Adams 2015); backward, the sums of the exact scalar
 messages without their leave-one-out terms, which are O(1 / fan-in).
 """
 

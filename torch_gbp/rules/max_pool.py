@@ -8,7 +8,7 @@ EP form (`EP`, as in the thesis): each entry is the maximum with a probability f
     p*_j = prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + 0.3)),   p = p* / sum p*
 
 and z = sum p_j a_j with p known: m_z = sum p_j m_j, v_z = sum p_j^2 v_j, g_j = p_j g, G_j = p_j^2 G.
-Source: thesis section 4.3, with the comparison noise 0.3 of its code (the text omits it).
+Source: AMP-BNN thesis section 4.3.2, with the comparison noise 0.3 of its code (the text omits it).
 """
 
 from __future__ import annotations
