@@ -1,0 +1,234 @@
+"""MessagePassing as a torch optimizer: accumulation, schedules, groups, frozen layers, and what it refuses."""
+
+import pytest
+import torch
+from helpers import changed, lenet, marginals, mlp, sweep, three_classes
+from torch import nn
+from torch.testing import assert_close
+
+from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLeakyReLU, GBPLinear, MessagePassing, Regression, Softmax
+from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.rules import leaky_relu
+from torch_gbp.soundness import TOLERANCE
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def twins(make=mlp):
+    """Two models with the same marginals."""
+    first, second = make(), make()
+    second.load_state_dict(first.state_dict())
+    return first, second
+
+
+def test_two_backward_passes_before_a_step_are_one_joint_batch():
+    (one, two), (x, y) = twins(), three_classes(40)
+    joint, split = (MessagePassing(m.parameters(), 80) for m in (one, two))
+    for _ in range(2):
+        sweep(joint, one, Softmax(), x, y)
+        split.zero_grad()
+        for part in (slice(0, 15), slice(15, 40)):
+            Softmax()(two(x[part]), y[part]).backward()
+        split.step()
+    assert joint.param_groups[0]["examples_seen"] == split.param_groups[0]["examples_seen"] == 80
+    assert_close(two.state_dict(), one.state_dict(), rtol=1e-12, atol=1e-12)
+
+
+def test_accumulated_undoes_the_division_of_the_loss():
+    (one, two), (x, y) = twins(), three_classes(40)
+    joint = MessagePassing(one.parameters(), 80)
+    split = MessagePassing(two.parameters(), 80, accumulated=2)
+    sweep(joint, one, Softmax(), x, y)
+    for part in (slice(0, 20), slice(20, 40)):
+        (Softmax()(two(x[part]), y[part]) / 2).backward()
+    split.step()
+    assert_close(two.state_dict(), one.state_dict(), rtol=1e-12, atol=1e-12)
+
+
+def test_zero_grad_forgets_a_sweep():
+    (one, two), (x, y) = twins(), three_classes(40)
+    plain, forgetful = (MessagePassing(m.parameters(), 80) for m in (one, two))
+    sweep(plain, one, Softmax(), x, y)
+    Softmax()(two(x), y).backward()
+    sweep(forgetful, two, Softmax(), x, y)
+    assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)
+
+
+def test_closure_runs_once_and_gives_its_loss():
+    (one, two), (x, y) = twins(), three_classes(40)
+    expected = sweep(MessagePassing(one.parameters(), 80), one, Softmax(), x, y)
+    propagate = MessagePassing(two.parameters(), 80)
+
+    def closure():
+        propagate.zero_grad()
+        loss = Softmax()(two(x), y)
+        loss.backward()
+        return loss
+
+    assert_close(propagate.step(closure).detach(), expected, rtol=0, atol=0)
+    assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)
+
+
+def test_torch_scheduler_acts_on_the_rate():
+    """With epochs=None the rate is lr alone: StepLR halves it."""
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, lr=0.4, epochs=None, report_every=1)
+    scheduler, rates = torch.optim.lr_scheduler.StepLR(propagate, step_size=2, gamma=0.5), []
+    for _ in range(4):
+        sweep(propagate, model, Softmax(), x, y)
+        scheduler.step()
+        rates.append(propagate.report.rate)
+    assert rates == [0.4, 0.4, 0.2, 0.2]
+
+
+def test_own_schedule_warms_up_and_cools_down():
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, lr=0.4, epochs=10, warmup=0.2, report_every=1)
+    rates = []
+    for _ in range(10):
+        sweep(propagate, model, Softmax(), x, y)
+        rates.append(propagate.report.rate)
+    assert rates[0] == pytest.approx(0.2)  # half of the warm-up is over after the first pass
+    assert rates[1] == max(rates) and rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[9] < 0.2 * 0.4
+
+
+def test_groups_have_rates_of_their_own():
+    (one, two), (x, y) = twins(), three_classes()
+    groups = [{"params": one[0].parameters(), "lr": 0.1}, {"params": one[2].parameters()}]
+    propagate = MessagePassing(groups, 60, lr=0.4, epochs=None)
+    sweep(propagate, one, Softmax(), x, y)
+    for layer, rate in ((0, 0.1), (2, 0.4)):
+        single = mlp()
+        single.load_state_dict(two.state_dict())
+        sweep(MessagePassing(single.parameters(), 60, lr=rate, epochs=None), single, Softmax(), x, y)
+        assert_close(one[layer].state_dict(), single[layer].state_dict(), rtol=0, atol=0)
+
+
+def test_two_optimizers_share_a_network():
+    (one, two), (x, y) = twins(), three_classes()
+    sweep(MessagePassing(one.parameters(), 60), one, Softmax(), x, y)
+    optimizers = [MessagePassing(two[k].parameters(), 60) for k in (0, 2)]
+    Softmax()(two(x), y).backward()
+    for propagate in optimizers:
+        propagate.step()
+    assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["frozen_first", "frozen_later"])
+def test_frozen_layers_keep_their_marginals(before):
+    (one, two), (x, y) = twins(), three_classes()
+    if before:
+        one[0].requires_grad_(False)
+    propagate = MessagePassing(one.parameters(), 60)
+    one[0].requires_grad_(False)
+    start = marginals(one)
+    sweep(propagate, one, Softmax(), x, y)
+    assert {name.split(".")[0] for name in changed(start, one)} == {"2"}
+    one[0].requires_grad_(True)
+    sweep(propagate, one, Softmax(), x, y)
+    assert {name.split(".")[0] for name in changed(start, one)} == {"0", "2"}
+
+
+def test_report_says_what_the_step_did():
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, report_every=1)
+    before = marginals(model)
+    loss = sweep(propagate, model, Softmax(), x, y)
+    moved = []
+    for name, value in model.state_dict().items():
+        if name.endswith(".mean"):
+            precision = model.state_dict()[name.removesuffix("mean") + "precision"]
+            moved.append(((value - before[name]).abs() * precision.sqrt()).max())
+    report = propagate.report
+    assert (report.step, report.examples) == (1, 60)
+    assert report.evidence == pytest.approx(float(-loss / 60))
+    assert report.largest_change == pytest.approx(float(max(moved)))
+
+
+@pytest.mark.parametrize("make", [mlp, lenet])
+@pytest.mark.parametrize("store", [AveragedSites(), Filtering(), BatchSites()], ids=lambda store: type(store).__name__)
+def test_precision_never_falls_below_the_prior_and_nothing_is_nan(make, store):
+    model = make()
+    x, y = three_classes() if make is mlp else (torch.randn(60, 1, 8, 8), torch.arange(60) % 3)
+    propagate = MessagePassing(model.parameters(), 60, epochs=5, store=store)
+    for step in range(30):
+        part = slice(10 * (step % 6), 10 * (step % 6) + 10)
+        with propagate.visit(step % 6, x[part], y[part]):
+            sweep(propagate, model, Softmax(), x[part], y[part])
+        for name, value in model.state_dict().items():
+            assert value.isfinite().all(), name
+            if name.endswith(".precision"):
+                prior = model.state_dict()[name.removesuffix("precision") + "prior_precision"]
+                assert (value >= prior * (1 - TOLERANCE)).all(), name
+
+
+BREAKS = {
+    "nan": (lambda grad: grad[0, 0].fill_(torch.nan), r"1 of 18 messages are NaN or Inf"),
+    "inf": (lambda grad: grad[:2, 0].fill_(torch.inf), r"2 of 18 messages are NaN or Inf"),
+    "negative": (lambda grad: grad[1].fill_(-1e8), r"6 of 18 precisions would fall below the prior's"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), BREAKS.values(), ids=BREAKS)
+@pytest.mark.parametrize("store", [AveragedSites(), Filtering(), BatchSites()], ids=lambda store: type(store).__name__)
+def test_improper_message_raises_and_nothing_changes(store, damage, message):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.named_parameters(), 60, store=store)
+    with propagate.visit(0, x, y):
+        sweep(propagate, model, Softmax(), x, y)
+    before, state = marginals(model), torch.save_to_buffer(propagate) if hasattr(torch, "save_to_buffer") else None
+    state = [{k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in s.items()} for s in propagate.state.values()]
+    groups = [{k: v for k, v in g.items() if k != "params"} for g in propagate.param_groups]
+    with pytest.raises(ImproperMarginal, match=message) as raised, propagate.visit(0, x, y):
+        propagate.zero_grad()
+        Softmax()(model(x), y).backward()
+        damage(model[2].weight.precision.grad)
+        propagate.step()
+    for part in ("layer '2.weight', step 2", "Got: ", "Usual cause: ", "Way out: ", "marginals from before the step are kept"):
+        assert part in str(raised.value)
+    assert changed(before, model) == []
+    assert_close([dict(s) for s in propagate.state.values()], state, rtol=0, atol=0)
+    assert [{k: v for k, v in g.items() if k != "params"} for g in propagate.param_groups] == groups
+    with propagate.visit(0, x, y):
+        sweep(propagate, model, Softmax(), x, y)  # usable after the error
+    assert changed(before, model) != []
+
+
+def test_negative_messages_of_the_ep_form_are_let_in_while_the_marginal_stays_proper():
+    """The signed curvature is kept, never clamped: the sum may be negative as long as the precision is not."""
+    model = nn.Sequential(GBPLinear(1, 1), GBPLeakyReLU(0.1, rule=leaky_relu.EP), GBPLinear(1, 1))
+    propagate = MessagePassing(model.parameters(), 1, store=AveragedSites(0.0), lr=1e-3, epochs=None)
+    x, y = torch.ones(1, 1), torch.full((1, 1), 2.0)
+    with torch.no_grad():
+        model[0].weight.mean.fill_(-0.1)
+        model[0].weight.precision.mul_(2)
+        model[2].weight.mean.fill_(1.0)
+    before = model[0].weight.precision.item()
+    Regression(0.01)(model(x), y).backward()
+    message = model[0].weight.precision.grad.item()
+    assert message < 0
+    propagate.step()
+    prior = model[0].weight.prior_precision.item()
+    assert model[0].weight.precision.item() == pytest.approx((1 - 1e-3) * before + 1e-3 * prior + 1e-3 * message, rel=1e-12)
+
+
+STALE = {
+    "nothing": lambda model, x: None,
+    "torch_loss": lambda model, x: model(x).mean.square().sum().backward(),
+}
+
+
+@pytest.mark.parametrize("act", STALE.values(), ids=STALE)
+@pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
+def test_step_without_a_likelihood_raises(act, trained):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60)
+    if trained:
+        sweep(propagate, model, Softmax(), x, y)
+        propagate.zero_grad()
+    before = marginals(model)
+    act(model, x)
+    with pytest.raises(InvalidInput, match=r"step\(\) found no message"):
+        propagate.step()
+    assert changed(before, model) == []
