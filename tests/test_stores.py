@@ -188,11 +188,15 @@ def test_precision_below_the_prior_raises_before_anything_changes(store):
     with propagate.visit(0, x, y):
         sweep(propagate, model, Softmax(), x, y)
     before = marginals(model)
-    with pytest.raises(ImproperMarginal, match=r"of 6 precisions would fall below the prior's \(in layer 'weight', step 2\)"):
+
+    def spoiled():
         with propagate.visit(1, x, y):
             Softmax()(model(x), y).backward()
             model.weight.precision.grad.fill_(-1e9)
             propagate.step()
+
+    with pytest.raises(ImproperMarginal, match=r"of 6 precisions would fall below the prior's \(in layer 'weight', step 2\)"):
+        spoiled()
     assert changed(before, model) == []
 
 
@@ -203,9 +207,14 @@ def test_failed_visit_restores_the_marginals_bit_for_bit():
         with propagate.visit(batch, x[batch::2], y[batch::2]):
             sweep(propagate, model, Softmax(power=1), x[batch::2], y[batch::2])
     before = marginals(model)
-    with pytest.raises(KeyboardInterrupt), propagate.visit(0, x[0::2], y[0::2]):
-        assert changed(before, model) != []  # inside, the marginals are the cavity
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with propagate.visit(0, x[0::2], y[0::2]):
+            assert changed(before, model) != []  # inside, the marginals are the cavity
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert changed(before, model) == []
     with propagate.visit(1, x[1::2], y[1::2]):
         pass  # a visit without a step is no visit
@@ -220,9 +229,9 @@ def test_repartitioned_batch_raises(other):
         sweep(propagate, model, Softmax(), x[:20], y[:20])
     before = marginals(model)
     part = slice(0, 19) if other == "size" else slice(20, 40)
-    with pytest.raises(Repartitioned, match="batch 0 holds other examples than at its first visit"):
-        with propagate.visit(0, x[part], y[part]):
-            pytest.fail("the visit began")
+    visit = propagate.visit(0, x[part], y[part])
+    with pytest.raises(Repartitioned, match="batch 0 holds other examples than at its first visit"), visit:
+        pytest.fail("the visit began")
     assert changed(before, model) == []
 
 
