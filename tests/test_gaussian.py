@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils import _pytree as pytree
 
-from torch_gbp import GBPLinear, Gaussian, Message
+from torch_gbp import Gaussian, GBPLinear, Message
 from torch_gbp.errors import ImproperMarginal, MissingRule
 
 

@@ -1,0 +1,167 @@
+"""Bad input: a named error that says where and what, before any marginal changes."""
+
+import pytest
+import torch
+from helpers import changed, lenet, marginals, mlp, sweep, three_classes
+from torch import nn
+
+import torch_gbp as gbp
+from torch_gbp import (
+    Argmax,
+    AveragedSites,
+    Filtering,
+    FixedBatches,
+    Gaussian,
+    MessagePassing,
+    OneHotRegression,
+    Regression,
+    Softmax,
+)
+from torch_gbp.errors import ForeignUpdate, GBPError, InvalidInput, MissingRule
+
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    X, Y = three_classes()
+    IMAGES = torch.randn(60, 1, 8, 8)
+
+
+def spoiled(x, value):
+    x = x.clone()
+    x[3, ..., 1] = value
+    return x
+
+
+DATA = {  # model, likelihood, inputs, targets, what the error says
+    "nan": (mlp, Softmax(), spoiled(X, torch.nan), Y, r"1 of 180 input values are NaN or Inf \(in GBPLinear"),
+    "inf": (mlp, Softmax(), spoiled(X, torch.inf), Y, "1 of 180 input values are NaN or Inf"),
+    "nan_pixels": (lenet, Softmax(), spoiled(IMAGES, torch.nan), Y, r"8 of 3840 input values are NaN or Inf \(in GBPConv2d"),
+    "integers": (lenet, Softmax(), (255 * IMAGES.abs()).byte(), Y, r"inputs must be floating-point.*Got: torch\.uint8"),
+    "channels": (lenet, Softmax(), torch.randn(4, 3, 8, 8), Y[:4], r"expected 1 channels.*Got: 3"),
+    "no_channel_axis": (lenet, Softmax(), IMAGES[:, 0], Y, r"expected 4 axes.*Got: shape \(60, 8, 8\)"),
+    "features": (mlp, Softmax(), X[:, :2], Y, r"expected 3 features.*Got: 2"),
+    "image_size": (lenet, Softmax(), torch.randn(4, 1, 6, 6), Y[:4], r"expected 48 features.*Got: 27"),
+    "empty": (mlp, Softmax(), X[:0], Y[:0], "the batch is empty"),
+    "float_labels": (mlp, Softmax(), X, Y.float(), r"labels must be integers \(in Softmax\)"),
+    "bool_labels": (mlp, Argmax(), X, Y.bool(), r"labels must be integers \(in Argmax\)"),
+    "one_hot_labels": (mlp, Softmax(), X, nn.functional.one_hot(Y), r"Got: labels \(60, 3\), outputs \(60, 3\)"),
+    "label_too_large": (mlp, Softmax(), X, Y + 1, r"labels must lie in 0 \.\.\. 2.*Got: 1 \.\.\. 3"),
+    "label_negative": (mlp, OneHotRegression(), X, Y - 1, r"labels must lie in 0 \.\.\. 2.*Got: -1 \.\.\. 1"),
+    "label_count": (mlp, Softmax(), X, Y[:59], r"labels \(59,\), outputs \(60, 3\)"),
+    "nan_targets": (mlp, Regression(1.0), X, spoiled(X, torch.nan), r"1 targets are NaN or Inf \(in Regression\)"),
+    "inf_targets": (mlp, Regression(1.0), X, spoiled(X, -torch.inf), "1 targets are NaN or Inf"),
+    "target_shape": (mlp, Regression(1.0), X, X[:, 0], r"Got: targets \(60,\), outputs \(60, 3\)"),
+    "integer_targets": (mlp, Regression(1.0), X, X.long(), r"targets must be floating point.*Got: torch\.int64"),
+    "not_a_gaussian": (lambda: nn.Sequential(mlp(), Mean()), Softmax(), X, Y, "the output must be a Gaussian.*Got: Tensor"),
+}
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean
+
+
+@pytest.mark.parametrize(("make", "likelihood", "x", "y", "text"), DATA.values(), ids=DATA)
+def test_bad_data(make, likelihood, x, y, text):
+    model = make()
+    propagate, before = MessagePassing(model.parameters(), 60), marginals(model)
+    with pytest.raises(InvalidInput, match=text) as raised:
+        sweep(propagate, model, likelihood, x, y)
+    assert "Way out: " in str(raised.value) and isinstance(raised.value, ValueError)
+    assert changed(before, model) == []
+    assert propagate.param_groups[0]["examples_seen"] == 0
+
+
+PLAIN = {
+    "sigmoid": lambda: nn.Sequential(mlp(), nn.Sigmoid()),
+    "linear": lambda: nn.Sequential(mlp(), nn.Linear(3, 3)),
+    "relu": lambda: nn.Sequential(mlp(), nn.ReLU()),
+    "dropout": lambda: nn.Sequential(mlp(), nn.Dropout()),
+    "softmax": lambda: nn.Sequential(mlp(), nn.Softmax(1)),
+}
+
+
+@pytest.mark.parametrize(("name", "make"), PLAIN.items(), ids=PLAIN)
+def test_plain_layers_in_a_network(name, make):
+    model = make()
+    before = marginals(model)
+    with pytest.raises(MissingRule, match=f"torch function '{name}' has no message rule"):
+        model(X)
+    assert changed(before, model) == []
+
+
+SETTINGS = {
+    "num_data": (lambda p: MessagePassing(p), "num_data, the number of training examples, is needed.*Got: None"),
+    "num_data_zero": (lambda p: MessagePassing(p, 0), "num_data.*is needed.*Got: 0"),
+    "num_data_float": (lambda p: MessagePassing(p, 60.0), r"num_data.*is needed.*Got: 60\.0"),
+    "lr": (lambda p: MessagePassing(p, 60, lr=1.5), r"lr must be in \(0, 1\].*Got: 1\.5"),
+    "lr_zero": (lambda p: MessagePassing(p, 60, lr=0.0), r"lr must be in \(0, 1\]"),
+    "epochs": (lambda p: MessagePassing(p, 60, epochs=0), r"epochs must be positive.*epochs=0"),
+    "warmup": (lambda p: MessagePassing(p, 60, warmup=1.5), r"warmup in \[0, 1\].*warmup=1\.5"),
+    "means_only": (lambda p: MessagePassing(list(p)[::2], 60), "must come with both mean and precision"),
+    "torch_layer": (lambda p: MessagePassing([*p, *nn.Linear(3, 2).parameters()], 60), r"2 of 10 parameters are not Gaussian"),
+    "only_torch": (lambda p: MessagePassing(nn.Linear(3, 2).parameters(), 60), r"2 of 2 parameters.*shapes \[\(2, 3\), \(2,\)\]"),
+    "momentum": (lambda p: AveragedSites(1.0), r"momentum must be in \[0, 1\).*Got: 1\.0"),
+    "forget": (lambda p: Filtering(-0.1), r"forget must be in \[0, 1\).*Got: -0\.1"),
+    "power": (lambda p: Softmax(power=0), r"power must be positive \(in Softmax\)\. Got: 0"),
+    "power_nan": (lambda p: Argmax(power=float("nan")), r"power must be positive \(in Argmax\)\. Got: nan"),
+    "noise": (lambda p: Regression(0.0), r"noise_variance must be positive \(in Regression\)\. Got: 0\.0"),
+    "noise_inf": (lambda p: OneHotRegression(float("inf")), r"noise_variance must be positive"),
+    "argmax_noise": (lambda p: Argmax(noise_variance=-1.0), r"noise_variance must be positive \(in Argmax\)"),
+    "regulariser": (lambda p: Argmax(regulariser_variance=0.0), r"regulariser_variance must be positive \(in Argmax\)"),
+    "prior_variance": (lambda p: gbp.GBPLinear(2, 2, prior_variance=0.0), r"prior_variance must be a positive number.*Got: 0\.0"),
+    "prior_negative": (lambda p: gbp.GBPConv2d(1, 1, 3, prior_variance=-1.0), r"prior_variance must be a positive number"),
+    "prior_scale": (lambda p: gbp.GBPLinear(2, 2, prior_scale=float("nan")), r"prior_scale must be a positive number.*Got: nan"),
+    "slope": (lambda p: gbp.GBPLeakyReLU(1.2), r"negative_slope must be between 0 and 1.*Got: 1\.2"),
+    "groups": (lambda p: gbp.GBPConv2d(3, 4, 3, groups=2), r"divisible by groups.*Got: 3, 4, groups 2"),
+    "fixed_batches": (lambda p: FixedBatches([], 4), r"examples and a positive batch size are needed.*Got: 0 examples"),
+    "fixed_size": (lambda p: FixedBatches([1], 0), r"Got: 1 examples, batch_size=0"),
+    "patience": (lambda p: gbp.Trainer(mlp(), Softmax(), patience=0), r"at least 1.*patience=0"),
+    "no_validation": (lambda p: gbp.Trainer(mlp(), Softmax(), patience=1).fit([(X, Y)]), "needs a validation loader"),
+}
+
+
+@pytest.mark.parametrize(("make", "text"), SETTINGS.values(), ids=SETTINGS)
+def test_bad_settings(make, text):
+    model = mlp()
+    with pytest.raises(InvalidInput, match=text) as raised:
+        make(model.parameters())
+    assert "Way out: " in str(raised.value)
+
+
+def test_more_examples_than_the_data_set():
+    model = mlp()
+    before, propagate = marginals(model), MessagePassing(model.parameters(), 59)
+    with pytest.raises(InvalidInput, match=r"more examples than the data set.*Got: 60 examples, num_data=59"):
+        sweep(propagate, model, Softmax(), X, Y)
+    assert changed(before, model) == []
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("make", [mlp, lenet])
+def test_another_optimizer_is_found_at_the_next_forward_sweep(make, optimizer, trained):
+    model, x = make(), X if make is mlp else IMAGES
+    if trained:
+        propagate = MessagePassing(model.parameters(), 60)
+        for _ in range(3):
+            sweep(propagate, model, Softmax(), x, Y)
+        propagate.zero_grad()
+    foreign = optimizer(model.parameters(), lr=1e-3)
+    Softmax()(model(x), Y).backward()
+    foreign.step()
+    with pytest.raises(ForeignUpdate, match="given to another optimizer") as raised:
+        model(x)
+    assert isinstance(raised.value, GBPError)
+    for layer in model:
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    model(x)  # the way out works
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
+def test_loading_a_checkpoint_is_no_foreign_update(trained):
+    model, state = mlp(), marginals(mlp())
+    if trained:
+        sweep(MessagePassing(model.parameters(), 60), model, Softmax(), X, Y)
+    model.load_state_dict(state)
+    assert isinstance(model(X), Gaussian)
