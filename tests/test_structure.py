@@ -1,0 +1,44 @@
+"""The package reads from left to right: no module imports one that stands after it in the reading order."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = (
+    "errors", "numerics", "gaussian", "factor", "rules", "priors", "parameter", "layers", "sweep", "likelihoods",
+    "sites", "schedule", "soundness", "optimizer", "batches", "trainer", "convert", "__init__",
+)  # fmt: skip
+FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
+
+
+def place(file: Path) -> int:
+    """Position of a file's top-level module in the reading order."""
+    return ORDER.index(file.relative_to(ROOT / "torch_gbp").parts[0].removesuffix(".py"))
+
+
+def own_imports(file: Path) -> set[str]:
+    """Top-level modules of torch_gbp that a file imports."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith("torch_gbp.")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_imports_to_its_right(file: Path) -> None:
+    assert all(ORDER.index(name) <= place(file) for name in own_imports(file))
+
+
+def test_the_core_stands_without_lightning_and_torchvision() -> None:
+    code = "import sys, torch_gbp; print(sorted({'lightning', 'torchvision', 'netcal'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_public_names_are_all_there_and_documented() -> None:
+    import torch_gbp
+
+    assert all((getattr(torch_gbp, name).__doc__ or "").strip() for name in torch_gbp.__all__)
