@@ -64,6 +64,7 @@ def main(args: list[str] | None = None) -> LightningCLI:
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},  # a test in the folder of its training run must not stop there
         auto_configure_optimizers=False,  # message passing brings its own optimizer
         parser_kwargs=_parser_texts(),
         args=args,

@@ -60,12 +60,13 @@ def training_loader(data: TensorPairs, batch_size: int, seed: int = 0, fixed_bat
     if fixed_batches:
         batches = FixedBatches(data, batch_size, seed)
         return DataLoader(batches, batch_size=None, sampler=EpochShuffle(batches, seed))
-    return DataLoader(data, batch_size, sampler=EpochShuffle(data, seed), collate_fn=_whole)
+    # By name: Lightning makes the loader anew for several processes and cannot see positional arguments.
+    return DataLoader(data, batch_size=batch_size, sampler=EpochShuffle(data, seed), collate_fn=_whole)
 
 
 def evaluation_loader(data: TensorPairs) -> DataLoader[Any]:
     """Batches (x, y) in the data's order."""
-    return DataLoader(data, EVALUATION_BATCH, collate_fn=_whole)
+    return DataLoader(data, batch_size=EVALUATION_BATCH, collate_fn=_whole)
 
 
 def split_indices(size: int, validation: float, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,59 @@
+"""The command line, in this process: the classes are found by their short names and do what they do in Python."""
+
+import pytest
+import torch
+
+from lightning_modules import GBPClassifier
+from lightning_modules.cli import DESCRIPTION, main
+from lightning_modules.networks import MLP
+from tests.lightning_helpers import IGNORED
+from tests.test_data_images import data_dir  # noqa: F401  the tiny data sets
+
+# Lightning calls a function of jsonargparse that will go away.
+DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
+MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
+pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, MOVED)]
+
+
+@pytest.fixture
+def quiet(tmp_path, monkeypatch):
+    """Options that switch off output; everything that is written lands in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning_modules"])  # Lightning warns when it finds pytest's own arguments
+    root = f"--trainer.default_root_dir={tmp_path}"
+    return ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu", root]
+
+
+def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_path, capsys):  # noqa: F811
+    example = next(line for line in DESCRIPTION.splitlines() if " fit " in line).split(" -m lightning_modules ")[1]
+    arguments = example.replace("DIR", str(data_dir)).split()
+    small = ["--model.model.hidden=[4]", "--data.download=false"]
+    fitted = main([*arguments, *small, *quiet])
+    assert isinstance(fitted.model, GBPClassifier) and isinstance(fitted.model.model, MLP)
+    assert fitted.trainer.global_step == 1  # 11 of 12 images train: one batch
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    common = ["--model=GBPClassifier", "--model.model=MLP", "--data=MNIST", f"--data.data_dir={data_dir}", *small, *quiet]
+    tested = main(["test", *common, "--data.ood=[notMNIST]", f"--ckpt_path={checkpoint}", "--trainer.logger=false"])
+    assert 0 <= tested.trainer.callback_metrics["test/ood_auroc/notMNIST"] <= 1
+    torch.testing.assert_close(tested.model.state_dict(), fitted.model.state_dict(), atol=0, rtol=0)
+    writer = ["--trainer.callbacks=PredictionFile", f"--trainer.callbacks.path={tmp_path / 'p.pt'}", "--trainer.logger=false"]
+    main(["predict", *common, *writer, f"--ckpt_path={checkpoint}"])
+    (probabilities,) = torch.load(tmp_path / "p.pt", weights_only=True)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
+
+
+def test_adamw_and_options_of_likelihood_and_store(quiet):
+    off = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=true"]
+    plain = ["--model=AdamWClassifier", "--model.model=DigitsConv", "--model.model.gbp=false", "--data=Digits"]
+    main(["fit", *plain, *quiet, *off])
+    options = ["--model.likelihood=Softmax", "--model.likelihood.power=3", "--model.store=BatchSites"]
+    gbp = ["--model=GBPClassifier", "--model.model=DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
+    fitted = main(["fit", *gbp, *options, *quiet, *off])
+    assert fitted.model.likelihood.power == 3.0
+    assert type(fitted.model.store).__name__ == "BatchSites"
+
+
+def test_help_keeps_the_lines_of_its_examples(quiet, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert DESCRIPTION.strip() in capsys.readouterr().out

@@ -1,0 +1,150 @@
+"""Image sets from tiny files: values, shapes, statistics, OOD sets and the errors that show the way out."""
+
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_modules.data import CIFAR10, MNIST, Digits, FashionMNIST
+from lightning_modules.data.idx import read_idx
+from lightning_modules.data.images import load_cifar10, load_digits, load_mnist, load_notmnist
+from lightning_modules.data.ood import OOD_SETS, Source, inverted, ood_images, shuffled
+from torch_gbp.errors import InvalidInput
+
+
+def write_idx(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """MNIST, FashionMNIST and notMNIST with 12 training and 5 test images each, CIFAR-10 with 2 per file."""
+    generator = np.random.default_rng(0)
+    for name in ("MNIST", "FashionMNIST", "notMNIST"):
+        for part, size in (("train", 12), ("t10k", 5)):
+            raw = tmp_path / name / "raw"
+            write_idx(raw / f"{part}-images-idx3-ubyte", generator.integers(0, 256, (size, 28, 28)))
+            write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        pixels = np.repeat(np.array([[10, 20, 30]], np.uint8), 1024, axis=1).repeat(2, axis=0)  # red, green, blue planes
+        pixels[1] += number
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [number, 9]}))
+    return tmp_path
+
+
+def test_idx_reads_what_was_written(tmp_path):
+    values = np.arange(24).reshape(2, 3, 4)
+    write_idx(tmp_path / "file", values)
+    assert read_idx(tmp_path / "file", axes=3).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1f\x8b\x08\x00 packed", "not an idx file of unsigned bytes with 3 axes"),
+        (struct.pack(">BBBBiii", 0, 0, 8, 3, 2, 2, 2) + b"123", r"3 bytes for sizes \[2, 2, 2\]"),
+    ],
+)
+def test_idx_refuses_other_content(tmp_path, content, message):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InvalidInput, match=message):
+        read_idx(tmp_path / "file", axes=3)
+
+
+def test_missing_notmnist_names_the_file(tmp_path):
+    with pytest.raises(InvalidInput, match=r"notMNIST.raw.t10k-images-idx3-ubyte"):
+        load_notmnist(tmp_path)
+
+
+def test_mnist_is_read_as_it_lies(data_dir):
+    images = load_mnist(data_dir, download=False)
+    assert images.train_x.shape == (12, 1, 28, 28) and images.test_x.shape == (5, 1, 28, 28)
+    raw = read_idx(data_dir / "MNIST" / "raw" / "train-images-idx3-ubyte", axes=3)
+    torch.testing.assert_close(images.train_x[:, 0], raw)
+    assert images.train_y.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_missing_mnist_names_the_folder(tmp_path):
+    with pytest.raises(InvalidInput, match=r"MNIST was not found.*download=True"):
+        load_mnist(tmp_path, download=False)
+
+
+def test_altered_cifar_needs_the_flag(data_dir):
+    with pytest.raises(InvalidInput, match=r"CIFAR10 was not found or has other checksums.*accept_altered=True"):
+        load_cifar10(data_dir, download=False)
+    images = load_cifar10(data_dir, download=False, accept_altered=True)
+    assert images.train_x.shape == (10, 3, 32, 32) and images.test_x.shape == (2, 3, 32, 32)
+    assert images.train_x[0, :, 5, 7].tolist() == [10, 20, 30]  # channels, not rows, first
+    assert images.test_y.tolist() == [5, 9]
+
+
+def test_missing_cifar_is_missing_even_with_the_flag(tmp_path):
+    with pytest.raises(InvalidInput, match="CIFAR10 was not found"):
+        load_cifar10(tmp_path, download=False, accept_altered=True)
+
+
+def test_digits_are_split_once_and_for_all():
+    first, second = load_digits(), load_digits()
+    assert (len(first.train_x), len(first.test_x), first.brightest) == (1297, 500, 16)
+    torch.testing.assert_close(first, second)
+    assert int(first.train_x.max()) == 16
+
+
+def test_standardised_by_the_training_part_alone(data_dir):
+    data = CIFAR10(str(data_dir), batch_size=4, validation=0.3, ood=["inverted"], download=False, accept_altered=True)
+    data.setup()
+    train = data.parts.train.tensors[0]
+    torch.testing.assert_close(train.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+    back = data.parts.ood["inverted"].tensors[0] * data.normalise.std + data.normalise.mean
+    torch.testing.assert_close(back[0, :, 0, 0], 255 - torch.tensor([10.0, 20.0, 30.0]), atol=1e-3, rtol=0)
+    assert data.parts.validation is not None and len(data.parts.validation) == 3
+
+
+def test_test_loaders_come_in_the_order_of_their_names(data_dir):
+    data = MNIST(str(data_dir), ood=["FashionMNIST", "notMNIST", "shuffled"], download=False)
+    data.setup()
+    assert data.test_names == ["test", "FashionMNIST", "notMNIST", "shuffled"]
+    inputs = [next(iter(loader))[0] for loader in data.test_dataloader()]
+    letters = data.normalise(load_notmnist(data_dir))
+    torch.testing.assert_close(inputs[2], letters)
+    assert inputs[0].shape == inputs[3].shape
+
+
+def test_fashion_mnist_without_validation(data_dir):
+    data = FashionMNIST(str(data_dir), validation=0.0, download=False)
+    data.setup()
+    assert data.val_dataloader() == []
+    assert len(data.parts.train) == 12
+
+
+def test_shuffled_keeps_grey_values_and_inverted_turns_them():
+    source = Source(load_digits(), ".", False, seed=3)
+    mixed = shuffled(source).flatten(1)
+    original = source.images.test_x.flatten(1)
+    torch.testing.assert_close(mixed.sort(1).values, original.sort(1).values)
+    assert (mixed != original).any(1).all()
+    order = [(mixed[i] == 16).nonzero().tolist() for i in range(3)]
+    assert order[0] != order[1]  # every image has an order of its own
+    torch.testing.assert_close(inverted(source) + source.images.test_x, torch.full_like(source.images.test_x, 16))
+
+
+def test_unknown_ood_set_lists_the_known_ones():
+    with pytest.raises(InvalidInput, match=f"unknown OOD set.*{', '.join(OOD_SETS)}"):
+        ood_images("SVHN", Source(load_digits(), ".", False, 0))
+
+
+def test_ood_images_of_another_shape(data_dir):
+    with pytest.raises(InvalidInput, match=r"\(1, 28, 28\) and \(1, 8, 8\)"):
+        ood_images("notMNIST", Source(load_digits(), data_dir, False, 0))
+
+
+def test_parts_before_setup():
+    with pytest.raises(InvalidInput, match=r"not loaded yet.*setup\(\)"):
+        Digits().parts  # noqa: B018

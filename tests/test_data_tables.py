@@ -1,0 +1,82 @@
+"""Regression tables from tiny files: columns, splits, standardisation, errors."""
+
+import pytest
+import torch
+
+from lightning_modules.data import CSV, UCI
+from lightning_modules.data.tables import Scaler, load_csv, load_uci
+from torch_gbp.errors import InvalidInput
+
+
+@pytest.fixture
+def uci(tmp_path):
+    """Six rows of two features, an unused column and a target; split 0 holds out rows 1 and 4."""
+    folder = tmp_path / "UCI" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "data.txt").write_text("".join(f"{i} {100 + 3 * i} 7 {10 * i * i}\n" for i in range(6)))
+    for name, values in {"features": "0\n1\n", "target": "3\n", "train_0": "0 2 3 5\n", "test_0": "1.0\n4.0\n"}.items():
+        (folder / f"index_{name}.txt").write_text(values)
+    return tmp_path
+
+
+def test_uci_layout(uci):
+    table = load_uci(uci, "toy")
+    assert table.x[4].tolist() == [4.0, 112.0]
+    assert table.y[:, 0].tolist() == [0.0, 10.0, 40.0, 90.0, 160.0, 250.0]
+    assert (table.train.tolist(), table.test.tolist()) == ([0, 2, 3, 5], [1, 4])
+
+
+def test_unknown_uci_set_lists_those_found(uci):
+    with pytest.raises(InvalidInput, match=r"sets found: \['toy'\]"):
+        load_uci(uci, "boat")
+    with pytest.raises(InvalidInput, match=r"index_train_9\.txt"):
+        load_uci(uci, "toy", split=9)
+
+
+def test_uci_module_standardises_by_the_training_rows(uci):
+    data = UCI("toy", str(uci), validation=0.0)
+    data.setup()
+    x, y = data.parts.train.tensors
+    torch.testing.assert_close(x.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(x.std(0, correction=0), torch.ones(2))
+    torch.testing.assert_close(y.std(0, correction=0), torch.ones(1))
+    test_y = data.parts.test.tensors[1] * data.target_std + data.target_mean
+    torch.testing.assert_close(test_y[:, 0], torch.tensor([10.0, 160.0]))
+
+
+def test_csv_takes_the_named_column(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a, price ,b\n1,10,5\n2,20,5\n3,30,5\n4,40,5\n")
+    table = load_csv(path, "price", test=0.25)
+    torch.testing.assert_close(table.y, 10 * table.x[:, :1])
+    assert sorted([*table.train.tolist(), *table.test.tolist()]) == [0, 1, 2, 3] and len(table.test) == 1
+    data = CSV(str(path), "price", test=0.25, validation=0.0)
+    data.setup()
+    constant = data.parts.train.tensors[0][:, 1]
+    torch.testing.assert_close(constant, torch.zeros(3))  # a column without spread is centred, not divided by 0
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        ("a,b\n1,2\n", "c", r"no such column.*use \['a', 'b'\]"),
+        ("a,b\n1,red\n", "a", "every cell below the header must be a number.*red"),
+        ("a,b\n1,2\n3\n", "a", "every cell below the header must be a number"),
+    ],
+)
+def test_csv_errors(tmp_path, content, target, message):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(InvalidInput, match=message):
+        load_csv(path, target)
+
+
+def test_csv_missing_file(tmp_path):
+    with pytest.raises(InvalidInput, match=r"missing.*nothing\.csv"):
+        load_csv(tmp_path / "nothing.csv", "a")
+
+
+def test_scaler_inverts():
+    values = torch.tensor([[1.0, 4.0], [3.0, 4.0], [8.0, 4.0]])
+    scaler = Scaler.fit(values)
+    torch.testing.assert_close(scaler(values) * scaler.std + scaler.mean, values)

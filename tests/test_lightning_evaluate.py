@@ -1,0 +1,103 @@
+"""What validate, test and predict give back, for classifiers and for regression in the targets' own units."""
+
+import pytest
+import torch
+
+import torch_gbp as gbp
+from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, lenet5, mlp
+from lightning_modules.evaluation import classification_scores, ood_auroc
+from lightning_modules.networks import MLP, DigitsConv, LeNet5
+from tests.lightning_helpers import IGNORED, Blobs, trainer
+from torch_gbp.errors import InvalidInput
+
+pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
+
+
+@pytest.mark.parametrize("gbp_network", [True, False], ids=["gbp", "adamw"])
+def test_classifier_scores_test_and_ood_sets(gbp_network):
+    network = MLP(2, (8,), 3, gbp=gbp_network)
+    module = GBPClassifier(network) if gbp_network else AdamWClassifier(network, lr=0.05)
+    data, run = Blobs(validation=0.5), trainer(5, limit_val_batches=1.0)
+    run.fit(module, data)
+    assert run.callback_metrics["val/accuracy"] > 0.9 and {"val/nll", "val/ece"} <= set(run.callback_metrics)
+    (scores, _) = run.test(module, data, verbose=False)
+    (x, y), outside = data.parts.test.tensors, data.parts.ood["middle"].tensors[0]
+    with torch.no_grad():
+        inside, far = module.log_probabilities(x), module.log_probabilities(outside)
+    expected = {f"test/{name}": value for name, value in classification_scores(inside, y).items()}
+    expected |= {"test/ood_auroc/middle": ood_auroc(inside, far), "test/ood_auroc/all": ood_auroc(inside, far)}
+    assert scores == pytest.approx(expected, abs=1e-6)
+    assert scores["test/ood_auroc/middle"] > 0.7
+    torch.testing.assert_close(torch.cat(run.predict(module, data)), inside.exp())
+
+
+def test_loaders_without_data_module_are_numbered():
+    module, data = GBPClassifier(MLP(2, (8,), 3)), Blobs()
+    data.setup()
+    scores = trainer(1).test(module, data.test_dataloader() * 2, verbose=False)[0]
+    assert {name for name in scores if "ood" in name} == {f"test/ood_auroc/{name}" for name in (1, 2, 3, "all")}
+
+
+@pytest.fixture
+def line(tmp_path):
+    """y = 1000 + 50 x with noise of standard deviation 5, in UCI layout."""
+    folder = tmp_path / "UCI" / "line"
+    folder.mkdir(parents=True)
+    x = torch.linspace(-2, 2, 120)
+    y = 1000 + 50 * x + 5 * torch.randn(120)
+    (folder / "data.txt").write_text("".join(f"{a} {b}\n" for a, b in zip(x.tolist(), y.tolist(), strict=True)))
+    rows = torch.randperm(120).tolist()
+    parts = {"features": [0], "target": [1], "train_0": rows[:100], "test_0": rows[100:]}
+    for name, values in parts.items():
+        (folder / f"index_{name}.txt").write_text("\n".join(map(str, values)))
+    return UCI("line", str(tmp_path), validation=0.2)
+
+
+def test_regression_speaks_in_original_units(line, tmp_path):
+    module = GBPRegressor(gbp.GBPLinear(1, 1, prior_scale=1.0), gbp.Regression(0.0075))  # (5 / 58)^2
+    run = trainer(30, limit_val_batches=1.0)
+    run.fit(module, line)
+    (scores,) = run.test(module, line, verbose=False)
+    best = torch.distributions.Normal(0.0, 5.0).entropy()
+    assert 3 < scores["test/rmse"] < 7.5
+    assert scores["test/log_likelihood"] == pytest.approx(-float(best), abs=0.4)
+    moments = run.predict(module, line)[0]
+    target = line.parts.test.tensors[1] * line.target_std + line.target_mean
+    gap = (moments["mean"] - target).square().mean().sqrt()
+    assert float(gap) == pytest.approx(scores["test/rmse"], rel=1e-4)
+    assert 15 < float(moments["variance"].mean()) < 60
+    run.save_checkpoint(tmp_path / "line.ckpt")  # the units travel with the weights
+    loaded = GBPRegressor.load_from_checkpoint(
+        tmp_path / "line.ckpt", model=gbp.GBPLinear(1, 1), likelihood=gbp.Regression(0.0075), weights_only=True
+    )
+    torch.testing.assert_close(loaded.predictive_moments(torch.zeros(1, 1))[0], torch.tensor([[1000.0]]), atol=15, rtol=0)
+
+
+def test_adamw_refuses_gbp_layers():
+    with pytest.raises(InvalidInput, match=r"trained by message passing, not by AdamW.*gbp=False"):
+        AdamWClassifier(MLP(2, (4,), 3))
+
+
+def test_adamw_rate_falls_to_zero():
+    run = trainer(2)
+    run.fit(AdamWClassifier(mlp(2, (4,), 3), lr=0.1), Blobs())
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "weights"),
+    [(MLP, (784,), 784 * 256 + 256 * 256 + 2560 + 522), (LeNet5, (1, 28, 28), 61706), (DigitsConv, (1, 8, 8), 6090)],
+)
+def test_networks_and_their_twins(make, shape, weights):
+    x = torch.randn(2, *shape)
+    plain, twin = make(gbp=False), make(gbp=True, prior_scale=0.5)
+    assert sum(p.numel() for p in plain.parameters()) == weights
+    assert sum(p.numel() for p in twin.parameters()) == 2 * weights  # a mean and a precision for each
+    assert plain(x).shape == twin(x).mean.shape == (2, 10)
+    first, default = (next(m for m in n.modules() if isinstance(m, gbp.GBPLinear | gbp.GBPConv2d)) for n in (twin, make()))
+    torch.testing.assert_close(first.weight.prior_precision * 5, default.weight.prior_precision)
+
+
+def test_pooling_comes_before_the_activation():
+    kinds = [type(layer).__name__ for layer in lenet5()]
+    assert kinds[:3] == ["Conv2d", "MaxPool2d", "LeakyReLU"]

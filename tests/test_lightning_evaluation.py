@@ -1,0 +1,79 @@
+"""Scores against brute force and known values."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from lightning_modules.evaluation import (
+    calibration_error,
+    classification_scores,
+    ood_auroc,
+    predictive_entropy,
+    regression_scores,
+)
+
+
+@pytest.fixture
+def predictions():
+    logs = torch.log_softmax(3 * torch.randn(300, 4), 1)
+    return logs, torch.distributions.Categorical(logits=0.5 * logs).sample()
+
+
+def test_calibration_error_is_the_sum_over_fifteen_bins(predictions):
+    logs, labels = predictions
+    confidence, predicted = logs.double().exp().max(1)
+    expected = 0.0
+    for low in range(15):
+        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
+        if inside.any():
+            gap = (predicted == labels)[inside].double().mean() - confidence[inside].mean()
+            expected += float(inside.double().mean() * gap.abs())
+    assert expected > 0.05  # these predictions are overconfident by construction
+    assert calibration_error(logs.double().exp(), labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_full_confidence_is_binned_with_the_rest():
+    # One bin holds .95 and 1.0; torchmetrics would open another for 1.0 and give .25 instead of .15.
+    probabilities = torch.tensor([[1.0, 0.0], [0.95, 0.05]] * 2)
+    labels = torch.tensor([0, 1, 0, 0])
+    expected = abs(0.75 - (1.0 + 0.95) / 2)
+    assert calibration_error(probabilities, labels) == pytest.approx(expected, abs=1e-7)
+
+
+def test_scores_of_classes(predictions):
+    logs, labels = predictions
+    scores = classification_scores(logs, labels)
+    truth = torch.nn.functional.one_hot(labels, 4)
+    assert scores["accuracy"] == pytest.approx((logs.argmax(1) == labels).double().mean().item(), abs=1e-6)
+    assert scores["nll"] == pytest.approx(torch.nn.functional.nll_loss(logs.double(), labels).item(), rel=1e-6)
+    assert scores["brier"] == pytest.approx((logs.double().exp() - truth).square().sum(1).mean().item(), rel=1e-9)
+
+
+def test_probabilities_that_round_above_one_are_still_probabilities():
+    logs = torch.tensor([[1e-7, -20.0, -20.0], [-20.0, -30.0, 1e-7]])
+    assert classification_scores(logs, torch.tensor([0, 2]))["accuracy"] == 1.0
+
+
+def test_entropy_runs_from_0_to_1():
+    logs = torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]]).log()
+    expected = torch.tensor([0.0, 1.0, math.log(2) / math.log(3)], dtype=torch.float64)
+    torch.testing.assert_close(predictive_entropy(logs), expected, atol=1e-6, rtol=0)
+
+
+def test_auroc_has_ood_as_the_positive_class(predictions):
+    inside, outside = predictions[0], torch.log_softmax(torch.randn(100, 4), 1)
+    entropy = predictive_entropy(torch.cat([inside, outside])).numpy()
+    expected = roc_auc_score([0] * 300 + [1] * 100, entropy)
+    assert expected > 0.6
+    assert ood_auroc(inside, outside) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_of_real_targets():
+    mean, variance, target = torch.randn(50, 1), torch.rand(50, 1) + 0.1, 2 * torch.randn(50, 1)
+    scores = regression_scores(mean, variance, target)
+    density = norm(mean.double().numpy(), variance.double().sqrt().numpy()).logpdf(target.double().numpy())
+    assert scores["log_likelihood"] == pytest.approx(density.mean(), rel=1e-6)
+    assert scores["rmse"] == pytest.approx(float((mean - target).square().mean().sqrt()), rel=1e-6)
