@@ -97,7 +97,10 @@ def test_copies_train_independently(make, duplicate, tmp_path):
     before = marginals(model)
     twin = duplicate(model, tmp_path / "model.pt")
     assert changed(before, twin) == []
-    assert all(owner_of(p) is not None and owner_of(p) is not owner_of(q) for p, q in zip(twin.parameters(), model.parameters()))
+    assert all(
+        owner_of(p) is not None and owner_of(p) is not owner_of(q)
+        for p, q in zip(*map(list, (twin.parameters(), model.parameters())), strict=True)
+    )
     sweep(MessagePassing(twin.parameters(), 60), twin, Softmax(), x, y)
     assert changed(before, model) == []
     assert len(changed(before, twin)) == 8
