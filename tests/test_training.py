@@ -105,7 +105,7 @@ def test_trainer_evaluates_regression_per_example():
     likelihood = Regression(0.1)
     trainer = Trainer(mlp(outputs=2), likelihood, epochs=2, progress=False)
     trainer.fit([(x, y)])
-    found, output = trainer.evaluate([(x[:15], y[:15]), (x[15:], y[15:])]), trainer.model(x)
+    found, output = trainer.evaluate([(x[:15], y[:15]), (x[15:], y[15:])]), trainer.model(x).detach()
     assert found.accuracy is None
     assert found.log_evidence == pytest.approx(float(likelihood.log_evidence(output, y).mean()), rel=1e-5)
     assert found.rmse == pytest.approx(float((output.mean - y).square().mean().sqrt()), rel=1e-5)
