@@ -23,8 +23,9 @@ from lightning_modules.networks import DigitsConv
 from lightning_modules.plots import Gallery, plot_gallery, plot_reliability
 from torch_gbp import Softmax
 
-# Chosen on a quarter of the training part, means of three seeds; the test split was not looked at.
-PRIOR_SCALE, POWER, RATE, WARMUP = 0.1, 128.0, 0.3, 0.2
+# Chosen by the likelihood of a held-out quarter of the training part (mean of four seeds, .002 nats taken as a tie);
+# AdamW's rate in the same way among .001, .003 and .01.
+PRIOR_SCALE, POWER, RATE, WARMUP = 0.1, 256.0, 0.2, 0.2
 ADAMW_RATE = 3e-3
 EPOCHS, BATCH_SIZE = 40, 16
 COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")

@@ -66,11 +66,11 @@ def _draw_reliability(axes: Any, numbers: Reliability, colour: str) -> None:
     spread = 2 * np.sqrt(x * (1 - x) / count)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
     low, high = np.clip(x - spread, 0, 1), np.clip(x + spread, 0, 1)
-    axes.vlines(x, low, high, color="0.82", linewidth=5, label="spread by chance (2 s.e.)", zorder=1)
+    axes.vlines(x, low, high, color="0.82", linewidth=5, label="chance (2 s.e.)", zorder=1)
     axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=colour, linewidth=1, zorder=2)
     axes.scatter(x, y, 18 + 60 * np.sqrt(count / count.max()), colour, label="observed", zorder=3)
     axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
 
 
 def _draw_histogram(axes: Any, count: Tensor, colour: str) -> None:
