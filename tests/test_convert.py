@@ -14,6 +14,8 @@ from torch_gbp.errors import InvalidInput, MissingRule
 SAMPLES = {
     "linear": (nn.Linear(4, 2, bias=False), gbp.GBPLinear, (3, 4)),
     "conv": (nn.Conv2d(2, 4, (3, 2), (2, 1), (1, 0), 2, 2), gbp.GBPConv2d, (3, 2, 9, 6)),
+    "conv_same": (nn.Conv2d(2, 2, (3, 5), padding="same", dilation=(2, 1)), gbp.GBPConv2d, (3, 2, 9, 6)),
+    "conv_valid": (nn.Conv2d(2, 2, 2, padding="valid"), gbp.GBPConv2d, (3, 2, 4, 4)),
     "max_pool": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), gbp.GBPMaxPool2d, (3, 2, 6, 6)),
     "avg_pool": (nn.AvgPool2d(3, 2, 1, True, False), gbp.GBPAvgPool2d, (3, 2, 6, 6)),
     "adaptive": (nn.AdaptiveAvgPool2d((None, 2)), gbp.GBPAdaptiveAvgPool2d, (3, 2, 5, 5)),

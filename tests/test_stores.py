@@ -122,6 +122,21 @@ def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
     assert_close(marginal.mean.detach(), 3 * site.information / precision, rtol=1e-10, atol=1e-10)
 
 
+def test_averaged_sites_with_momentum_follow_the_recursion():
+    """u <- beta u + (1 - beta) (g - (m - m0) R0 / B), m <- m + a u / ((1 - beta^t) R): the first step is that without beta."""
+    centre = torch.ones(4, 3)
+    store, marginal, state = AveragedSites(0.8), parameter(centre), {}
+    mean, precision, average = marginal.mean.detach().clone(), marginal.precision.detach().clone(), 0.0
+    for t, rate in enumerate((0.4, 0.1, 0.7), start=1):
+        score, said = word()
+        with torch.no_grad():
+            store.commit(marginal, state, Message(score, said), Step(rate, 5.0))
+        precision = (1 - rate / 5) * precision + rate / 5 * marginal.prior_precision + rate * said
+        average = 0.8 * average + 0.2 * (score - (mean - centre) * marginal.prior_precision / 5)
+        mean = mean + rate * average / ((1 - 0.8**t) * precision)
+        assert_close((marginal.mean.detach(), marginal.precision.detach()), (mean, precision), rtol=1e-12, atol=1e-12)
+
+
 def test_averaged_sites_stay_where_the_average_message_is_the_average_site():
     store, marginal, state, site = AveragedSites(0.9), parameter(), {}, word()
     with torch.no_grad():

@@ -56,9 +56,10 @@ def test_custom_network_learns_a_curve(dtype):
 def test_every_store_learns_three_classes(store):
     x, y = three_classes(120)
     batches = DataLoader(FixedBatches(TensorDataset(x, y), 10), batch_size=None, shuffle=True)
-    trainer = Trainer(mlp(), Softmax(), epochs=8, store=store, progress=False)
+    model = nn.Sequential(GBPLinear(3, 6, prior_scale=1.0), GBPLeakyReLU(0.1), GBPLinear(6, 3, prior_scale=1.0))
+    trainer = Trainer(model, Softmax(power=1.0), epochs=8, lr=0.4, store=store, progress=False)
     history = trainer.fit(batches)
-    assert history[-1].log_evidence > history[0].log_evidence
+    assert history[-1].log_evidence > max(history[0].log_evidence, -0.3)  # guessing has -1.1
     assert trainer.evaluate([(x, y)]).accuracy > 0.95
 
 
