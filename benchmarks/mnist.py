@@ -29,7 +29,7 @@ EPOCHS = {"mlp": 8, "lenet": 5}
 
 # Chosen by `python -m benchmarks mnist_validation` (benchmarks/results/mnist_validation.json).
 SETTINGS: dict[str, dict[str, dict[str, float]]] = {
-    "mlp": {"gbp": {"power": 64, "prior_scale": 0.3, "lr": 0.4, "warmup": 0.2}, "adamw": {"lr": 1e-3}},
+    "mlp": {"gbp": {"power": 128, "prior_scale": 0.1, "lr": 0.4, "warmup": 0.2}, "adamw": {"lr": 1e-3}},
     "lenet": {"gbp": {"power": 64, "prior_scale": 0.1, "lr": 0.4, "warmup": 0.2}, "adamw": {"lr": 3e-3}},
 }
 _RECIPE = {"lr": 0.4, "warmup": 0.2}
