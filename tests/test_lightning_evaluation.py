@@ -54,7 +54,9 @@ def test_scores_of_classes(predictions):
 
 def test_probabilities_that_round_above_one_are_still_probabilities():
     logs = torch.tensor([[1e-7, -20.0, -20.0], [-20.0, -30.0, 1e-7]])
-    assert classification_scores(logs, torch.tensor([0, 2]))["accuracy"] == 1.0
+    scores = classification_scores(logs, torch.tensor([0, 1]))
+    assert scores["accuracy"] == 0.5
+    assert scores["ece"] == pytest.approx(0.5)  # above 1 they would fall out of the last bin
 
 
 def test_entropy_runs_from_0_to_1():
