@@ -52,13 +52,6 @@ def test_scores_of_classes(predictions):
     assert scores["brier"] == pytest.approx((logs.double().exp() - truth).square().sum(1).mean().item(), rel=1e-9)
 
 
-def test_probabilities_that_round_above_one_are_still_probabilities():
-    logs = torch.tensor([[1e-7, -20.0, -20.0], [-20.0, -30.0, 1e-7]])
-    scores = classification_scores(logs, torch.tensor([0, 1]))
-    assert scores["accuracy"] == 0.5
-    assert scores["ece"] == pytest.approx(0.5)  # above 1 they would fall out of the last bin
-
-
 def test_entropy_runs_from_0_to_1():
     logs = torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]]).log()
     expected = torch.tensor([0.0, 1.0, math.log(2) / math.log(3)], dtype=torch.float64)
