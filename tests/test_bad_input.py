@@ -1,5 +1,7 @@
 """Bad input: a named error that says where and what, before any marginal changes."""
 
+import copy
+
 import pytest
 import torch
 from helpers import changed, lenet, marginals, mlp, sweep, three_classes
@@ -156,6 +158,20 @@ def test_another_optimizer_is_found_at_the_next_forward_sweep(make, optimizer, t
         if hasattr(layer, "reset_parameters"):
             layer.reset_parameters()
     model(x)  # the way out works
+
+
+@pytest.mark.parametrize("move", [lambda m: m, lambda m: m.double(), copy.deepcopy], ids=["as_is", "double", "deepcopy"])
+def test_a_fall_that_stays_above_the_prior_is_found_too(move):
+    model = mlp()
+    sweep(MessagePassing(model.parameters(), 60, epochs=None), model, Softmax(), X, Y)
+    model = move(model)
+    x = X.to(model[0].weight.mean.dtype)
+    sweep(MessagePassing(model.parameters(), 60, epochs=None), model, Softmax(), x, Y)
+    with torch.no_grad():
+        model[0].weight.precision.mul_(0.999)
+    assert (model[0].weight.precision > model[0].weight.prior_precision).all()
+    with pytest.raises(ForeignUpdate, match=r"marginal of shape \(6, 3\)\)\. Got: 0 below the prior precision"):
+        model(x)
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])

@@ -101,6 +101,37 @@ def test_argmax_comparison_against_quadrature():
     assert_close(found, chance.log(), rtol=1e-11, atol=1e-12)
 
 
+def test_argmax_regulariser_observes_plus_and_minus_one():
+    belief, target = beliefs("random"), labels()
+    signs = torch.full((12, 5), -1.0, dtype=torch.float64)
+    signs[torch.arange(12), target] = 1.0
+    extra = torch.distributions.Normal(belief.mean, (belief.variance + 0.5).sqrt()).log_prob(signs).sum(1)
+    with_it, without = (Argmax(regulariser_variance=v).log_evidence(belief, target) for v in (0.5, None))
+    assert_close(with_it - without, extra, rtol=1e-11, atol=1e-11)
+
+
+PREDICTIVES = {  # variance of the comparison between two outputs, beyond their own
+    "argmax": (Argmax(noise_variance=0.7), 0.7),
+    "one_hot": (OneHotRegression(noise_variance=0.2), 2 * 0.2 + 0.3),
+}
+
+
+@pytest.mark.parametrize(("likelihood", "noise"), PREDICTIVES.values(), ids=PREDICTIVES)
+def test_predictive_of_two_classes_is_the_chance_to_win(likelihood, noise):
+    belief = beliefs("random", outputs=2)
+    gap, variance = belief.mean[:, 0] - belief.mean[:, 1], belief.variance.sum(1) + noise
+    chance = oracle.expectation(lambda z: (z > 0).double(), gap, variance)
+    assert_close(likelihood.predictive(belief).probs[:, 0], chance, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])
+def test_softmax_predicts_its_evidence(kind):
+    belief, target = beliefs(kind), labels()
+    assert_close(Softmax().predictive(belief).log_prob(target), Softmax().log_evidence(belief, target), rtol=1e-12, atol=1e-12)
+    shrunk = belief.mean / (1 + math.pi * belief.variance / 8).sqrt()
+    assert_close(Softmax().predictive(belief).probs, torch.softmax(shrunk, 1), rtol=1e-11, atol=1e-14)
+
+
 @each_classifier
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_probabilities_sum_to_one(likelihood, dtype):

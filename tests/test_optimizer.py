@@ -59,15 +59,17 @@ def test_zero_grad_forgets_a_sweep():
 def test_closure_runs_once_and_gives_its_loss():
     (one, two), (x, y) = twins(), three_classes(40)
     expected = sweep(MessagePassing(one.parameters(), 80), one, Softmax(), x, y)
-    propagate = MessagePassing(two.parameters(), 80)
+    propagate, calls = MessagePassing(two.parameters(), 80), []
 
     def closure():
+        calls.append(torch.is_grad_enabled())
         propagate.zero_grad()
         loss = Softmax()(two(x), y)
         loss.backward()
         return loss
 
     assert_close(propagate.step(closure).detach(), expected, rtol=0, atol=0)
+    assert calls == [True]
     assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)
 
 
@@ -123,7 +125,8 @@ def test_frozen_layers_keep_their_marginals(before):
     if before:
         one[0].requires_grad_(False)
     propagate = MessagePassing(one.parameters(), 60)
-    one[0].requires_grad_(False)
+    if not before:
+        one[0].requires_grad_(False)
     start = marginals(one)
     sweep(propagate, one, Softmax(), x, y)
     assert {name.split(".")[0] for name in changed(start, one)} == {"2"}

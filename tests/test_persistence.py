@@ -129,8 +129,8 @@ def test_reset_parameters_goes_back_to_the_prior():
 def test_a_discarded_optimizer_is_forgotten():
     """The parameters' hooks keep neither it nor its state alive."""
     model, propagate, _ = trained(mlp())
-    watch = weakref.ref(propagate)
+    watched = [weakref.ref(propagate), weakref.ref(propagate._listener)]
     del propagate
     gc.collect()
-    assert watch() is None
+    assert [watch() for watch in watched] == [None, None]
     model(torch.randn(2, 3))
