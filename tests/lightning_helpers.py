@@ -1,6 +1,10 @@
-"""A quiet trainer and small data for the tests of lightning_modules."""
+"""A quiet trainer, small data and tiny files for the tests of lightning_modules."""
+
+import pickle
+import struct
 
 import lightning
+import numpy as np
 import torch
 
 from lightning_modules.data.base import Parts, TensorDataModule
@@ -41,3 +45,25 @@ class Blobs(TensorDataModule):
         train, test = TensorPairs(x[30:], y[30:]), TensorPairs(x[:30], y[:30])
         held_out = test if self.validation else None
         return Parts(train, held_out, test, {"middle": TensorPairs(torch.full((20, 2), 0.66), torch.zeros(20).long())})
+
+
+def write_idx(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def write_image_sets(folder):
+    """MNIST, FashionMNIST and notMNIST with 12 training and 5 test images each, CIFAR-10 with 2 per file."""
+    generator = np.random.default_rng(0)
+    for name in ("MNIST", "FashionMNIST", "notMNIST"):
+        for part, size in (("train", 12), ("t10k", 5)):
+            raw = folder / name / "raw"
+            write_idx(raw / f"{part}-images-idx3-ubyte", generator.integers(0, 256, (size, 28, 28)))
+            write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
+    cifar = folder / "cifar-10-batches-py"
+    cifar.mkdir()
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        planes = np.array([10, 20, 30])[:, None, None] + np.arange(32)[None, :, None] + np.zeros((3, 32, 32))
+        pixels = np.stack([planes, planes + number**3]).astype(np.uint8).reshape(2, -1)  # red, green, blue; brighter downwards
+        (cifar / name).write_bytes(pickle.dumps({"data": pixels, "labels": [number, 9]}))

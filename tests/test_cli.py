@@ -2,17 +2,22 @@
 
 import pytest
 import torch
+from lightning_helpers import IGNORED, write_image_sets
 
 from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
 from lightning_modules.networks import MLP
-from tests.lightning_helpers import IGNORED
-from tests.test_data_images import data_dir  # noqa: F401  the tiny data sets
 
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, MOVED)]
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    write_image_sets(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def quiet(tmp_path, monkeypatch):
     return ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu", root]
 
 
-def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_path, capsys):  # noqa: F811
+def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_path, capsys):
     example = next(line for line in DESCRIPTION.splitlines() if " fit " in line).split(" -m lightning_modules ")[1]
     arguments = example.replace("DIR", str(data_dir)).split()
     small = ["--model.model.hidden=[4]", "--data.download=false"]

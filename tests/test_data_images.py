@@ -1,11 +1,11 @@
 """Image sets from tiny files: values, shapes, statistics, OOD sets and the errors that show the way out."""
 
-import pickle
 import struct
 
 import numpy as np
 import pytest
 import torch
+from lightning_helpers import write_idx, write_image_sets
 
 from lightning_modules.data import CIFAR10, MNIST, Digits, FashionMNIST
 from lightning_modules.data.idx import read_idx
@@ -14,27 +14,9 @@ from lightning_modules.data.ood import OOD_SETS, Source, inverted, ood_images, s
 from torch_gbp.errors import InvalidInput
 
 
-def write_idx(path, values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
-    path.write_bytes(header + values.astype(np.uint8).tobytes())
-
-
 @pytest.fixture
 def data_dir(tmp_path):
-    """MNIST, FashionMNIST and notMNIST with 12 training and 5 test images each, CIFAR-10 with 2 per file."""
-    generator = np.random.default_rng(0)
-    for name in ("MNIST", "FashionMNIST", "notMNIST"):
-        for part, size in (("train", 12), ("t10k", 5)):
-            raw = tmp_path / name / "raw"
-            write_idx(raw / f"{part}-images-idx3-ubyte", generator.integers(0, 256, (size, 28, 28)))
-            write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
-        planes = np.array([10, 20, 30])[:, None, None] + np.arange(32)[None, :, None] + np.zeros((3, 32, 32))
-        pixels = np.stack([planes, planes + number**3]).astype(np.uint8).reshape(2, -1)  # red, green, blue; brighter downwards
-        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [number, 9]}))
+    write_image_sets(tmp_path)
     return tmp_path
 
 

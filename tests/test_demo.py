@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from lightning_helpers import IGNORED
 
 from lightning_modules import GBPClassifier
 from lightning_modules.data import Digits
@@ -12,7 +13,6 @@ from lightning_modules.demo import COLUMNS, POWER, main
 from lightning_modules.evaluation import calibration_error, classification_scores
 from lightning_modules.networks import DigitsConv
 from lightning_modules.plots import reliability
-from tests.lightning_helpers import IGNORED
 from torch_gbp import Softmax
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]

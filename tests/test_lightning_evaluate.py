@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from lightning_helpers import IGNORED, Blobs, trainer
 
 import torch_gbp as gbp
 from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, lenet5, mlp
 from lightning_modules.evaluation import classification_scores, ood_auroc
 from lightning_modules.networks import MLP, DigitsConv, LeNet5
-from tests.lightning_helpers import IGNORED, Blobs, trainer
 from torch_gbp.errors import InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]

@@ -6,12 +6,12 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import torch_gbp as gbp
 from lightning_modules import GBPClassifier
-from tests.lightning_helpers import IGNORED, Blobs, trainer
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
