@@ -174,6 +174,15 @@ def test_a_fall_that_stays_above_the_prior_is_found_too(move):
         model(x)
 
 
+@pytest.mark.parametrize("value", [0.5, torch.nan], ids=["low", "nan"])
+def test_one_precision_below_the_prior_is_found(value):
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight.precision[4, 2] = value
+    with pytest.raises(ForeignUpdate, match=r"marginal of shape \(6, 3\)\)\. Got: 1 below the prior precision"):
+        model(X)
+
+
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
 def test_loading_a_checkpoint_is_no_foreign_update(trained):
     model, state = mlp(), marginals(mlp())
