@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
 def test_classifier_scores_test_and_ood_sets(gbp_network):
     network = MLP(2, (8,), 3, gbp=gbp_network)
     module = GBPClassifier(network) if gbp_network else AdamWClassifier(network, lr=0.05)
-    data, run = Blobs(validation=0.5), trainer(5, limit_val_batches=1.0)
+    data, run = Blobs(validation=0.5), trainer(20, limit_val_batches=1.0)
     run.fit(module, data)
     assert run.callback_metrics["val/accuracy"] > 0.9 and {"val/nll", "val/ece"} <= set(run.callback_metrics)
     (scores, _) = run.test(module, data, verbose=False)
