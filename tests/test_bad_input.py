@@ -42,7 +42,7 @@ DATA = {  # model, likelihood, inputs, targets, what the error says
     "no_channel_axis": (lenet, Softmax(), IMAGES[:, 0], Y, r"expected 4 axes.*Got: shape \(60, 8, 8\)"),
     "features": (mlp, Softmax(), X[:, :2], Y, r"expected 3 features.*Got: 2"),
     "image_size": (lenet, Softmax(), torch.randn(4, 1, 6, 6), Y[:4], r"expected 48 features.*Got: 27"),
-    "empty": (mlp, Softmax(), X[:0], Y[:0], "the batch is empty"),
+    "empty": (mlp, Softmax(), X[:0], Y[:0], r"the batch is empty \(in GBPLinear"),
     "float_labels": (mlp, Softmax(), X, Y.float(), r"labels must be integers \(in Softmax\)"),
     "bool_labels": (mlp, Argmax(), X, Y.bool(), r"labels must be integers \(in Argmax\)"),
     "one_hot_labels": (mlp, Softmax(), X, nn.functional.one_hot(Y), r"Got: labels \(60, 3\), outputs \(60, 3\)"),
@@ -80,6 +80,15 @@ PLAIN = {
     "dropout": lambda: nn.Sequential(mlp(), nn.Dropout()),
     "softmax": lambda: nn.Sequential(mlp(), nn.Softmax(1)),
 }
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Softmax(), Argmax(), OneHotRegression(), Regression(1.0)], ids=lambda each: type(each).__name__
+)
+def test_likelihoods_name_the_empty_batch(likelihood):
+    target = X[:0] if isinstance(likelihood, Regression) else Y[:0]
+    with pytest.raises(InvalidInput, match=rf"the batch is empty \(in {type(likelihood).__name__}\)"):
+        likelihood(Gaussian(X[:0], X[:0]), target)
 
 
 @pytest.mark.parametrize(("name", "make"), PLAIN.items(), ids=PLAIN)
