@@ -13,7 +13,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 NAMES = {"mlp": "MLP 784-256-256-10", "lenet": "LeNet-5", "gbp": "**torch_gbp**", "adamw": "AdamW"}
-HEADER = "| net | method | accuracy | NLL | ECE | OOD AUROC | one pass | predict 10,000 | memory |\n|---|---|---|---|---|---|---|---|---|"
+HEADER = """\
+| net | method | accuracy | NLL | ECE | OOD AUROC | one pass | predict 10,000 | memory |
+|---|---|---|---|---|---|---|---|---|"""
 _PLACE = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -49,6 +49,7 @@ class MessagePassing(Optimizer):
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
 
+    `load_state_dict` brings back `num_data` and `epochs` too; to go on for longer, set them in `param_groups`.
     Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.
 
     Raises:
