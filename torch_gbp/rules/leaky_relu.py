@@ -46,9 +46,11 @@ def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[
     bell = x.mul_(minus).exp_()  # sqrt(pi) e
     twice_cdf = minus.erfc_()
     # The smaller tail is exactly 0 where the larger rounds to 2: nothing cancels beyond.
-    overshoot = torch.addcmul(bell, size, torch.minimum(twice_cdf, 2 - twice_cdf), value=-SQRT_PI)  # sqrt(pi) h
+    tail = 2 - twice_cdf
+    torch.minimum(twice_cdf, tail, out=tail)
+    overshoot = torch.addcmul(bell, size, tail, value=-SQRT_PI)  # sqrt(pi) h
     out_mean = F.leaky_relu(mean, slope).addcmul_(width, overshoot, value=0.5 * steep * INV_SQRT_PI)
-    share = torch.add(overshoot, size, alpha=2 * SQRT_PI).mul_(overshoot).mul_(-0.5 * (steep * INV_SQRT_PI) ** 2)
+    share = size.mul_(2 * SQRT_PI).add_(overshoot).mul_(overshoot).mul_(-0.5 * (steep * INV_SQRT_PI) ** 2)
     share.add_(twice_cdf, alpha=0.5 * (1 - slope * slope)).add_(slope * slope)
     out_var = share.mul_(variance) if slope else share.clamp_min_(0).mul_(variance)
     if not options.learn:
