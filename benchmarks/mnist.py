@@ -22,6 +22,7 @@ from lightning_modules.data.images import load_fashion_mnist, load_mnist
 from lightning_modules.networks import lenet5, mlp
 
 BATCH, FIRST_PASS_BATCH = 64, 32  # the first pass goes in smaller steps, for every method
+TURN = 50  # batches that a method trains before the other has its turn
 VALIDATION = 6000
 SUBSET_SEED = 123  # the same images of a --limit for every method and seed
 NETS: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "lenet": lenet5}
@@ -84,7 +85,7 @@ def _rows(request: Request, net: str, runs: list[Run], data: Split) -> Iterator[
 
 
 def _train_all(request: Request, net: str, runs: list[Run], data: Split, seed: int) -> Iterator[dict[str, Any]]:
-    """Trains the methods pass by pass in turn, so that each meets the machine in the same mood."""
+    """Trains the methods in turns of a few batches, so that each meets the machine in the same mood."""
     epochs = request.epochs or (2 if request.quick else EPOCHS[net])
     torch.manual_seed(seed)
     plain = NETS[net]()
@@ -94,8 +95,12 @@ def _train_all(request: Request, net: str, runs: list[Run], data: Split, seed: i
     seconds: list[list[float]] = [[] for _ in runs]
     for epoch in range(epochs):
         order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-        for method, passes in zip(methods, seconds, strict=True):
-            passes.append(timed(lambda: _train_pass(method, data, order.split(_batch(epoch)))))  # noqa: B023
+        batches = order.split(_batch(epoch))
+        for passes in seconds:
+            passes.append(0.0)
+        for start in range(0, len(batches), TURN):
+            for method, passes in zip(methods, seconds, strict=True):
+                passes[-1] += timed(lambda: _train(method, data, batches[start : start + TURN]))  # noqa: B023
     for run, method, passes in zip(runs, methods, seconds, strict=True):
         row = {"method": run.name, "net": net, "limit": len(data.x), "seed": seed, "epochs": epochs}
         row |= scores(predict(method, data.scored_x), data.scored_y, predict(method, data.ood))
@@ -111,7 +116,7 @@ def _make(run: Run, task: Task, seed: int) -> Method:
     return METHODS[run.name](task._replace(network=copy.deepcopy(task.network)), **run.settings)
 
 
-def _train_pass(method: Method, data: Split, batches: tuple[Tensor, ...]) -> None:
+def _train(method: Method, data: Split, batches: tuple[Tensor, ...]) -> None:
     method.network.train()
     for index in batches:
         method.step(data.x[index], data.y[index])
