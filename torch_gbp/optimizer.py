@@ -114,13 +114,11 @@ class MessagePassing(Optimizer):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
                 check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
-        before = [turn.marginal.mean.clone() for turn in turns] if self._wants_report() else None
-        for turn in turns:
-            self.store.commit(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
-            turn.marginal.trust()
+        watched = self._wants_report()
+        moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
-        if before is not None:
-            self.report = self._make_report(turns, before, examples)
+        if watched:
+            self.report = self._make_report(turns, moved, examples)
         self._listener.clear()
         self.close()
         return loss
@@ -233,12 +231,18 @@ class MessagePassing(Optimizer):
                 fix="iterate over FixedBatches, or use AveragedSites",
             )
 
-    def _make_report(self, turns: list[_Turn], before: list[Tensor], examples: int) -> StepReport:
-        marginals = [turn.marginal for turn in turns]
-        moved = [((m.mean - old).abs() * m.precision.sqrt()).max() for m, old in zip(marginals, before, strict=True)]
-        low, high = (torch.stack([bound(m.precision) for m in marginals]) for bound in (torch.min, torch.max))
+    def _commit(self, turn: _Turn, watched: bool) -> float:
+        """Lets one message in; tells max |dm| / sigma if watched, else 0."""
+        marginal = turn.marginal
+        before = marginal.mean.clone() if watched else None
+        self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
+        marginal.trust()
+        return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())
+
+    def _make_report(self, turns: list[_Turn], moved: list[float], examples: int) -> StepReport:
+        low, high = (torch.stack([bound(t.marginal.precision) for t in turns]) for bound in (torch.min, torch.max))
         evidence = self._listener.log_evidence / self._listener.examples
-        numbers = float(torch.stack(moved).max()), float(low.min()), float(high.max())
+        numbers = max(moved), float(low.min()), float(high.max())
         return StepReport(self.param_groups[0]["steps"], examples, evidence, turns[0].step.rate, *numbers)
 
 
