@@ -72,12 +72,13 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
 def sound(messages: list[Message]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device.
 
-    A NaN or Inf in g or G makes their inner product NaN or Inf: one pass over both instead of two.
+    A sum is NaN or Inf if an entry is (one that overflows is looked at again by `check_message`).
     """
-    inner = [torch.dot(message.information.flatten(), message.precision.flatten()) for message in messages]
+    totals = [part.sum() for message in messages for part in message]
     lowest = [message.precision.amin() for message in messages]
-    checks = torch.stack([number.double() for number in inner + lowest]).tolist()
-    return all(map(math.isfinite, checks)) and min(checks[len(inner) :]) >= 0
+    first = totals[0]
+    numbers = torch.stack([number.to(first) for number in totals + lowest]).tolist()
+    return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 
 def check_message(name: str, marginal: GaussianParameter, message: Message, after: Tensor, step: int) -> None:

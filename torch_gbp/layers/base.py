@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -118,7 +119,7 @@ def _check_observed(x: Tensor, layer: nn.Module) -> None:
             cause="a filter or a split that left nothing",
             fix="skip empty batches",
         )
-    if not torch.compiler.is_compiling() and not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
+    if not torch.compiler.is_compiling() and not math.isfinite(x.sum().item()) and not bool(x.isfinite().all()):
         bad = ~x.isfinite()
         raise InvalidInput(
             f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
