@@ -106,8 +106,10 @@ class MessagePassing(Optimizer):
 
         Checks every message first and writes only if all are sound. Returns the closure's loss.
         """
-        with torch.enable_grad():
-            loss = None if closure is None else closure()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         examples = self._count_examples()
         turns = self._turns(examples)
         if not sound([turn.message for turn in turns]):

@@ -76,8 +76,7 @@ def sound(messages: list[Message]) -> bool:
     """
     totals = [part.sum() for message in messages for part in message]
     lowest = [message.precision.amin() for message in messages]
-    first = totals[0]
-    numbers = torch.stack([number.to(first) for number in totals + lowest]).tolist()
+    numbers = torch.stack(totals + lowest).tolist()
     return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 

@@ -56,16 +56,17 @@ def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[
     if not options.learn:
         return (out_mean, out_var), ()
     gain = twice_cdf.mul_(0.5 * steep).add_(slope)
-    slack = torch.sub(out_mean, mean, alpha=slope).mul_(1 - gain)
-    return (out_mean, out_var), (gain, slack.addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI))
+    rest = torch.sub(out_mean, mean, alpha=slope)
+    slack = torch.addcmul(rest, rest, gain, value=-1).addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI)
+    return (out_mean, out_var), (gain, slack)
 
 
 def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
     """Score form: exact score through mean and variance, Gauss-Newton curvature."""
     gain, slack = saved
     assert gain is not None and slack is not None
-    curvature = gain.mul(1.0 + options.slope).sub_(options.slope)  # E[f'^2] = (1 + l) D - l
-    return torch.addcmul(score * gain, precision, slack, value=-1), curvature.mul_(precision)
+    to_precision = torch.addcmul(precision * -options.slope, gain, precision, value=1.0 + options.slope)  # E[f'^2] G
+    return torch.addcmul(score * gain, precision, slack, value=-1), to_precision
 
 
 def ep_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
