@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 NAMES = {"mlp": "MLP 784-256-256-10", "lenet": "LeNet-5", "gbp": "**torch_gbp**", "adamw": "AdamW"}
 HEADER = """\
-| net | method | accuracy | NLL | ECE | OOD AUROC | one pass | predict 10,000 | memory |
+| net | method | accuracy | NLL | ECE | OOD AUROC | training | predict 10,000 | memory |
 |---|---|---|---|---|---|---|---|---|"""
 _PLACE = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -44,7 +44,7 @@ def _line(net: str, method: str, runs: list[dict[str, Any]], baseline: list[dict
 
     passes = f"{NAMES[net]}, {runs[0]['epochs']} passes"
     scores = f"{100 * score('accuracy'):.2f} % | {score('nll'):.4f} | {score('ece'):.4f} | {score('ood_auroc'):.3f}"
-    costs = f"{cost('pass_seconds', 's')} | {cost('predict_seconds', 'ms', 1000)} | {cost('peak_memory_mb', 'MB')}"
+    costs = f"{cost('train_seconds', 's')} | {cost('predict_seconds', 'ms', 1000)} | {cost('peak_memory_mb', 'MB')}"
     return f"| {passes} | {NAMES[method]} | {scores} | {costs} |"
 
 
