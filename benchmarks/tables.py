@@ -38,13 +38,13 @@ def _line(net: str, method: str, runs: list[dict[str, Any]], baseline: list[dict
     def score(column: str) -> float:
         return mean(run[column] for run in runs)
 
-    def cost(column: str, unit: str, scale: float = 1.0) -> str:
+    def cost(column: str, unit: str, digits: int) -> str:
         ratio = score(column) / mean(run[column] for run in baseline)
-        return f"{scale * score(column):.3g} {unit}" + (f" ({ratio:.2f}x)" if runs is not baseline else "")
+        return f"{score(column):.{digits}f} {unit}" + (f" ({ratio:.2f}x)" if runs is not baseline else "")
 
     passes = f"{NAMES[net]}, {runs[0]['epochs']} passes"
     scores = f"{100 * score('accuracy'):.2f} % | {score('nll'):.4f} | {score('ece'):.4f} | {score('ood_auroc'):.3f}"
-    costs = f"{cost('train_seconds', 's')} | {cost('predict_seconds', 'ms', 1000)} | {cost('peak_memory_mb', 'MB')}"
+    costs = f"{cost('train_seconds', 's', 1)} | {cost('predict_seconds', 's', 3)} | {cost('peak_memory_mb', 'MB', 1)}"
     return f"| {passes} | {NAMES[method]} | {scores} | {costs} |"
 
 
