@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput, explain
-from torch_gbp.optimizer import StepReport
+from torch_gbp.report import StepReport
 from torch_gbp.sites import Store
 from torch_gbp.trainer import count_examples
 

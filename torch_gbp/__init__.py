@@ -13,7 +13,8 @@ from torch_gbp.layers import (
     GBPReLU,
 )
 from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
-from torch_gbp.optimizer import MessagePassing, StepReport
+from torch_gbp.optimizer import MessagePassing
+from torch_gbp.report import StepReport
 from torch_gbp.sites import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
 

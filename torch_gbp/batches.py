@@ -1,4 +1,4 @@
-"""FixedBatches: a data set cut once into whole batches, for stores that remember one site per batch."""
+"""FixedBatches: a data set cut once into whole batches, and the proof that a batch is still the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.errors import InvalidInput, Repartitioned
 
 
 class FixedBatches(Dataset[tuple[Any, ...]]):
@@ -56,3 +56,20 @@ class FixedBatches(Dataset[tuple[Any, ...]]):
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
         inputs, targets = default_collate([self.data[int(i)] for i in self.members[batch]])
         return inputs, targets, batch
+
+
+def fingerprint(examples: tuple[Tensor, ...]) -> list[list[float]]:
+    """Shape and sum of each tensor of a batch; another choice of examples hardly ever has the same."""
+    return [[*part.shape, float(part.double().sum())] for part in examples]
+
+
+def check_members(batch: int, found: list[list[float]], known: list[list[float]] | None) -> None:
+    """Raises Repartitioned if a batch holds other examples than those that its site speaks for."""
+    if known is not None and known != found:
+        raise Repartitioned(
+            f"batch {batch} holds other examples than at its first visit",
+            where="BatchSites",
+            got=f"shapes and sums {found}, first {known}",
+            cause="shuffling or augmentation re-partitioned the data",
+            fix="iterate over FixedBatches, or use AveragedSites",
+        )

@@ -3,6 +3,9 @@
 All of them are raised before a marginal changes, so the model stays usable after the error.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 
 class GBPError(Exception):
     """Base class of every error raised by torch_gbp; the parts left empty do not appear.
@@ -41,3 +44,22 @@ def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: 
     for label, part in (("Got", got), ("Usual cause", cause), ("Way out", fix)):
         text += f" {label}: {part}." if part else ""
     return text
+
+
+def missing_rule(function: Callable[..., Any]) -> MissingRule:
+    """The error for a torch function applied to a Gaussian: names it, and what to use instead."""
+    name = getattr(function, "__name__", str(function))
+    return MissingRule(
+        f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
+        cause="a plain torch layer or function in a network of GBP layers",
+        fix=f"use {_SUBSTITUTES.get(name, 'a GBP layer, or write a rule (see torch_gbp/rules)')}",
+    )
+
+
+_SUBSTITUTES = {
+    "linear": "GBPLinear", "conv2d": "GBPConv2d", "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU",
+    "max_pool2d": "GBPMaxPool2d", "boolean_dispatch": "GBPMaxPool2d", "avg_pool2d": "GBPAvgPool2d",
+    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "softmax": "likelihood.predictive(output)",
+    "sigmoid": "likelihood.predictive(output)", "log_softmax": "likelihood.predictive(output)",
+    "cross_entropy": "torch_gbp.Softmax", "cross_entropy_loss": "torch_gbp.Softmax", "mse_loss": "torch_gbp.Regression",
+}  # fmt: skip

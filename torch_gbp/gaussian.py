@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, MissingRule
+from torch_gbp.errors import ImproperMarginal, MissingRule, missing_rule
 
 
 class Gaussian(NamedTuple):
@@ -154,7 +154,7 @@ class Gaussian(NamedTuple):
         if function is F.pad:
             return _pad(*args, **kwargs)
         if function not in _SHAPE_FUNCTIONS:
-            raise _missing_rule(function)
+            raise missing_rule(function)
         both = [function(*_pick(args, moment), **_pick(kwargs, moment)) for moment in ("mean", "variance")]
         if isinstance(both[0], Tensor):
             return Gaussian(*both)
@@ -241,26 +241,9 @@ def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None 
     return Gaussian(F.pad(input.mean, pad, mode, value), F.pad(input.variance, pad, mode))
 
 
-def _missing_rule(function: Any) -> MissingRule:
-    name = getattr(function, "__name__", str(function))
-    substitute = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
-    return MissingRule(
-        f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
-        cause="a plain torch layer or function in a network of GBP layers",
-        fix=f"use {substitute}",
-    )
-
-
 _SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
 _SHAPE_FUNCTIONS = {
     torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.squeeze,
     torch.unsqueeze, torch.cat, torch.concat, torch.stack, torch.chunk, torch.split, torch.narrow, torch.flip,
     torch.clone,
-}  # fmt: skip
-_SUBSTITUTES = {
-    "linear": "GBPLinear", "conv2d": "GBPConv2d", "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU",
-    "max_pool2d": "GBPMaxPool2d", "boolean_dispatch": "GBPMaxPool2d", "avg_pool2d": "GBPAvgPool2d",
-    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "softmax": "likelihood.predictive(output)",
-    "sigmoid": "likelihood.predictive(output)", "log_softmax": "likelihood.predictive(output)",
-    "cross_entropy": "torch_gbp.Softmax", "cross_entropy_loss": "torch_gbp.Softmax", "mse_loss": "torch_gbp.Regression",
 }  # fmt: skip

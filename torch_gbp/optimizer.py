@@ -11,25 +11,15 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torch_gbp.errors import InvalidInput, Repartitioned
+from torch_gbp.batches import check_members, fingerprint
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
+from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import warmup_cosine
 from torch_gbp.sites import AveragedSites, Step, Store
 from torch_gbp.soundness import check_message, check_settings, owners, sound
 from torch_gbp.sweep import Listener
-
-
-class StepReport(NamedTuple):
-    """What a step did: largest_change is max |dm| / sigma over all weights, evidence is log p(y) per example."""
-
-    step: int
-    examples: int
-    evidence: float
-    rate: float
-    largest_change: float
-    lowest_precision: float
-    highest_precision: float
 
 
 class MessagePassing(Optimizer):
@@ -49,6 +39,7 @@ class MessagePassing(Optimizer):
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
 
+    Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
     `load_state_dict` brings back `num_data` and `epochs` too; to go on for longer, set them in `param_groups`.
     Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.
 
@@ -85,7 +76,8 @@ class MessagePassing(Optimizer):
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
         self._listener = Listener()
-        self._batch: int | None = None
+        self._batch: int | None = None  # under visit, and what its examples look like
+        self._found: list[list[float]] = []
         self._owned: list[list[GaussianParameter]] = []  # the marginals of each parameter group
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         super().__init__(params, {"lr": lr, "num_data": num_data, "epochs": epochs, "warmup": warmup, **progress})
@@ -120,8 +112,11 @@ class MessagePassing(Optimizer):
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
         if watched:
-            self.report = self._make_report(turns, moved, examples)
+            marginals, listener = [turn.marginal for turn in turns], self._listener
+            self.report = make_report(self.param_groups[0]["steps"], examples, turns[0].step.rate, listener, marginals, moved)
         self._listener.clear()
+        if self._batch is not None:  # from now on the batch has a site, which speaks for these examples
+            self.param_groups[0]["fingerprints"][self._batch] = self._found
         self.close()
         return loss
 
@@ -145,11 +140,12 @@ class MessagePassing(Optimizer):
     def open(self, batch: int, *examples: Tensor) -> None:
         """First half of `visit`, for loops that cannot use a with-statement."""
         self.close()
-        self._check_fingerprint(batch, examples)
+        found = fingerprint(examples)
+        check_members(batch, found, self.param_groups[0]["fingerprints"].get(batch))
         for marginal in self._all_marginals():
             self.store.open(marginal, self.state[marginal.mean], batch)
             marginal.trust()
-        self._batch = batch
+        self._batch, self._found = batch, found
 
     @torch.no_grad()
     def close(self) -> None:
@@ -221,18 +217,6 @@ class MessagePassing(Optimizer):
     def _wants_report(self) -> bool:
         return self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
 
-    def _check_fingerprint(self, batch: int, examples: tuple[Tensor, ...]) -> None:
-        fingerprint = [[*part.shape, float(part.double().sum())] for part in examples]
-        known = self.param_groups[0]["fingerprints"].setdefault(batch, fingerprint)
-        if known != fingerprint:
-            raise Repartitioned(
-                f"batch {batch} holds other examples than at its first visit",
-                where="BatchSites",
-                got=f"shapes and sums {fingerprint}, first {known}",
-                cause="shuffling or augmentation re-partitioned the data",
-                fix="iterate over FixedBatches, or use AveragedSites",
-            )
-
     def _commit(self, turn: _Turn, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""
         marginal = turn.marginal
@@ -240,12 +224,6 @@ class MessagePassing(Optimizer):
         self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
         marginal.trust()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())
-
-    def _make_report(self, turns: list[_Turn], moved: list[float], examples: int) -> StepReport:
-        low, high = (torch.stack([bound(t.marginal.precision) for t in turns]) for bound in (torch.min, torch.max))
-        evidence = self._listener.log_evidence / self._listener.examples
-        numbers = max(moved), float(low.min()), float(high.max())
-        return StepReport(self.param_groups[0]["steps"], examples, evidence, turns[0].step.rate, *numbers)
 
 
 class _Turn(NamedTuple):

@@ -15,7 +15,8 @@ from torch_gbp.batches import FixedBatches
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.optimizer import MessagePassing, StepReport
+from torch_gbp.optimizer import MessagePassing
+from torch_gbp.report import StepReport
 from torch_gbp.sites import Store
 
 

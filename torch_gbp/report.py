@@ -1,0 +1,31 @@
+"""What a message-passing step tells about itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.sweep import Listener
+
+
+class StepReport(NamedTuple):
+    """What a step did: largest_change is max |dm| / sigma over all weights, evidence is log p(y) per example."""
+
+    step: int
+    examples: int
+    evidence: float
+    rate: float
+    largest_change: float
+    lowest_precision: float
+    highest_precision: float
+
+
+def make_report(
+    step: int, examples: int, rate: float, heard: Listener, marginals: list[GaussianParameter], moved: list[float]
+) -> StepReport:
+    """Report of a step that moved each marginal's mean by at most `moved` standard deviations."""
+    low, high = (torch.stack([bound(marginal.precision) for marginal in marginals]) for bound in (torch.min, torch.max))
+    evidence = heard.log_evidence / heard.examples
+    return StepReport(step, examples, evidence, rate, max(moved), float(low.min()), float(high.max()))
