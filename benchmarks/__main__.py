@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import mnist
+from benchmarks import digits, mnist
 from benchmarks.report import Request, write
 
-BENCHMARKS = {"mnist": mnist.test, "mnist_validation": mnist.validate}  # a new benchmark adds its row
+BENCHMARKS = {"digits": digits.run, "mnist": mnist.test, "mnist_validation": mnist.validate}  # a new benchmark adds its row
 
 
 def parse() -> argparse.Namespace:

@@ -47,6 +47,17 @@ def test_mnist_writes_the_agreed_form(data_dir: Path, tmp_path: Path, monkeypatc
     assert all(row["peak_memory_mb"] > 0 and row["train_seconds"] > 0 for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+def test_digits_tell_the_scores_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["digits", "--data-dir", str(tmp_path), "--out", str(out), "--seeds", "5", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    main()
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["method"] for row in rows] == ["gbp", "adamw"]
+    assert all(set(row) >= KEYS and row["seed"] == 5 and row["epochs"] == 1 and row["limit"] == 1297 for row in rows)
+
+
 def test_peak_memory_counts_storages_once_and_frees_them() -> None:
     kept = torch.zeros(1000)
     with PeakMemory([kept]) as memory:
