@@ -27,7 +27,7 @@ class Method(Protocol):
 
     def step(self, x: Tensor, y: Tensor) -> None: ...
 
-    def probabilities(self, x: Tensor) -> Tensor: ...
+    def log_probabilities(self, x: Tensor) -> Tensor: ...
 
 
 class GBP:
@@ -43,8 +43,8 @@ class GBP:
         self.likelihood(self.network(x), y).backward()
         self.propagate.step()
 
-    def probabilities(self, x: Tensor) -> Tensor:
-        return self.likelihood.predictive(self.network(x)).probs
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        return self.likelihood.predictive(self.network(x)).logits
 
 
 class AdamW:
@@ -61,8 +61,8 @@ class AdamW:
         self.optimizer.step()
         self.schedule.step()
 
-    def probabilities(self, x: Tensor) -> Tensor:
-        return torch.softmax(self.network(x), 1)
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        return torch.log_softmax(self.network(x), 1)
 
 
 METHODS: dict[str, Any] = {"gbp": GBP, "adamw": AdamW}  # a new method adds its row

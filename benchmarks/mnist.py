@@ -1,7 +1,7 @@
 """MNIST with the MLP 784-256-256-10 and LeNet-5: message passing beside AdamW, same batches, same run.
 
 `mnist` trains on all training images and scores the test images. `mnist_validation` is how the settings
-below were chosen: it scores a grid of settings on 6,000 held-out training images and never reads the test images.
+below were chosen: it scores a grid of settings on 6,000 held-out training images, never on the MNIST test images.
 """
 
 from __future__ import annotations

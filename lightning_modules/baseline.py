@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.networks import Network
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.parameter import GaussianParameter
 
 
@@ -30,12 +30,10 @@ class AdamWClassifier(ClassifierEvaluation):
         super().__init__()
         if any(isinstance(module, GaussianParameter) for module in model.modules()):
             raise InvalidInput(
-                explain(
-                    "GBP layers are trained by message passing, not by AdamW",
-                    where="AdamWClassifier",
-                    got=type(model).__name__,
-                    fix="use GBPClassifier, or a plain torch network (gbp=False)",
-                )
+                "GBP layers are trained by message passing, not by AdamW",
+                where="AdamWClassifier",
+                got=type(model).__name__,
+                fix="use GBPClassifier, or a plain torch network (gbp=False)",
             )
         self.model, self.lr, self.weight_decay = model, lr, weight_decay
 

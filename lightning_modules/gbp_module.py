@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 from torch_gbp.report import StepReport
 from torch_gbp.sites import Store
 from torch_gbp.trainer import count_examples
@@ -141,9 +141,7 @@ def count_seen(trainer: lightning.Trainer) -> int:
     """
     loader = trainer.train_dataloader
     if isinstance(getattr(loader, "dataset", None), IterableDataset):
-        raise InvalidInput(
-            explain("a stream of examples cannot be counted", where="GBPModule", fix="pass num_data=<number of examples>")
-        )
+        raise InvalidInput("a stream of examples cannot be counted", where="GBPModule", fix="pass num_data=<number of examples>")
     total = count_examples(loader)
     if not isinstance(loader, DataLoader) or trainer.num_training_batches >= len(loader):
         return total
@@ -157,20 +155,16 @@ def _require_whole_messages(trainer: lightning.Trainer, store: Store | None) -> 
     """A message is a pair (g, G) of one batch: it may be scaled, not clipped, and a stored one not taken in parts."""
     if trainer.gradient_clip_val:
         raise InvalidInput(
-            explain(
-                "clipping would change score and precision of a message by different factors",
-                where="GBPModule",
-                got=f"gradient_clip_val={trainer.gradient_clip_val}",
-                fix="leave gradient_clip_val out; lower lr if the beliefs overshoot",
-            )
+            "clipping would change score and precision of a message by different factors",
+            where="GBPModule",
+            got=f"gradient_clip_val={trainer.gradient_clip_val}",
+            fix="leave gradient_clip_val out; lower lr if the beliefs overshoot",
         )
     parts = trainer.accumulate_grad_batches * trainer.world_size
     if store is not None and store.fixed_batches and parts > 1:
         raise InvalidInput(
-            explain(
-                "BatchSites keeps one site per batch, so every step must see exactly one batch",
-                where="GBPModule",
-                got=f"accumulate_grad_batches x processes = {parts}",
-                fix="use larger fixed batches in one process, or AveragedSites",
-            )
+            "BatchSites keeps one site per batch, so every step must see exactly one batch",
+            where="GBPModule",
+            got=f"accumulate_grad_batches x processes = {parts}",
+            fix="use larger fixed batches in one process, or AveragedSites",
         )

@@ -20,6 +20,7 @@ from torch import Tensor
 SQRT_HALF = math.sqrt(0.5)
 SQRT_PI = math.sqrt(math.pi)
 INV_SQRT_PI = 1.0 / SQRT_PI
+COMPARISON_NOISE = 0.3  # variance, as in AMP-BNN's code
 _CROSSOVER = 2.0  # below -2 the continued fraction converges, above it the differences keep their digits
 _TERMS = {torch.float64: 80}
 _TERMS_FLOAT32 = 24
@@ -73,6 +74,21 @@ def truncated_moments(t: Tensor) -> tuple[Tensor, Tensor]:
     far = t < -_CROSSOVER
     mean = torch.where(far, first, near_mean)
     return mean, torch.where(far, (second - first) / (x + second), 1 - mills * near_mean)
+
+
+def log_probability_of_maximum(mean: Tensor, variance: Tensor, noise: float) -> Tensor:
+    """Log-probability, up to a constant, of each entry of the last axis to be the largest, by pairwise comparisons.
+
+    log p_j = sum_{i != j} log Phi((m_j - m_i) / sqrt(v_i + v_j + noise)); `noise` is the variance of a comparison.
+    Source: AMP-BNN thesis section 3.2.3.
+
+    >>> log_probability_of_maximum(torch.tensor([2.0, 0.0]), torch.zeros(2), 0.3).argmax().item()
+    0
+    """
+    gap = mean.unsqueeze(-1) - mean.unsqueeze(-2)
+    deviation = (variance.unsqueeze(-1) + variance.unsqueeze(-2) + noise).sqrt()
+    wins = log_normal_cdf(gap / deviation)
+    return wins.sum(-1) - torch.diagonal(wins, dim1=-2, dim2=-1)
 
 
 def _continued_fraction(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

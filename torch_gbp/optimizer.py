@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -142,29 +143,26 @@ class MessagePassing(Optimizer):
         self.close()
         found = fingerprint(examples)
         check_members(batch, found, self.param_groups[0]["fingerprints"].get(batch))
-        for marginal in self._all_marginals():
-            self.store.open(marginal, self.state[marginal.mean], batch)
-            marginal.trust()
+        self._rewrite(self.store.open, batch)
         self._batch, self._found = batch, found
 
     @torch.no_grad()
     def close(self) -> None:
         """Second half of `visit`: without a step in between, nothing has changed."""
         if self._batch is not None:
-            for marginal in self._all_marginals():
-                self.store.restore(marginal, self.state[marginal.mean])
-                marginal.trust()
+            self._rewrite(self.store.restore)
         self._batch = None
 
     @torch.no_grad()
     def rebuild(self) -> None:
         """Recomputes every marginal from its prior and all sites, where the store keeps them."""
-        for marginal in self._all_marginals():
-            self.store.rebuild(marginal, self.state[marginal.mean])
-            marginal.trust()
+        self._rewrite(self.store.rebuild)
 
-    def _all_marginals(self) -> list[GaussianParameter]:
-        return [marginal for owned in self._owned for marginal in owned]
+    def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
+        """Lets the store change every marginal."""
+        for marginal in chain.from_iterable(self._owned):
+            change(marginal, self.state[marginal.mean], *arguments)
+            marginal.trust()
 
     def _turns(self, examples: int) -> list[_Turn]:
         """Whose turn it is in this step: every marginal that got a message, with the step's settings."""

@@ -31,8 +31,7 @@ def weight_prior(fan_in: int, fan_out: int, scale: float, variance: float | None
     """Prior of a layer's weights from its fan-in and fan-out.
 
     v = scale (1.5 - r b) / (a fan_in + b) with r = min(1, fan_out / fan_in), a = 0.4496, b = 0.8041, unless
-    `variance` is given; the start has standard deviation
-    sqrt(r / fan_in).
+    `variance` is given; the start has standard deviation sqrt(r / fan_in).
 
     Raises:
         InvalidInput: variance or scale that is not positive and finite.

@@ -8,7 +8,7 @@ import lightning
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 
 class Parts(NamedTuple):
@@ -53,7 +53,7 @@ class TensorDataModule(lightning.LightningDataModule):
         """
         if self._parts is None:
             raise InvalidInput(
-                explain("the data are not loaded yet", where=type(self).__name__, fix="call setup(), as Lightning's trainer does")
+                "the data are not loaded yet", where=type(self).__name__, fix="call setup(), as Lightning's trainer does"
             )
         return self._parts
 

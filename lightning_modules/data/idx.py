@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 _UNSIGNED_BYTES = 0x08
 
@@ -21,28 +21,24 @@ def read_idx(path: Path, axes: int) -> Tensor:
     """
     if not path.is_file():
         raise InvalidInput(
-            explain("an idx file is missing", where=str(path), cause="another data_dir, or a packed file", fix="unpack it there")
+            "an idx file is missing", where=str(path), cause="another data_dir, or a packed file", fix="unpack it there"
         )
     content = path.read_bytes()
     if content[:4] != bytes([0, 0, _UNSIGNED_BYTES, axes]):
         raise InvalidInput(
-            explain(
-                f"not an idx file of unsigned bytes with {axes} axes",
-                where=str(path),
-                got=f"first bytes {content[:4].hex(' ')}",
-                cause="a file that is still packed, or labels in place of images",
-                fix="unpack it, or check the name",
-            )
+            f"not an idx file of unsigned bytes with {axes} axes",
+            where=str(path),
+            got=f"first bytes {content[:4].hex(' ')}",
+            cause="a file that is still packed, or labels in place of images",
+            fix="unpack it, or check the name",
         )
     sizes, start = np.frombuffer(content, ">i4", axes, 4), 4 + 4 * axes
     if len(content) - start != sizes.prod(dtype=np.int64):
         raise InvalidInput(
-            explain(
-                "the file's length does not fit its header",
-                where=str(path),
-                got=f"{len(content) - start} bytes for sizes {sizes.tolist()}",
-                cause="a download that broke off",
-                fix="fetch it again",
-            )
+            "the file's length does not fit its header",
+            where=str(path),
+            got=f"{len(content) - start} bytes for sizes {sizes.tolist()}",
+            cause="a download that broke off",
+            fix="fetch it again",
         )
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).copy()).reshape(*map(int, sizes))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from lightning_modules.data.idx import read_idx
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 DIGITS_TEST = 500  # of the 1797 digits
 DIGITS_SEED = 0  # the test split is part of the data set: it is the same for every seed of an experiment
@@ -85,7 +85,7 @@ def _load_torchvision(kind: Any, data_dir: str | Path, download: bool) -> Images
     try:
         train, test = (kind(str(data_dir), train=part, download=download) for part in (True, False))
     except (RuntimeError, OSError) as error:  # missing or altered files, or no network to fetch them from
-        raise InvalidInput(_missing(kind, data_dir, download)) from error
+        raise _missing(kind, data_dir, download) from error
     return Images(*_tensors(train), *_tensors(test))
 
 
@@ -96,11 +96,11 @@ def _tensors(data: Any) -> tuple[Tensor, Tensor]:
     return pixels, labels.long()
 
 
-def _missing(kind: Any, data_dir: str | Path, download: bool) -> str:
+def _missing(kind: Any, data_dir: str | Path, download: bool) -> InvalidInput:
     cifar, altered = issubclass(kind, datasets.CIFAR10), issubclass(kind, _AnyCIFAR10)
     advice = "accept_altered=True reads a copy with other checksums, if you trust it" if cifar and not altered else ""
     advice = "pass the folder that holds it" + ("" if download else ", or download=True") + (f"; {advice}" if advice else "")
-    return explain(
+    return InvalidInput(
         f"{kind.__mro__[1].__name__ if altered else kind.__name__} was not found or has other checksums than the original",
         where=str(data_dir),
         cause="another data_dir, or a copy whose files were rewritten" if cifar else "another data_dir",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.data.images import Images, load_fashion_mnist, load_mnist, load_notmnist
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 
 class Source(NamedTuple):
@@ -56,15 +56,13 @@ def ood_images(name: str, source: Source) -> Tensor:
     torch.Size([500, 1, 8, 8])
     """
     if name not in OOD_SETS:
-        raise InvalidInput(explain("unknown OOD set", got=repr(name), fix=f"use {', '.join(OOD_SETS)}"))
+        raise InvalidInput("unknown OOD set", got=repr(name), fix=f"use {', '.join(OOD_SETS)}")
     found, wanted = OOD_SETS[name](source), source.images.test_x
     if found.shape[1:] != wanted.shape[1:]:
         raise InvalidInput(
-            explain(
-                "OOD images must have the shape of the in-distribution ones",
-                where=name,
-                got=f"{tuple(found.shape[1:])} and {tuple(wanted.shape[1:])}",
-                fix="use 'shuffled' or 'inverted', which fit every set",
-            )
+            "OOD images must have the shape of the in-distribution ones",
+            where=name,
+            got=f"{tuple(found.shape[1:])} and {tuple(wanted.shape[1:])}",
+            fix="use 'shuffled' or 'inverted', which fit every set",
         )
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput, explain
+from torch_gbp.errors import InvalidInput
 
 
 class Table(NamedTuple):
@@ -55,7 +55,7 @@ def load_csv(path: str | Path, target: str, test: float = 0.1, seed: int = 0) ->
     names, rows = _read_csv(Path(path))
     if target not in names:
         raise InvalidInput(
-            explain("no such column", where=str(path), got=repr(target), cause="a file without header line", fix=f"use {names}")
+            "no such column", where=str(path), got=repr(target), cause="a file without header line", fix=f"use {names}"
         )
     column = names.index(target)
     values = _numbers(rows, Path(path))
@@ -85,7 +85,7 @@ def load_uci(data_dir: str | Path, name: str, split: int = 0) -> Table:
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     if not path.is_file():
-        raise InvalidInput(explain("the file is missing", where=str(path), fix="check the path"))
+        raise InvalidInput("the file is missing", where=str(path), fix="check the path")
     with path.open(newline="") as file:
         names, *rows = [row for row in csv.reader(file) if row]
     return [name.strip() for name in names], rows
@@ -96,13 +96,11 @@ def _numbers(rows: list[list[str]], path: Path) -> Tensor:
         return torch.tensor([[float(cell) for cell in row] for row in rows], dtype=torch.float64)
     except ValueError as error:
         raise InvalidInput(
-            explain(
-                "every cell below the header must be a number, and every row as long as the others",
-                where=str(path),
-                got=str(error),
-                cause="text or missing values",
-                fix="encode or drop them before",
-            )
+            "every cell below the header must be a number, and every row as long as the others",
+            where=str(path),
+            got=str(error),
+            cause="text or missing values",
+            fix="encode or drop them before",
         ) from error
 
 
@@ -110,7 +108,7 @@ def _read_numbers(path: Path, dtype: type[np.generic]) -> np.ndarray:
     if not path.is_file():
         siblings = sorted(folder.name for folder in path.parent.parent.glob("*/") if (folder / "data.txt").is_file())
         raise InvalidInput(
-            explain("a file of the UCI layout is missing", where=str(path), fix=f"check name and split; sets found: {siblings}")
+            "a file of the UCI layout is missing", where=str(path), fix=f"check name and split; sets found: {siblings}"
         )
     values = np.loadtxt(path, ndmin=2)  # index files are written as floats by some tools
     return values.astype(dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
@@ -13,9 +12,8 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
 from torch_gbp.likelihoods.regression import gaussian_evidence
-from torch_gbp.numerics import inverse_mills, log_normal_cdf, truncated_moments
+from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
-COMPARISON_NOISE = 0.3
 REGULARISER_VARIANCE = 0.1
 
 
@@ -34,6 +32,7 @@ class Argmax(Likelihood):
 
     Shape: outputs (n, classes), labels (n,) of integers.
 
+    >>> import torch
     >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     >>> Argmax().predictive(output).probs.argmax().item()
     0
@@ -76,15 +75,7 @@ class Argmax(Likelihood):
 
     def predictive(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
-        return Categorical(logits=log_probability_of_maximum(output, self.noise_variance))
+        return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance))
 
     def extra_repr(self) -> str:
         return f"noise_variance={self.noise_variance}, regulariser_variance={self.regulariser_variance}, power={self.power:g}"
-
-
-def log_probability_of_maximum(output: Gaussian, noise: float) -> Tensor:
-    """Unnormalised log-probability of each class (last axis) to have the largest output."""
-    gap = output.mean.unsqueeze(-1) - output.mean.unsqueeze(-2)
-    deviation = (output.variance.unsqueeze(-1) + output.variance.unsqueeze(-2) + noise).sqrt()
-    wins = log_normal_cdf(gap / deviation)
-    return wins.sum(-1) - torch.diagonal(wins, dim1=-2, dim2=-1)

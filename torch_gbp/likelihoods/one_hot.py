@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.argmax import COMPARISON_NOISE, log_probability_of_maximum
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
 from torch_gbp.likelihoods.regression import Regression, gaussian_evidence
+from torch_gbp.numerics import COMPARISON_NOISE, log_probability_of_maximum
 
 
 class OneHotRegression(Likelihood):
@@ -47,8 +47,8 @@ class OneHotRegression(Likelihood):
 
     def predictive(self, output: Gaussian) -> Categorical:
         """Probability of each class to have the largest noisy output."""
-        noisy = Gaussian(output.mean, output.variance + self.noise_variance)
-        return Categorical(logits=log_probability_of_maximum(noisy, COMPARISON_NOISE))
+        variance = output.variance + self.noise_variance
+        return Categorical(logits=log_probability_of_maximum(output.mean, variance, COMPARISON_NOISE))
 
     def extra_repr(self) -> str:
         return f"noise_variance={self.noise_variance:g}, power={self.power:g}"

@@ -20,9 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.factor import Moments, Rule, Saved
-from torch_gbp.numerics import log_normal_cdf
-
-COMPARISON_NOISE = 0.3
+from torch_gbp.numerics import COMPARISON_NOISE, log_probability_of_maximum
 
 
 class PoolOptions(NamedTuple):
@@ -72,11 +70,8 @@ def ep_backward(options: PoolOptions, saved: Saved, score: Tensor, precision: Te
 
 
 def _probability_of_maximum(means: Tensor, variances: Tensor) -> Tensor:
-    gap = means.unsqueeze(3) - means.unsqueeze(2)  # (n, c, j, i, h', w')
-    noise = (variances.unsqueeze(3) + variances.unsqueeze(2) + COMPARISON_NOISE).sqrt()
-    wins = log_normal_cdf(gap / noise)
-    own = torch.diagonal(wins, dim1=2, dim2=3).movedim(-1, 2)
-    return torch.softmax(wins.sum(3) - own, 2)
+    windows = means.movedim(2, -1), variances.movedim(2, -1)  # (n, c, h', w', k)
+    return torch.softmax(log_probability_of_maximum(*windows, COMPARISON_NOISE), -1).movedim(-1, 2)
 
 
 def _windows(options: PoolOptions, image: Tensor, border: float) -> Tensor:
