@@ -87,8 +87,7 @@ def log_probability_of_maximum(mean: Tensor, variance: Tensor, noise: float) -> 
     """
     gap = mean.unsqueeze(-1) - mean.unsqueeze(-2)
     deviation = (variance.unsqueeze(-1) + variance.unsqueeze(-2) + noise).sqrt()
-    wins = log_normal_cdf(gap / deviation)
-    return wins.sum(-1) - torch.diagonal(wins, dim1=-2, dim2=-1)
+    return log_normal_cdf(gap / deviation).sum(-1)  # the entry's own comparison adds the same log Phi(0) to all
 
 
 def _continued_fraction(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
