@@ -3,7 +3,18 @@
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
-from lightning_modules.networks import MLP, DigitsConv, LeNet5, digits_conv, lenet5, mlp
+from lightning_modules.networks import (
+    MLP,
+    Conv890k,
+    ConvOnePass,
+    DigitsConv,
+    LeNet5,
+    conv890k,
+    conv_one_pass,
+    digits_conv,
+    lenet5,
+    mlp,
+)
 from lightning_modules.regressor import GBPRegressor
 
 __all__ = [
@@ -13,12 +24,16 @@ __all__ = [
     "MNIST",
     "UCI",
     "AdamWClassifier",
+    "Conv890k",
+    "ConvOnePass",
     "Digits",
     "DigitsConv",
     "FashionMNIST",
     "GBPClassifier",
     "GBPRegressor",
     "LeNet5",
+    "conv890k",
+    "conv_one_pass",
     "digits_conv",
     "lenet5",
     "mlp",

@@ -22,7 +22,8 @@ DESCRIPTION = """Train and evaluate networks of GBP layers.
   python -m lightning_modules test --model GBPClassifier --model.model MLP --data MNIST --data.ood [notMNIST] --ckpt_path CKPT
 
 Models: GBPClassifier, GBPRegressor, AdamWClassifier (with --model.model.gbp false).
-Networks: MLP, LeNet5, DigitsConv, or the path of a class. Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
+Networks: MLP, LeNet5, Conv890k, ConvOnePass, DigitsConv, or the path of a class.
+Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
 Regression: fit --model GBPRegressor --model.model MLP --model.model.inputs 6 --model.model.outputs 1
   --model.likelihood Regression --model.likelihood.noise_variance 0.05 --data UCI --data.name yacht --data.data_dir DIR
 Predictions into a file: predict ... --trainer.callbacks PredictionFile --trainer.callbacks.path predictions.pt

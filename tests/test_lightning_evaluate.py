@@ -1,13 +1,17 @@
 """What validate, test and predict give back, for classifiers and for regression in the targets' own units."""
 
+from functools import partial
+from itertools import pairwise
+
 import pytest
 import torch
 from lightning_helpers import IGNORED, Blobs, trainer
+from torch import nn
 
 import torch_gbp as gbp
-from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, lenet5, mlp
+from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, conv890k, conv_one_pass, lenet5, mlp
 from lightning_modules.evaluation import classification_scores, ood_auroc
-from lightning_modules.networks import MLP, DigitsConv, LeNet5
+from lightning_modules.networks import MLP, Conv890k, ConvOnePass, DigitsConv, LeNet5
 from torch_gbp.errors import InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
@@ -86,7 +90,14 @@ def test_adamw_rate_falls_to_zero():
 
 @pytest.mark.parametrize(
     ("make", "shape", "weights"),
-    [(MLP, (784,), 784 * 256 + 256 * 256 + 2560 + 522), (LeNet5, (1, 28, 28), 61706), (DigitsConv, (1, 8, 8), 6090)],
+    [
+        (MLP, (784,), 784 * 256 + 256 * 256 + 2560 + 522),
+        (LeNet5, (1, 28, 28), 61706),
+        (partial(LeNet5, (3, 32, 32)), (3, 32, 32), 62006),
+        (Conv890k, (3, 32, 32), 890410),
+        (ConvOnePass, (1, 28, 28), 65558),
+        (DigitsConv, (1, 8, 8), 6090),
+    ],
 )
 def test_networks_and_their_twins(make, shape, weights):
     x = torch.randn(2, *shape)
@@ -98,6 +109,24 @@ def test_networks_and_their_twins(make, shape, weights):
     torch.testing.assert_close(first.weight.prior_precision * 5, default.weight.prior_precision)
 
 
-def test_pooling_comes_before_the_activation():
-    kinds = [type(layer).__name__ for layer in lenet5()]
-    assert kinds[:3] == ["Conv2d", "MaxPool2d", "LeakyReLU"]
+@pytest.mark.parametrize("make", [lenet5, conv890k, conv_one_pass])
+def test_pooling_comes_before_the_activation(make):
+    kinds = [type(layer).__name__ for layer in make()]
+    assert "MaxPool2d" in kinds and ("LeakyReLU", "MaxPool2d") not in set(pairwise(kinds))
+    assert all(after == "LeakyReLU" for layer, after in pairwise(kinds) if layer == "MaxPool2d")
+
+
+def test_conv890k_is_the_network_of_the_paper():
+    sizes = [module.weight.shape[:2] for module in conv890k() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert [tuple(size) for size in sizes] == [(32, 3), (32, 32), (64, 32), (64, 64), (512, 1600), (10, 512)]
+    assert {module.negative_slope for module in conv890k() if isinstance(module, nn.LeakyReLU)} == {0.1}
+
+
+def test_other_classes_and_images():
+    assert conv890k((1, 28, 28), classes=7)(torch.randn(2, 1, 28, 28)).shape == (2, 7)
+    assert lenet5((4, 40, 44), classes=3)(torch.randn(2, 4, 40, 44)).shape == (2, 3)
+
+
+def test_images_too_small_for_the_convolutions():
+    with pytest.raises(InvalidInput, match=r"do not go through.*\(3, 8, 8\)"):
+        conv890k((3, 8, 8))
