@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 
 import torch
-from netcal.metrics import ECE
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
-BINS = 15  # equal-width bins of the calibration error, the field's habit
+from lightning_modules.calibration import calibration_error, relative_calibration_auc, vector_calibration_error
 
 
 def classification_scores(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, negative log likelihood (nats per example), calibration error and Brier score.
+    """Every score of class probabilities by its name.
+
+    accuracy; nll (nats per example); ece (top label, 15 bins) and vector_ece (all classes), see `calibration`;
+    brier, the mean of ||p - onehot(y)||^2; relative_auc, the area under the relative calibration curve.
 
     Args:
         log_probabilities: (n, classes), normalised.
         labels: (n,) of integers.
 
-    >>> scores = classification_scores(torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log(), torch.tensor([0, 1]))
+    >>> scores = classification_scores(torch.tensor([[0.5, 0.5], [0.2, 0.8]]).log(), torch.tensor([0, 1]))
     >>> {name: round(value, 4) for name, value in scores.items()}
-    {'accuracy': 1.0, 'nll': 0.4904, 'ece': 0.375, 'brier': 0.3125}
+    {'accuracy': 1.0, 'nll': 0.4581, 'ece': 0.35, 'vector_ece': 0.045, 'brier': 0.29, 'relative_auc': 1.0}
     """
     logs = log_probabilities.double()
     probabilities = logs.exp().clamp(0, 1)  # rounding above 1 would make torchmetrics take them for logits
@@ -30,25 +32,10 @@ def classification_scores(log_probabilities: Tensor, labels: Tensor) -> dict[str
         "accuracy": float(multiclass_accuracy(probabilities, labels, logs.shape[1], average="micro")),
         "nll": float(-logs.gather(1, labels[:, None]).mean()),
         "ece": calibration_error(probabilities, labels),
+        "vector_ece": vector_calibration_error(probabilities, labels),
         "brier": float((probabilities - truth).square().sum(1).mean()),
+        "relative_auc": relative_calibration_auc(probabilities, labels),
     }
-
-
-def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:
-    """Expected calibration error: sum over the bins of (share of examples) x |accuracy - mean confidence|.
-
-    By netcal, because torchmetrics gives a confidence of exactly 1 a bin of its own.
-
-    Args:
-        probabilities: (n, classes), the largest of a row is the confidence.
-        labels: (n,) of integers.
-        bins: equal-width bins of the confidence.
-    """
-    confidence, predicted = probabilities.max(1)
-    hits = predicted == labels
-    error = ECE(bins=bins).measure(confidence.double().cpu().numpy(), hits.long().cpu().numpy())
-    assert isinstance(error, float)  # a tuple only if the single bins are asked for
-    return error
 
 
 def predictive_entropy(log_probabilities: Tensor) -> Tensor:

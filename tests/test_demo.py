@@ -8,9 +8,10 @@ import torch
 from lightning_helpers import IGNORED
 
 from lightning_modules import GBPClassifier
+from lightning_modules.calibration import calibration_error
 from lightning_modules.data import Digits
 from lightning_modules.demo import COLUMNS, POWER, main
-from lightning_modules.evaluation import calibration_error, classification_scores
+from lightning_modules.evaluation import classification_scores
 from lightning_modules.networks import DigitsConv
 from lightning_modules.plots import reliability
 from torch_gbp import Softmax
