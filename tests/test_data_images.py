@@ -9,8 +9,8 @@ from lightning_helpers import write_idx, write_image_sets
 
 from lightning_modules.data import CIFAR10, MNIST, Digits, FashionMNIST
 from lightning_modules.data.idx import read_idx
-from lightning_modules.data.images import load_cifar10, load_digits, load_mnist, load_notmnist
-from lightning_modules.data.ood import OOD_SETS, Source, inverted, ood_images, shuffled
+from lightning_modules.data.images import Images, load_cifar10, load_digits, load_mnist, load_notmnist
+from lightning_modules.data.ood import FITTING, OOD_SETS, Source, blurred, inverted, noise, ood_images, shuffled
 from torch_gbp.errors import InvalidInput
 
 
@@ -119,13 +119,62 @@ def test_shuffled_keeps_grey_values_and_inverted_turns_them():
     torch.testing.assert_close(inverted(source) + source.images.test_x, torch.full_like(source.images.test_x, 16))
 
 
+def rainbow(size=64, seed=0):
+    """A source of images 3 x 32 x 32, whose channels differ in mean and spread."""
+    generator = torch.Generator().manual_seed(1)
+    levels = torch.tensor([40, 100, 160]).view(3, 1, 1) + torch.randint(-30, 30, (2, size, 3, 32, 32), generator=generator)
+    levels[:, :, 0] *= 2
+    x, y = levels.to(torch.uint8), torch.zeros(size).long()
+    return Source(Images(x[0], y, x[1], y), ".", False, seed)
+
+
+def test_noise_has_the_training_pixels_moments_and_no_structure():
+    source = rainbow()
+    drawn = noise(source).double()
+    train = source.images.train_x.double()
+    torch.testing.assert_close(drawn.mean((0, 2, 3)), train.mean((0, 2, 3)), atol=0.5, rtol=0)
+    torch.testing.assert_close(drawn.std((0, 2, 3)), train.std((0, 2, 3)), atol=0.5, rtol=0)
+    correlation = torch.corrcoef(drawn.transpose(0, 1).flatten(1))  # the channels are drawn one by one
+    torch.testing.assert_close(correlation, torch.eye(3, dtype=torch.float64), atol=0.02, rtol=0)
+    torch.testing.assert_close(noise(source), noise(source))
+    assert (noise(source) != noise(rainbow(seed=1))).double().mean() > 0.9
+
+
+def test_blur_is_the_gaussian_of_three_pixels():
+    """Across a bright line the grey values are exp(-d^2 / 18), up to six pixels away."""
+    line = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
+    line[..., 16] = 255
+    source = rainbow()._replace(images=Images(line, torch.zeros(1), line, torch.zeros(1)))
+    row, offset = blurred(source)[0, 0, 16].double(), torch.arange(-16.0, 17)
+    weights = torch.exp(-offset.square() / 18) * (offset.abs() <= 6)
+    torch.testing.assert_close(row / row.sum(), (weights / weights.sum()).double(), atol=0.003, rtol=0)
+
+
+def test_made_up_sets_become_test_loaders_of_cifar(data_dir):
+    data = CIFAR10(str(data_dir), ood=["noise", "blurred"], download=False, accept_altered=True, seed=4)
+    data.setup()
+    assert data.test_names == ["test", "noise", "blurred"]
+    _, drawn, soft = (next(iter(loader))[0] for loader in data.test_dataloader())
+    source = Source(data.load(), data_dir, False, seed=4)
+    torch.testing.assert_close(drawn, data.normalise(noise(source)))
+    torch.testing.assert_close(soft, data.normalise(blurred(source)))
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_made_up_sets_fit_the_smallest_images(name):
+    source = Source(load_digits(), ".", False, 0)
+    made = ood_images(name, source)
+    assert made.shape == source.images.test_x.shape and made.dtype == torch.uint8
+    assert int(made.max()) <= 16
+
+
 def test_unknown_ood_set_lists_the_known_ones():
     with pytest.raises(InvalidInput, match=f"unknown OOD set.*{', '.join(OOD_SETS)}"):
         ood_images("SVHN", Source(load_digits(), ".", False, 0))
 
 
 def test_ood_images_of_another_shape(data_dir):
-    with pytest.raises(InvalidInput, match=r"\(1, 28, 28\) and \(1, 8, 8\)"):
+    with pytest.raises(InvalidInput, match=r"\(1, 28, 28\) and \(1, 8, 8\).*shuffled, inverted, noise, blurred"):
         ood_images("notMNIST", Source(load_digits(), data_dir, False, 0))
 
 

@@ -1,4 +1,4 @@
-"""Out-of-distribution images for a test set: other data sets, or the test images with their meaning destroyed."""
+"""Out-of-distribution images for a test set: other data sets, or images like the set's own that mean nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 from lightning_modules.data.images import Images, load_fashion_mnist, load_mnist, load_notmnist
 from torch_gbp.errors import InvalidInput
+
+# Of the Gaussian blur, in pixels: 32 x 32 images keep their patches of colour and lose what the patches show.
+# The kernel spans two standard deviations to either side, and its edge still fits into 8 x 8 images.
+BLUR_SIGMA, BLUR_KERNEL = 3.0, 13
 
 
 class Source(NamedTuple):
@@ -35,14 +40,37 @@ def inverted(source: Source) -> Tensor:
     return source.images.brightest - source.images.test_x
 
 
+def noise(source: Source) -> Tensor:
+    """As many images as the test set has, each pixel drawn from all training pixels of its channel.
+
+    So mean and standard deviation of each channel are those of the training images, without values to clip.
+    """
+    generator = torch.Generator().manual_seed(source.seed)
+    n, channels, *size = source.images.test_x.shape
+
+    def draw(pixels: Tensor) -> Tensor:
+        return pixels[torch.randint(len(pixels), (n, *size), generator=generator)]
+
+    return torch.stack([draw(source.images.train_x[:, c].flatten()) for c in range(channels)], 1)
+
+
+def blurred(source: Source) -> Tensor:
+    """The test images under a Gaussian blur of `BLUR_SIGMA`: same colours in the same places, no contours."""
+    return functional.gaussian_blur(source.images.test_x, [BLUR_KERNEL] * 2, [BLUR_SIGMA] * 2)
+
+
 # One row for each OOD set; a new one adds its row.
 OOD_SETS: dict[str, Callable[[Source], Tensor]] = {
     "shuffled": shuffled,
     "inverted": inverted,
+    "noise": noise,
+    "blurred": blurred,
     "MNIST": lambda source: load_mnist(source.data_dir, source.download).test_x,
     "FashionMNIST": lambda source: load_fashion_mnist(source.data_dir, source.download).test_x,
     "notMNIST": lambda source: load_notmnist(source.data_dir),
 }
+
+FITTING = ("shuffled", "inverted", "noise", "blurred")  # made of the in-distribution images
 
 
 def ood_images(name: str, source: Source) -> Tensor:
@@ -63,6 +91,6 @@ def ood_images(name: str, source: Source) -> Tensor:
             "OOD images must have the shape of the in-distribution ones",
             where=name,
             got=f"{tuple(found.shape[1:])} and {tuple(wanted.shape[1:])}",
-            fix="use 'shuffled' or 'inverted', which fit every set",
+            fix=f"use one that fits every set: {', '.join(FITTING)}",
         )
     return found
