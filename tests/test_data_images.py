@@ -120,9 +120,9 @@ def test_shuffled_keeps_grey_values_and_inverted_turns_them():
 
 
 def rainbow(size=64, seed=0):
-    """A source of images 3 x 32 x 32, whose channels differ in mean and spread."""
+    """A source of images 3 x 32 x 32, whose channels differ in mean and spread, and rise and fall together."""
     generator = torch.Generator().manual_seed(1)
-    levels = torch.tensor([40, 100, 160]).view(3, 1, 1) + torch.randint(-30, 30, (2, size, 3, 32, 32), generator=generator)
+    levels = torch.tensor([40, 100, 160]).view(3, 1, 1) + torch.randint(-30, 30, (2, size, 1, 32, 32), generator=generator)
     levels[:, :, 0] *= 2
     x, y = levels.to(torch.uint8), torch.zeros(size).long()
     return Source(Images(x[0], y, x[1], y), ".", False, seed)
@@ -144,7 +144,7 @@ def test_blur_is_the_gaussian_of_three_pixels():
     """Across a bright line the grey values are exp(-d^2 / 18), up to six pixels away."""
     line = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
     line[..., 16] = 255
-    source = rainbow()._replace(images=Images(line, torch.zeros(1), line, torch.zeros(1)))
+    source = rainbow()._replace(images=Images(0 * line, torch.zeros(1), line, torch.zeros(1)))
     row, offset = blurred(source)[0, 0, 16].double(), torch.arange(-16.0, 17)
     weights = torch.exp(-offset.square() / 18) * (offset.abs() <= 6)
     torch.testing.assert_close(row / row.sum(), (weights / weights.sum()).double(), atol=0.003, rtol=0)
