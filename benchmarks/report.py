@@ -1,18 +1,15 @@
-"""What every benchmark is asked and what it writes."""
+"""What every benchmark is asked, what it answers, and what is printed meanwhile."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-import torch
-
-SCORES = ("accuracy", "nll", "ece", "ood_auroc")
-COSTS = ("train_seconds", "pass_seconds", "predict_seconds", "peak_memory_mb")
+Row = dict[str, Any]
+CASE = ("net", "limit", "method", "settings")  # what the seeds are averaged over; a search's rows have settings
+SHOWN = ("accuracy", "nll", "ece", "ood_auroc", "train_seconds", "train_ratio", "predict_seconds", "peak_memory_mb")
 
 
 class Request(NamedTuple):
@@ -24,32 +21,33 @@ class Request(NamedTuple):
     net: str | None = None
     limit: int | None = None
     epochs: int | None = None
+    methods: list[str] | None = None
+    accept_altered: bool = False
 
 
 class Result(NamedTuple):
-    """Settings that the rows were made with, and one row per run."""
+    """Settings that the rows are made with, and the rows, one per run, as they are finished."""
 
     settings: dict[str, Any]
-    rows: list[dict[str, Any]]
+    rows: Iterable[Row]
 
 
-def write(path: Path, name: str, result: Result) -> None:
-    """Writes the result file and prints the mean over the seeds."""
-    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-    machine["omp_num_threads"] = os.environ.get("OMP_NUM_THREADS")
-    content = {"benchmark": name, "settings": {**result.settings, **machine}, "rows": result.rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    print(table(result.rows))
-    print(f"written to {path}")
+def say(case: Row, text: str) -> None:
+    """One line of progress."""
+    print(f"{case['net']}, {case['limit']} images, seed {case['seed']}, {text}", flush=True)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """One line per network and method, the mean over the seeds."""
-    columns = [column for column in SCORES + COSTS if column in rows[0]]
-    lines = [f"{'net':6} {'method':50} " + " ".join(f"{column:>15}" for column in columns)]
-    for net, method in dict.fromkeys((row["net"], row["method"]) for row in rows):
-        chosen = [row for row in rows if (row["net"], row["method"]) == (net, method)]
-        means = (mean(row[column] for row in chosen) for column in columns)
-        lines.append(f"{net:6} {method:50} " + " ".join(f"{value:15.4f}" for value in means))
+def table(rows: list[Row]) -> str:
+    """One line per network, number of images and method, the mean over the seeds."""
+    columns = [column for column in SHOWN if column in rows[0]]
+    lines = [f"{'net':9} {'images':>6} {'method':60} " + " ".join(f"{column:>15}" for column in columns)]
+    cases: list[Any] = [tuple(row.get(key) for key in CASE) for row in rows]
+    for case in [case for i, case in enumerate(cases) if case not in cases[:i]]:
+        means = (mean(row[column] for row, own in zip(rows, cases, strict=True) if own == case) for column in columns)
+        lines.append(_told(*case) + " ".join(f"{value:15.4f}" for value in means))
     return "\n".join(lines)
+
+
+def _told(net: str, limit: int, method: str, settings: dict[str, Any] | None) -> str:
+    told = " ".join([method, *(f"{key}={value}" for key, value in (settings or {}).items())])
+    return f"{net:9} {limit:6} {told:60} "

@@ -1,0 +1,36 @@
+"""The settings that a comparison uses: the best of the committed search, by the likelihood of held-out training images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.methods import METHODS, Settings
+from benchmarks.report import Row
+
+RESULTS = Path(__file__).parent / "results"
+SEARCHED, BUILT_IN, SHIPPED = "search", "built-in defaults, not searched", "the method as it comes"
+
+
+class Choice(NamedTuple):
+    """A method's settings and where they come from."""
+
+    settings: Settings
+    source: str
+
+
+def search_table(name: str, folder: Path = RESULTS) -> list[Row]:
+    """The rows of a benchmark's search; none if it has not been searched."""
+    path = folder / f"{name}_search.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
+
+
+def choose(searched: list[Row], net: str, method: str) -> Choice:
+    """The searched settings with the best NLL, else the built-in ones; no search is made for a method without a grid."""
+    entrant = METHODS[method]
+    by = entrant.borrows or method
+    rows = [row for row in searched if (row["net"], row["method"]) == (net, by)]
+    if rows:
+        return Choice(min(rows, key=lambda row: row["nll"])["settings"], SEARCHED)
+    return Choice(entrant.defaults, BUILT_IN if entrant.grid or entrant.borrows else SHIPPED)

@@ -1,0 +1,31 @@
+"""The methods compared: one file for each family, one row for each method."""
+
+from benchmarks.methods import ensemble, gbp, gradient, ivon
+from benchmarks.methods.base import Entrant, Method, Settings, Training
+from benchmarks.methods.packages import MissingPackage, rival
+
+__all__ = ["METHODS", "Entrant", "Method", "Settings", "Training", "installed"]
+
+METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
+    "gbp": gbp.SOFTMAX,
+    "gbp_onehot": gbp.ONE_HOT,
+    "gbp_argmax": gbp.ARGMAX,
+    "adamw": gradient.ADAMW,
+    "sgd": gradient.SGD_PLAIN,
+    "ivon": ivon.BY_IVON,
+    "ensemble": ensemble.ENSEMBLE,
+}
+
+
+def installed(names: list[str]) -> list[str]:
+    """Those whose packages import; a line is printed for each of the others."""
+    return [name for name in names if _imports(name)]
+
+
+def _imports(name: str) -> bool:
+    package = METHODS[name].package
+    try:
+        return package is None or bool(rival(package))
+    except MissingPackage as error:
+        print(f"{name} is left out: {error}", flush=True)
+        return False

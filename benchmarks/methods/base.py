@@ -1,0 +1,81 @@
+"""What a method of the comparison is told, what it has to offer, and its row in the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Settings = Mapping[str, Any]
+
+
+class Training(NamedTuple):
+    """What a method is told before it trains: the plain network, the data, and how long it will train."""
+
+    network: nn.Module
+    x: Tensor
+    y: Tensor
+    epochs: int
+    steps: int
+
+
+class Method:
+    """A network in training by one method, a batch at a time."""
+
+    network: nn.Module
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """Learns from one batch."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Work after the last batch; it counts as training."""
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Log-probabilities (n, classes), normalised."""
+        raise NotImplementedError
+
+    def trained_at_a_time(self) -> Method:
+        """The part whose training needs memory at a time: all of it, unless parts are trained one after the other."""
+        return self
+
+
+class Entrant(NamedTuple):
+    """A row of METHODS.
+
+    Args:
+        make: the method from its `Training` and its settings.
+        defaults: settings where no search has chosen any.
+        grid: settings to search among; empty for a method that is used as it comes.
+        borrows: the method whose chosen settings are taken instead of a search of its own.
+        package: the import name of the package it needs, see `packages.rival`.
+    """
+
+    make: Callable[..., Method]
+    defaults: Settings = {}
+    grid: Sequence[Settings] = ()
+    borrows: str | None = None
+    package: str | None = None
+
+
+def grid(**axes: Sequence[Any]) -> list[Settings]:
+    """Every combination of the settings' values.
+
+    >>> grid(lr=(1, 2), weight_decay=(0,))
+    [{'lr': 1, 'weight_decay': 0}, {'lr': 2, 'weight_decay': 0}]
+    """
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def log_mean(samples: Iterable[Tensor]) -> Tensor:
+    """Log of the mean of probabilities given by their logs.
+
+    >>> log_mean([torch.tensor([0.2]).log(), torch.tensor([0.4]).log()]).exp()
+    tensor([0.3000])
+    """
+    stacked = torch.stack(list(samples))
+    return stacked.logsumexp(0) - math.log(len(stacked))

@@ -1,0 +1,44 @@
+"""IVON: a variational Gaussian by natural gradients, at nearly the cost of Adam (Shen et al. 2024, package ivon-opt)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.methods.base import Entrant, Method, Training, grid, log_mean
+from benchmarks.methods.packages import rival
+
+SAMPLES = 32  # weight samples of a prediction
+
+
+class IVON(Method):
+    """One weight sample a step, a cosine learning rate, the average over sampled networks as prediction.
+
+    Args:
+        lr: peak learning rate.
+        hess_init: first guess of the Hessian's diagonal; a larger one starts with less noise.
+    """
+
+    def __init__(self, training: Training, *, lr: float, hess_init: float) -> None:
+        self.network = training.network
+        options = {"lr": lr, "hess_init": hess_init, "ess": len(training.x)}
+        self.optimizer = rival("ivon").IVON(self.network.parameters(), **options)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.steps)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        with self.optimizer.sampled_params(train=True):
+            self.optimizer.zero_grad()
+            F.cross_entropy(self.network(x), y).backward()
+        self.optimizer.step()
+        self.schedule.step()
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        return log_mean(self._sampled(x) for _ in range(SAMPLES))
+
+    def _sampled(self, x: Tensor) -> Tensor:
+        with self.optimizer.sampled_params():
+            return torch.log_softmax(self.network(x), 1)
+
+
+BY_IVON = Entrant(IVON, {"lr": 0.1, "hess_init": 0.1}, grid(lr=(0.03, 0.1, 0.3, 1.0), hess_init=(0.05, 0.5)), package="ivon")

@@ -1,0 +1,71 @@
+"""Result files: written after every row, so that a benchmark can be run in parts and survives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.report import Result, Row, table
+
+KEY = ("method", "net", "limit", "seed", "epochs", "settings")  # the settings of a search's rows
+
+
+def write(path: Path, name: str, result: Result) -> None:
+    """Adds the rows to the file as they come and prints their mean over the seeds."""
+    content = started(path, name, result.settings)
+    new: list[Row] = []
+    for row in result.rows:
+        new.append(row)
+        content["rows"] = merged(content["rows"], row)
+        save(path, content)
+    print(f"{table(new)}\nwritten to {path}" if new else "nothing to run")
+
+
+def started(path: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The file's content with these settings, or that of a new file.
+
+    Raises:
+        SystemExit: the file holds another benchmark.
+    """
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
+    machine["omp_num_threads"] = os.environ.get("OMP_NUM_THREADS")
+    old = json.loads(path.read_text()) if path.is_file() else {"benchmark": name, "settings": {}, "rows": []}
+    if old["benchmark"] != name:
+        raise SystemExit(f"{path} holds the results of {old['benchmark']!r}: choose another file for {name!r}")
+    return {"benchmark": name, "settings": updated(old["settings"], settings | machine), "rows": old["rows"]}
+
+
+def merged(rows: list[Row], row: Row) -> list[Row]:
+    """The rows with this one in the place of its like, or at the end.
+
+    >>> merged([{"method": "a", "nll": 1.0}, {"method": "b", "nll": 1.0}], {"method": "a", "nll": 2.0})
+    [{'method': 'a', 'nll': 2.0}, {'method': 'b', 'nll': 1.0}]
+    """
+    places = [i for i, other in enumerate(rows) if _key(other) == _key(row)] or [len(rows)]
+    return [*rows[: places[0]], row, *rows[places[0] + 1 :]]
+
+
+def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old settings, overwritten by the new ones, at the depth of networks and methods.
+
+    >>> updated({"methods": {"adamw": {"lr": 1}}, "batch": 64}, {"methods": {"sgd": {"lr": 2}}, "batch": 32})
+    {'methods': {'adamw': {'lr': 1}, 'sgd': {'lr': 2}}, 'batch': 32}
+    """
+    return old | {key: updated(old.get(key, {}), value) if isinstance(value, dict) else value for key, value in new.items()}
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Writes beside the file and renames: a kill leaves the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.replace(path)
+
+
+def _key(row: Row) -> list[Any]:
+    return [row.get(column) for column in KEY]
