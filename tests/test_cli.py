@@ -50,7 +50,9 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
 def test_adamw_and_options_of_likelihood_and_store(quiet):
     off = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=true"]
     plain = ["--model=AdamWClassifier", "--model.model=DigitsConv", "--model.model.gbp=false", "--data=Digits"]
-    main(["fit", *plain, *quiet, *off])
+    augmented = ["--data.crop=1", "--data.flip=true", "--data.label_smoothing=0.1"]
+    data = main(["fit", *plain, *augmented, *quiet, *off]).datamodule
+    assert (data.crop, data.flip, data.label_smoothing) == (1, True, 0.1)
     options = ["--model.likelihood=Softmax", "--model.likelihood.power=3", "--model.store=BatchSites"]
     gbp = ["--model=GBPClassifier", "--model.model=DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
     fitted = main(["fit", *gbp, *options, *quiet, *off])

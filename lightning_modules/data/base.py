@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lightning
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
@@ -23,6 +25,8 @@ class Parts(NamedTuple):
 class TensorDataModule(lightning.LightningDataModule):
     """Serves `Parts`: shuffled training batches, validation, and test loaders (in-distribution first, then OOD).
 
+    A subclass may set `augment`, which changes the inputs of training batches and of no others.
+
     Args:
         batch_size: examples per training batch.
         validation: share of the training set held out for validation, 0 <= validation < 1.
@@ -33,6 +37,7 @@ class TensorDataModule(lightning.LightningDataModule):
     def __init__(self, batch_size: int, validation: float, fixed_batches: bool, seed: int) -> None:
         super().__init__()
         self.batch_size, self.validation, self.fixed_batches, self.seed = batch_size, validation, fixed_batches, seed
+        self.augment: Callable[[Tensor], Tensor] | None = None  # of training inputs, batch by batch
         self._parts: Parts | None = None
 
     def make_parts(self) -> Parts:
@@ -63,7 +68,7 @@ class TensorDataModule(lightning.LightningDataModule):
         return ["test", *self.parts.ood]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return training_loader(self.parts.train, self.batch_size, self.seed, self.fixed_batches)
+        return training_loader(self.parts.train, self.batch_size, self.seed, self.fixed_batches, self.augment)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         held_out = self.parts.validation

@@ -1,4 +1,4 @@
-"""Data modules for images: digits, MNIST, FashionMNIST, CIFAR-10, with OOD test sets."""
+"""Data modules for images: digits, MNIST, FashionMNIST, CIFAR-10, with OOD test sets and augmentation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_modules.data.augmentation import Augmentation, check_crop, check_options, smoothed
 from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.images import Images, load_cifar10, load_digits, load_fashion_mnist, load_mnist
 from lightning_modules.data.loading import TensorPairs, split_indices
@@ -36,10 +37,18 @@ class Normaliser:
 class ImageDataModule(TensorDataModule):
     """Images in memory, standardised by the training part's statistics (OOD sets by the same).
 
+    `crop`, `flip` and `label_smoothing` change training batches alone. Crops and flips are drawn anew at every visit,
+    from torch's global generator (the same after the same `torch.manual_seed`), so they refuse `fixed_batches`.
+
     Args:
         data_dir: folder of the data sets.
         ood: names of OOD test sets (`lightning_modules.data.ood.OOD_SETS`).
         download: fetch a missing set.
+        crop: black pixels around a training image before a window of its size is cut out at random; 4 is usual for
+            32 x 32, 0 is none.
+        flip: mirror training images left to right at random (not for digits and letters).
+        label_smoothing: share of the probability spread over all classes; above 0 the training targets are
+            probabilities (n, classes).
         batch_size, validation, fixed_batches, seed: as in `TensorDataModule`.
     """
 
@@ -52,9 +61,14 @@ class ImageDataModule(TensorDataModule):
         fixed_batches: bool = False,
         seed: int = 0,
         download: bool = True,
+        crop: int = 0,
+        flip: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(batch_size, validation, fixed_batches, seed)
+        check_options(crop, label_smoothing, type(self).__name__)
         self.data_dir, self.ood, self.download = data_dir, tuple(ood), download
+        self.crop, self.flip, self.label_smoothing = crop, flip, label_smoothing
 
     def load(self) -> Images:
         """The images as they are."""
@@ -64,10 +78,11 @@ class ImageDataModule(TensorDataModule):
         images = self.load()
         train, held_out = split_indices(len(images.train_x), self.validation, self.seed)
         self.normalise = Normaliser(images.train_x[train])
+        self.augment = self._augmentation(images.train_x)
         source = Source(images, self.data_dir, self.download, self.seed)
         outside = {name: ood_images(name, source) for name in self.ood}
         return Parts(
-            train=self._pairs(images.train_x[train], images.train_y[train]),
+            train=self._pairs(images.train_x[train], self._targets(images.train_y)[train]),
             validation=self._pairs(images.train_x[held_out], images.train_y[held_out]) if len(held_out) else None,
             test=self._pairs(images.test_x, images.test_y),
             # OOD images have no class: their labels are never looked at.
@@ -76,6 +91,17 @@ class ImageDataModule(TensorDataModule):
 
     def _pairs(self, images: Tensor, labels: Tensor) -> TensorPairs:
         return TensorPairs(self.normalise(images), labels)
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        """What training batches say about the classes: labels, or probabilities if they are smoothed."""
+        return smoothed(labels, int(labels.max()) + 1, self.label_smoothing) if self.label_smoothing else labels
+
+    def _augmentation(self, images: Tensor) -> Augmentation | None:
+        if not (self.crop or self.flip):
+            return None
+        check_crop(self.crop, images, type(self).__name__)
+        black = self.normalise(torch.zeros_like(images[:1, :, :1, :1]))
+        return Augmentation(self.crop, self.flip, black.flatten().tolist())
 
 
 class Digits(ImageDataModule):
@@ -105,6 +131,7 @@ class CIFAR10(ImageDataModule):
     Args:
         accept_altered: read a copy whose checksums are not the original's, see `load_cifar10`.
         data_dir, batch_size, validation, ood, fixed_batches, seed, download: as in `ImageDataModule`.
+        crop, flip, label_smoothing: as in `ImageDataModule`; usual are crop=4 and flip.
     """
 
     def __init__(
@@ -117,8 +144,11 @@ class CIFAR10(ImageDataModule):
         seed: int = 0,
         download: bool = True,
         accept_altered: bool = False,
+        crop: int = 0,
+        flip: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(data_dir, batch_size, validation, ood, fixed_batches, seed, download)
+        super().__init__(data_dir, batch_size, validation, ood, fixed_batches, seed, download, crop, flip, label_smoothing)
         self.accept_altered = accept_altered
 
     def load(self) -> Images:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,13 +56,30 @@ class EpochShuffle(RandomSampler):
         yield from torch.randperm(self.num_samples, generator=generator).tolist()
 
 
-def training_loader(data: TensorPairs, batch_size: int, seed: int = 0, fixed_batches: bool = False) -> DataLoader[Any]:
-    """Shuffled batches (x, y); with `fixed_batches` batches (x, y, batch number) of fixed membership for `BatchSites`."""
+def training_loader(
+    data: TensorPairs,
+    batch_size: int,
+    seed: int = 0,
+    fixed_batches: bool = False,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> DataLoader[Any]:
+    """Shuffled batches (x, y); with `fixed_batches` batches (x, y, batch number) of fixed membership for `BatchSites`.
+
+    Args:
+        data, batch_size: examples, and how many of them in a batch.
+        seed: of the shuffle, and of the membership.
+        augment: changes the inputs of a batch at every visit, by torch's global generator.
+
+    Raises:
+        InvalidInput: `fixed_batches` and `augment` at once.
+    """
     if fixed_batches:
+        _require_same_inputs(augment)
         batches = FixedBatches(data, batch_size, seed)
         return DataLoader(batches, batch_size=None, sampler=EpochShuffle(batches, seed))
+    collate = _whole if augment is None else partial(_augmented, augment=augment)
     # By name: Lightning makes the loader anew for several processes and cannot see positional arguments.
-    return DataLoader(data, batch_size=batch_size, sampler=EpochShuffle(data, seed), collate_fn=_whole)
+    return DataLoader(data, batch_size=batch_size, sampler=EpochShuffle(data, seed), collate_fn=collate)
 
 
 def evaluation_loader(data: TensorPairs) -> DataLoader[Any]:
@@ -92,3 +110,19 @@ def split_indices(size: int, validation: float, seed: int = 0) -> tuple[Tensor, 
 def _whole(batch: Any) -> Any:
     """`TensorPairs` has collated already."""
     return batch
+
+
+def _augmented(batch: tuple[Tensor, ...], augment: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    return augment(batch[0]), *batch[1:]
+
+
+def _require_same_inputs(augment: Callable[[Tensor], Tensor] | None) -> None:
+    """A stored site speaks for the very inputs of its batch; other inputs would be divided out by a foreign message."""
+    if augment is not None:
+        raise InvalidInput(
+            "fixed batches must hold the same inputs at every visit, and augmentation changes them",
+            where="training_loader",
+            got="fixed_batches=True with augmentation (crop, flip)",
+            cause="BatchSites, which needs fixed batches, with an augmented data set",
+            fix="use AveragedSites (the default store) without fixed_batches, or leave out crop and flip",
+        )
