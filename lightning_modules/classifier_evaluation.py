@@ -66,7 +66,9 @@ class Predictions:
         self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def add(self, loader: int, log_probabilities: Tensor, labels: Tensor) -> None:
-        self._batches.setdefault(loader, []).append((log_probabilities.detach(), labels))
+        # Smoothed labels (a test of the training set) are scored as the classes that they were made of.
+        classes = labels.argmax(1) if labels.ndim == 2 else labels
+        self._batches.setdefault(loader, []).append((log_probabilities.detach(), classes))
 
     def loaders(self) -> list[int]:
         return sorted(self._batches)
