@@ -41,7 +41,7 @@ def _rows(name: str, request: Request, choices: Choices) -> Iterator[Row]:
         net = task.nets[title]
         for plan in asked_plans(net, request):
             split = limited(data, plan.limit)
-            for seed in request.seeds:
+            for seed in request.seeds[: 1 if request.quick else None]:
                 case = {"net": title, "limit": len(split.x), "seed": seed, "epochs": plan.epochs}
                 yield from _race(runs, case, net, plan, split)
 

@@ -14,7 +14,7 @@ from lightning_modules.data.ood import Source, ood_images
 
 SUBSET_SEED = 123  # the same subset and held-out images for every method and seed
 VALIDATION = 6000
-QUICK_SCORED = 200
+QUICK_SCORED = 64
 
 
 class Split(NamedTuple):

@@ -1,6 +1,6 @@
 """The methods compared: one file for each family, one row for each method."""
 
-from benchmarks.methods import ensemble, gbp, gradient, ivon
+from benchmarks.methods import ensemble, gbp, gradient, ivon, laplace, vi
 from benchmarks.methods.base import Entrant, Method, Settings, Training
 from benchmarks.methods.packages import MissingPackage, rival
 
@@ -13,6 +13,8 @@ METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
     "adamw": gradient.ADAMW,
     "sgd": gradient.SGD_PLAIN,
     "ivon": ivon.BY_IVON,
+    "vi": vi.MEAN_FIELD,
+    "laplace": laplace.LAST_LAYER,
     "ensemble": ensemble.ENSEMBLE,
 }
 
