@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.methods import METHODS, Settings
 from benchmarks.report import Row
 
-RESULTS = Path(__file__).parent / "results"
 SEARCHED, BUILT_IN, SHIPPED = "search", "built-in defaults, not searched", "the method as it comes"
 
 
@@ -18,12 +15,6 @@ class Choice(NamedTuple):
 
     settings: Settings
     source: str
-
-
-def search_table(name: str, folder: Path = RESULTS) -> list[Row]:
-    """The rows of a benchmark's search; none if it has not been searched."""
-    path = folder / f"{name}_search.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else []
 
 
 def choose(searched: list[Row], net: str, method: str) -> Choice:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import median
 
-from benchmarks.choice import Choice, choose, search_table
+from benchmarks.choice import Choice, choose
 from benchmarks.measure import peak_memory_mb, predict, predict_seconds, scores
 from benchmarks.methods import METHODS, installed
 from benchmarks.race import Racer, Run, made, make_training, race
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, Split, limited, load
 from benchmarks.tasks import TASKS, Net, Plan, asked_nets, asked_plans
 
@@ -20,17 +21,19 @@ BASELINE = "adamw"  # training times are told as multiples of its time in the sa
 
 def run(name: str, request: Request) -> Result:
     """All methods of the call whose packages are installed."""
-    methods, searched = installed(request.methods or list(METHODS)), search_table(name)
+    methods, searched = installed(request.methods or list(METHODS)), committed(f"{name}_search")
     nets = asked_nets(TASKS[name], request)
     choices = {net: {method: choose(searched, net, method) for method in methods} for net in nets}
-    return Result(_settings(choices, searched), _rows(name, request, choices))
+    plans = {net: [plan._asdict() for plan in asked_plans(TASKS[name].nets[net], request)] for net in nets}
+    settings = {**_told(choices), "search": searched, "plans": plans, "subset_seed": SUBSET_SEED}
+    return Result(settings, _rows(name, request, choices))
 
 
-def _settings(choices: Choices, searched: list[Row]) -> dict[str, object]:
-    def told(field: str) -> dict[str, object]:
-        return {net: {method: getattr(choice, field) for method, choice in row.items()} for net, row in choices.items()}
-
-    return {"methods": told("settings"), "chosen_by": told("source"), "search": searched, "subset_seed": SUBSET_SEED}
+def _told(choices: Choices) -> dict[str, object]:
+    """The chosen settings by network and method, and where they come from."""
+    settings = {net: {method: dict(choice.settings) for method, choice in row.items()} for net, row in choices.items()}
+    sources = {net: {method: choice.source for method, choice in row.items()} for net, row in choices.items()}
+    return {"methods": settings, "chosen_by": sources}
 
 
 def _rows(name: str, request: Request, choices: Choices) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import Method
+from lightning_modules.calibration import relative_calibration_auc
 from lightning_modules.evaluation import classification_scores, ood_auroc
 
 CHUNK = 1000  # images predicted at a time
@@ -21,7 +22,8 @@ REPEATS, PATIENCE = 5, 3.0  # predictions that are timed, as long as they take n
 def scores(inside: Tensor, labels: Tensor, outside: dict[str, Tensor]) -> dict[str, float]:
     """All scores of log-probabilities: of the test images with their labels, and of each OOD set by its column."""
     found = {column: ood_auroc(inside, logs) for column, logs in outside.items()}
-    return classification_scores(inside, labels) | found
+    ranking = {"relative_auc": relative_calibration_auc(inside.exp(), labels)}
+    return classification_scores(inside, labels) | ranking | found
 
 
 @torch.no_grad()

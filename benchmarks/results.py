@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.report import Result, Row, table
 
+RESULTS = Path(__file__).parent / "results"  # the committed files
 KEY = ("method", "net", "limit", "seed", "epochs", "settings")  # the settings of a search's rows
 
 
@@ -24,6 +25,12 @@ def write(path: Path, name: str, result: Result) -> None:
         content["rows"] = merged(content["rows"], row)
         save(path, content)
     print(f"{table(new)}\nwritten to {path}" if new else "nothing to run")
+
+
+def committed(name: str, folder: Path = RESULTS) -> list[Row]:
+    """The rows of a result file; none if the benchmark was not run yet."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
 
 
 def started(path: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -50,13 +57,17 @@ def merged(rows: list[Row], row: Row) -> list[Row]:
     return [*rows[: places[0]], row, *rows[places[0] + 1 :]]
 
 
-def updated(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The old settings, overwritten by the new ones, at the depth of networks and methods.
+def updated(old: dict[str, Any], new: dict[str, Any], depth: int = 3) -> dict[str, Any]:
+    """The old settings with the new ones in their place: by topic, network and method, where a dict goes so deep.
 
-    >>> updated({"methods": {"adamw": {"lr": 1}}, "batch": 64}, {"methods": {"sgd": {"lr": 2}}, "batch": 32})
-    {'methods': {'adamw': {'lr': 1}, 'sgd': {'lr': 2}}, 'batch': 32}
+    >>> old = {"methods": {"mlp": {"adamw": {"lr": 1}}}, "threads": 2}
+    >>> updated(old, {"methods": {"mlp": {"sgd": {"lr": 2}}}, "threads": 1})
+    {'methods': {'mlp': {'adamw': {'lr': 1}, 'sgd': {'lr': 2}}}, 'threads': 1}
+    >>> updated(old, {"methods": {"mlp": {"adamw": {}}}})["methods"]
+    {'mlp': {'adamw': {}}}
     """
-    return old | {key: updated(old.get(key, {}), value) if isinstance(value, dict) else value for key, value in new.items()}
+    both = {key for key in new if depth > 1 and isinstance(new[key], dict) and isinstance(old.get(key), dict)}
+    return old | {key: updated(old[key], value, depth - 1) if key in both else value for key, value in new.items()}
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

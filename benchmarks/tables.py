@@ -1,53 +1,91 @@
-"""README tables from the committed result files: `python -m benchmarks.tables` writes them, nothing is typed by hand.
+"""Tables from the committed result files: `python -m benchmarks.tables` writes them, nothing is typed by hand.
 
-A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made from benchmarks/results/NAME.json.
+A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made from benchmarks/results/NAME.json;
+`<!-- results: NAME 640 -->` takes the rows of 640 training images alone.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from pathlib import Path
-from statistics import mean
-from typing import Any
+from typing import NamedTuple
+
+from benchmarks.methods import METHODS
+from benchmarks.report import Row
+from benchmarks.results import RESULTS, committed
+from benchmarks.summary import Case, estimate, gather
+from benchmarks.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
-NAMES = {"mlp": "MLP 784-256-256-10", "lenet": "LeNet-5", "gbp": "**torch_gbp**", "adamw": "AdamW"}
-HEADER = """\
-| net | method | accuracy | NLL | ECE | OOD AUROC | training | predict 10,000 | memory |
-|---|---|---|---|---|---|---|---|---|"""
-_PLACE = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+_PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(name: str) -> str:
-    """Markdown table of a result file: mean of the seeds, times and memory also as multiples of AdamW's."""
-    rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["rows"]
-    lines = [HEADER]
-    for net in dict.fromkeys(row["net"] for row in rows):
-        chosen = {method: [r for r in rows if (r["net"], r["method"]) == (net, method)] for method in ("gbp", "adamw")}
-        lines += [_line(net, method, runs, chosen["adamw"]) for method, runs in chosen.items()]
+class Column(NamedTuple):
+    """A column of the tables: its heading, the key of the rows, a factor, and how the numbers are written."""
+
+    heading: str
+    key: str
+    scale: float = 1
+    digits: int = 4
+    unit: str = ""
+    spread: bool = True  # with the standard error
+
+
+def columns(name: str) -> list[Column]:
+    """The columns of a benchmark's table; those of the OOD sets differ."""
+    scores = [Column("accuracy", "accuracy", 100, 2, " %"), Column("NLL", "nll"), Column("ECE", "ece")]
+    ood = [Column(f"OOD AUROC {images}", key, digits=3) for key, images in TASKS[name].ood.items()]
+    training = Column("training / AdamW's", "train_ratio", digits=2, unit="x")
+    predicting = Column("predict", "predict_seconds", digits=2, unit=" s", spread=False)
+    return [*scores, *ood, training, predicting, Column("memory", "peak_memory_mb", digits=1, unit=" MB", spread=False)]
+
+
+def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
+    """Markdown table of a result file: mean +- standard error of the seeds, for every network and method."""
+    rows = [row for row in committed(name, folder) if limit in (None, row["limit"])]
+    if not rows:
+        return "(not run yet)\n"
+    shown = columns(name)
+    headings = ["net", "method", *(column.heading for column in shown)]
+    lines = [_line(headings), "|" + "---|" * len(headings)]
+    for case, methods in gather(rows).items():
+        lines += [_line([_case(name, case), _title(method), *_cells(own, shown)]) for method, own in methods.items()]
     return "\n".join(lines) + "\n"
 
 
 def fill(text: str) -> str:
     """The text with every table made anew."""
-    return _PLACE.sub(lambda place: place[1] + table(place[2]) + place[3], text)
+    return _PLACE.sub(lambda place: place[1] + table(place[2], int(place[3]) if place[3] else None) + place[4], text)
 
 
-def _line(net: str, method: str, runs: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> str:
-    def score(column: str) -> float:
-        return mean(run[column] for run in runs)
+def _case(name: str, case: Case) -> str:
+    passes = f"{case.epochs} pass" + ("es" if case.epochs > 1 else "")
+    return f"{TASKS[name].nets[case.net].title}, {case.limit:,} images, {passes}"
 
-    def cost(column: str, unit: str, digits: int) -> str:
-        ratio = score(column) / mean(run[column] for run in baseline)
-        return f"{score(column):.{digits}f} {unit}" + (f" ({ratio:.2f}x)" if runs is not baseline else "")
 
-    passes = f"{NAMES[net]}, {runs[0]['epochs']} passes"
-    scores = f"{100 * score('accuracy'):.2f} % | {score('nll'):.4f} | {score('ece'):.4f} | {score('ood_auroc'):.3f}"
-    costs = f"{cost('train_seconds', 's', 1)} | {cost('predict_seconds', 's', 3)} | {cost('peak_memory_mb', 'MB', 1)}"
-    return f"| {passes} | {NAMES[method]} | {scores} | {costs} |"
+def _title(method: str) -> str:
+    title = METHODS[method].title
+    return f"**{title}**" if method == "gbp" else title
+
+
+def _cells(rows: list[Row], shown: list[Column]) -> list[str]:
+    return [_cell(rows, column) for column in shown]
+
+
+def _cell(rows: list[Row], column: Column) -> str:
+    found = estimate(rows, column.key)
+    if found is None:
+        return "-"
+    mean, error = (f"{column.scale * value:.{column.digits}f}" for value in found)
+    return mean + (f" ± {error}" if column.spread and not math.isnan(found.error) else "") + column.unit
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text()))
+    for path in PLACES:
+        path.write_text(fill(path.read_text()))

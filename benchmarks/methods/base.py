@@ -48,6 +48,7 @@ class Entrant(NamedTuple):
     """A row of METHODS.
 
     Args:
+        title: its name in tables and figures.
         make: the method from its `Training` and its settings.
         defaults: settings where no search has chosen any.
         grid: settings to search among; empty for a method that is used as it comes.
@@ -55,6 +56,7 @@ class Entrant(NamedTuple):
         package: the import name of the package it needs, see `packages.rival`.
     """
 
+    title: str
     make: Callable[..., Method]
     defaults: Settings = {}
     grid: Sequence[Settings] = ()

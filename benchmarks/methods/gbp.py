@@ -42,6 +42,6 @@ class GBP(Method):
         return self.likelihood.predictive(self.network(x)).logits  # type: ignore[attr-defined]
 
 
-SOFTMAX = Entrant(partial(GBP, kind=torch_gbp.Softmax))
-ONE_HOT = Entrant(partial(GBP, kind=torch_gbp.OneHotRegression))
-ARGMAX = Entrant(partial(GBP, kind=torch_gbp.Argmax))
+SOFTMAX = Entrant("torch_gbp", partial(GBP, kind=torch_gbp.Softmax))
+ONE_HOT = Entrant("torch_gbp, one-hot", partial(GBP, kind=torch_gbp.OneHotRegression))
+ARGMAX = Entrant("torch_gbp, argmax", partial(GBP, kind=torch_gbp.Argmax))

@@ -45,5 +45,5 @@ class SGD(CrossEntropy):
 
 
 _RATES = {"lr": (5e-4, 1e-3, 2e-3, 4e-3), "weight_decay": (0.01, 0.1)}
-ADAMW = Entrant(AdamW, {"lr": 1e-3, "weight_decay": 0.01}, grid(**_RATES))
-SGD_PLAIN = Entrant(SGD, {"lr": 0.1}, grid(lr=(1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)))
+ADAMW = Entrant("AdamW", AdamW, {"lr": 1e-3, "weight_decay": 0.01}, grid(**_RATES))
+SGD_PLAIN = Entrant("SGD", SGD, {"lr": 0.1}, grid(lr=(1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)))

@@ -41,4 +41,6 @@ class IVON(Method):
             return torch.log_softmax(self.network(x), 1)
 
 
-BY_IVON = Entrant(IVON, {"lr": 0.1, "hess_init": 0.5}, grid(lr=(0.05, 0.1, 0.2, 0.4), hess_init=(0.2, 0.5)), package="ivon")
+BY_IVON = Entrant(
+    "IVON", IVON, {"lr": 0.1, "hess_init": 0.5}, grid(lr=(0.05, 0.1, 0.2, 0.4), hess_init=(0.2, 0.5)), package="ivon"
+)

@@ -38,4 +38,4 @@ class Laplace(AdamW):
         return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
-LAST_LAYER = Entrant(Laplace, {"lr": 1e-3, "weight_decay": 0.01}, borrows="adamw", package="laplace")
+LAST_LAYER = Entrant("last-layer Laplace", Laplace, {"lr": 1e-3, "weight_decay": 0.01}, borrows="adamw", package="laplace")

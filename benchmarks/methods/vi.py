@@ -62,6 +62,7 @@ def divergence(network: nn.Module, prior_std: float) -> Tensor:
 
 
 MEAN_FIELD = Entrant(
+    "mean-field VI",
     VI,
     {"lr": 3e-3, "prior_std": 0.1, "temperature": 0.1},
     grid(lr=(1e-3, 3e-3), prior_std=(0.1, 1.0), temperature=(0.1, 1.0)),

@@ -1,0 +1,50 @@
+"""What tables and figures are made of: the committed rows, gathered by case, with mean and standard error over the seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from benchmarks.methods import METHODS
+from benchmarks.report import Row
+
+
+class Case(NamedTuple):
+    """One network trained in one way; its methods are compared."""
+
+    net: str
+    limit: int
+    epochs: int
+
+
+class Estimate(NamedTuple):
+    """Mean over the seeds and its standard error, nan for one seed."""
+
+    mean: float
+    error: float
+
+
+Gathered = dict[Case, dict[str, list[Row]]]  # the seeds' rows by case and method
+
+
+def gather(rows: Iterable[Row]) -> Gathered:
+    """The rows by case, in the order of the file, and by method, in the order of METHODS."""
+    cases: Gathered = {}
+    for row in sorted(rows, key=lambda row: list(METHODS).index(row["method"])):
+        methods = cases.setdefault(Case(row["net"], row["limit"], row["epochs"]), {})
+        methods.setdefault(row["method"], []).append(row)
+    return cases
+
+
+def estimate(rows: list[Row], column: str) -> Estimate | None:
+    """Mean and standard error of a column, None if a row lacks it.
+
+    >>> estimate([{"nll": 1.0}, {"nll": 3.0}], "nll")
+    Estimate(mean=2.0, error=1.0)
+    """
+    if not all(column in row for row in rows):
+        return None
+    values = [row[column] for row in rows]
+    return Estimate(mean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan)
