@@ -9,6 +9,10 @@ from typing import NamedTuple
 
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
+from benchmarks.tasks import TASKS
+
+
+SMALLEST_SET = 50_000  # CIFAR-10's; fewer images are a part of a data set
 
 
 class Case(NamedTuple):
@@ -36,6 +40,17 @@ def gather(rows: Iterable[Row]) -> Gathered:
         methods = cases.setdefault(Case(row["net"], row["limit"], row["epochs"]), {})
         methods.setdefault(row["method"], []).append(row)
     return cases
+
+
+def case_title(name: str, case: Case) -> str:
+    """The network, the passes, and the number of images where it is not the whole data set.
+
+    >>> case_title("mnist", Case("onepass", 60000, 1)), case_title("lowdata", Case("lenet", 640, 60))
+    ('conv 16-32-100, 1 pass', 'LeNet-5, 640 images, 60 passes')
+    """
+    net = TASKS[name].nets[case.net]
+    images = f"{case.limit:,} images, " if case.limit < SMALLEST_SET else ""
+    return f"{net.title}, {images}{case.epochs} pass{'es' if case.epochs > 1 else ''}"
 
 
 def estimate(rows: list[Row], column: str) -> Estimate | None:

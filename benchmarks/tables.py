@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
-from benchmarks.summary import Case, estimate, gather
+from benchmarks.summary import case_title, estimate, gather
 from benchmarks.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -51,18 +51,13 @@ def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
     headings = ["net", "method", *(column.heading for column in shown)]
     lines = [_line(headings), "|" + "---|" * len(headings)]
     for case, methods in gather(rows).items():
-        lines += [_line([_case(name, case), _title(method), *_cells(own, shown)]) for method, own in methods.items()]
+        lines += [_line([case_title(name, case), _title(method), *_cells(own, shown)]) for method, own in methods.items()]
     return "\n".join(lines) + "\n"
 
 
 def fill(text: str) -> str:
     """The text with every table made anew."""
     return _PLACE.sub(lambda place: place[1] + table(place[2], int(place[3]) if place[3] else None) + place[4], text)
-
-
-def _case(name: str, case: Case) -> str:
-    passes = f"{case.epochs} pass" + ("es" if case.epochs > 1 else "")
-    return f"{TASKS[name].nets[case.net].title}, {case.limit:,} images, {passes}"
 
 
 def _title(method: str) -> str:

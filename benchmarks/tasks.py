@@ -104,7 +104,7 @@ TASKS: dict[str, Task] = {
         {"ood_auroc": "noise", "ood_auroc_blurred": "blurred"},
         {
             "lenet": Net("LeNet-5", lambda: lenet5(CIFAR_SHAPE), [Plan(10)]),
-            "conv890k": Net("conv net of 890,410 weights", conv890k, [Plan(10)]),
+            "conv890k": Net("conv net, 890k weights", conv890k, [Plan(10)]),
         },
     ),
 }

@@ -57,4 +57,4 @@ def _redrawn(network: nn.Module) -> nn.Module:
     return fresh
 
 
-ENSEMBLE = Entrant("deep ensemble of 5", Ensemble, {"lr": 1e-3, "weight_decay": 0.01}, borrows="adamw")
+ENSEMBLE = Entrant("ensemble of 5", Ensemble, {"lr": 1e-3, "weight_decay": 0.01}, borrows="adamw")
