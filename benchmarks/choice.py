@@ -18,10 +18,12 @@ class Choice(NamedTuple):
 
 
 def choose(searched: list[Row], net: str, method: str) -> Choice:
-    """The searched settings with the best NLL, else the built-in ones; no search is made for a method without a grid."""
+    """The searched settings with the best NLL, else the built-in ones; a method without a grid is taken as it comes."""
     entrant = METHODS[method]
+    if not entrant.grid and not entrant.borrows:
+        return Choice(entrant.defaults, SHIPPED)
     by = entrant.borrows or method
     rows = [row for row in searched if (row["net"], row["method"]) == (net, by)]
-    if rows:
-        return Choice(min(rows, key=lambda row: row["nll"])["settings"], SEARCHED)
-    return Choice(entrant.defaults, BUILT_IN if entrant.grid or entrant.borrows else SHIPPED)
+    if not rows:
+        return Choice(entrant.defaults, BUILT_IN)
+    return Choice(min(rows, key=lambda row: row["nll"])["settings"], SEARCHED)

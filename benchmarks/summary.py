@@ -11,7 +11,6 @@ from benchmarks.methods import METHODS
 from benchmarks.report import Row
 from benchmarks.tasks import TASKS
 
-
 SMALLEST_SET = 50_000  # CIFAR-10's; fewer images are a part of a data set
 
 

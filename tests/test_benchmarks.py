@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
+from benchmarks.methods import METHODS
 from benchmarks.tasks import TASKS
 
 CASE = {"method", "net", "limit", "seed", "epochs"}
-SCORES = {"accuracy", "nll", "ece", "ood_auroc"}
-COSTS = {"train_seconds", "pass_seconds", "predict_seconds", "peak_memory_mb"}
+SCORES = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "ood_auroc", "ood_auroc_notmnist"}
+COSTS = {"train_seconds", "train_ratio", "pass_seconds", "predict_seconds", "peak_memory_mb"}
 
 
 @pytest.fixture
@@ -35,18 +38,49 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_mnist_writes_the_agreed_form(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "out.json"
-    arguments = ["mnist", "--data-dir", str(data_dir), "--out", str(out), "--seeds", "3", "--epochs", "2"]
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "--methods", "gbp", "adamw"])
-    main()
-    content = json.loads(out.read_text())
+@pytest.fixture
+def run(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Calls the command line with further arguments; the content of the result file."""
+
+    def call(name: str, *arguments: str) -> dict[str, Any]:
+        out = tmp_path / "out.json"
+        monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--data-dir", str(data_dir), "--out", str(out), *arguments])
+        main()
+        return json.loads(out.read_text())
+
+    return call
+
+
+def test_mnist_writes_the_agreed_form(run: Callable[..., dict[str, Any]]) -> None:
+    content = run("mnist", "--seeds", "3", "--epochs", "2", "--methods", "gbp", "adamw")
     rows = content["rows"]
     assert content["benchmark"] == "mnist"
     assert {(row["net"], row["method"]) for row in rows} == {(n, m) for n in TASKS["mnist"].nets for m in ("gbp", "adamw")}
-    assert all(set(row) >= CASE | SCORES | COSTS | {"brier", "ood_auroc_notmnist", "train_ratio"} for row in rows)
+    assert all(set(row) == CASE | SCORES | COSTS for row in rows)
     assert all(0 <= row["accuracy"] <= 1 and row["seed"] == 3 and row["limit"] == 64 and row["epochs"] == 2 for row in rows)
     assert all(row["peak_memory_mb"] > 0 and row["train_seconds"] > 0 for row in rows)
+    assert [row["train_ratio"] for row in rows if row["method"] == "adamw"] == [1.0] * 3
+    assert content["settings"]["methods"]["mlp"]["gbp"] == {}
+
+
+def test_a_second_run_replaces_its_rows_and_keeps_the_others(run: Callable[..., dict[str, Any]]) -> None:
+    first = run("mnist", "--net", "mlp", "--quick", "--methods", "adamw", "gbp")["rows"]
+    second = run("mnist", "--net", "mlp", "--quick", "--methods", "sgd", "adamw")["rows"]
+    assert [row["method"] for row in second] == ["adamw", "gbp", "sgd"]
+    assert second[1] == first[1]
+    assert second[0]["nll"] == first[0]["nll"]
+    assert second[0]["train_seconds"] != first[0]["train_seconds"]
+
+
+def test_a_search_scores_every_setting_of_the_rivals_alone(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd", "ensemble")["rows"]
+    assert [row["settings"] for row in rows] == [*METHODS["adamw"].grid, *METHODS["sgd"].grid]
+    assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
+
+
+def test_a_network_of_another_benchmark_is_refused(run: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(SystemExit, match="use mlp, lenet"):
+        run("fashion", "--net", "onepass", "--methods", "sgd")
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
@@ -57,7 +91,8 @@ def test_digits_tell_the_scores_of_the_demo(tmp_path: Path, monkeypatch: pytest.
     main()
     rows = json.loads(out.read_text())["rows"]
     assert [row["method"] for row in rows] == ["gbp", "adamw"]
-    assert all(set(row) >= CASE | SCORES and row["seed"] == 5 and row["epochs"] == 1 and row["limit"] == 1297 for row in rows)
+    assert all(set(row) >= CASE | {"accuracy", "nll", "ece", "ood_auroc"} for row in rows)
+    assert all((row["seed"], row["epochs"], row["limit"]) == (5, 1, 1297) for row in rows)
 
 
 def test_peak_memory_counts_storages_once_and_frees_them() -> None:

@@ -1,0 +1,129 @@
+"""Every method of the comparison learns, and what a race tells of one does not depend on the others."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks import methods
+from benchmarks.measure import peak_memory_mb, predict
+from benchmarks.methods import METHODS, Entrant, Method, installed
+from benchmarks.methods.vi import divergence
+from benchmarks.race import Run, made, make_training, race
+from benchmarks.report import Request
+from benchmarks.splits import Split, limited, load_held_out
+from benchmarks.tasks import TASKS, Net, Plan, Task, asked_plans
+from lightning_modules.data.image_modules import Normaliser
+from lightning_modules.data.images import Images, load_digits
+from lightning_modules.networks import mlp
+
+NET = Net("small", lambda: mlp(64, (32,)), [])
+PLAN = Plan(epochs=20, batch=16, first_batch=8)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Split:
+    """320 digits for training, 500 to score."""
+    images = load_digits()
+    standardise = Normaliser(images.train_x)
+    x, scored = standardise(images.train_x[:320]), standardise(images.test_x)
+    return Split(x, images.train_y[:320], scored, images.test_y, {})
+
+
+def silent(text: str) -> None:
+    """No progress."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_the_digits(name: str, digits: Split) -> None:
+    package = METHODS[name].package
+    if package is not None and not installed([name]):
+        pytest.skip(f"{package} is not installed")
+    (racer,) = race([Run(name, METHODS[name].defaults)], NET, PLAN, digits, 0, silent)
+    logs = predict(racer.method, digits.scored_x)
+    torch.testing.assert_close(logs.exp().sum(1), torch.ones(500), atol=1e-4, rtol=0)
+    assert (logs.argmax(1) == digits.scored_y).double().mean() > 0.8
+    assert len(racer.passes) == PLAN.epochs
+    assert racer.train_seconds >= sum(racer.passes) > 0
+
+
+def test_a_result_does_not_depend_on_who_else_takes_part(digits: Split) -> None:
+    run, plan = Run("ensemble", METHODS["ensemble"].defaults), Plan(epochs=1)
+    (alone,) = race([run], NET, plan, digits, 0, silent)
+    together = race([run, Run("gbp", {}), run], NET, plan, digits, 0, silent)
+    expected = predict(alone.method, digits.scored_x)
+    assert torch.equal(predict(together[0].method, digits.scored_x), expected)
+    assert torch.equal(predict(together[2].method, digits.scored_x), expected)
+
+
+def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> None:
+    training = make_training(NET, PLAN, digits, 0)
+    single, five = (made(Run(name, METHODS["adamw"].defaults), training, 0) for name in ("adamw", "ensemble"))
+    x, y = digits.x[:16], digits.y[:16]
+    weights = sum(parameter.numel() for parameter in training.network.parameters())
+    assert peak_memory_mb(five, x, y) - peak_memory_mb(single, x, y) == pytest.approx(4 * 4 * weights / 1e6)
+
+
+def test_members_of_an_ensemble_differ_and_the_first_is_the_single_network(digits: Split) -> None:
+    single, five = race([Run(name, METHODS["adamw"].defaults) for name in ("adamw", "ensemble")], NET, PLAN, digits, 0, silent)
+    members: list[Method] = five.method.members  # type: ignore[attr-defined]
+    expected = predict(single.method, digits.scored_x)
+    found = [predict(member, digits.scored_x) for member in members]
+    assert torch.equal(found[0], expected)
+    assert all((member - expected).abs().max() > 0.1 for member in found[1:])
+    torch.testing.assert_close(predict(five.method, digits.scored_x).exp(), torch.stack(found).exp().mean(0))
+
+
+def test_the_divergence_is_that_of_torch_distributions() -> None:
+    network = nn.Module()
+    network.mu_weight, network.rho_weight = (nn.Parameter(torch.randn(3, 2)) for _ in range(2))
+    posterior = torch.distributions.Normal(network.mu_weight, nn.functional.softplus(network.rho_weight))
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 0.5)).sum()
+    torch.testing.assert_close(divergence(network, 0.5), expected)
+
+
+def test_a_missing_package_is_told_with_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(methods.METHODS, "rival", Entrant("rival", Method, package="no_such_package"))
+    assert installed(["rival", "adamw"]) == ["adamw"]
+    assert "rival is left out: No module named 'no_such_package'" in (told := capsys.readouterr().out)
+    assert "torch-gbp[benchmarks]" in told
+
+
+def test_a_diverged_method_knows_nothing() -> None:
+    class Half(Method):
+        network = nn.Identity()
+
+        def log_probabilities(self, x: Tensor) -> Tensor:
+            return torch.where(x > 0, x, math.nan).log().expand(-1, 2)
+
+    logs = predict(Half(), torch.tensor([[0.5], [-1.0]]))
+    torch.testing.assert_close(logs, torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log())
+
+
+def test_a_search_sees_training_images_alone() -> None:
+    x = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1)
+    images = Images(x, x.flatten().long(), x[:10], -torch.ones(10, dtype=torch.long))
+    split = load_held_out(Task("", lambda *_: images, {}, {}), Request(Path(), [0]))
+    assert sorted([*split.y.tolist(), *split.scored_y.tolist()]) == list(range(40))
+    assert len(split.y) == len(split.scored_y) == 20
+    assert torch.equal(split.y.double().argsort(), split.x.flatten().argsort())  # every image has kept its label
+
+
+def test_a_limit_takes_the_beginning_of_one_shuffle(digits: Split) -> None:
+    small, large = (limited(digits, limit) for limit in (16, 64))
+    assert torch.equal(small.x, large.x[:16])
+    assert not torch.equal(small.x, digits.x[:16])
+    assert limited(digits, None) is digits
+
+
+def test_plans_follow_the_call() -> None:
+    low, usual, request = TASKS["lowdata"].nets["mlp"], TASKS["mnist"].nets["mlp"], Request(Path(), [0])
+    assert [plan.limit for plan in asked_plans(low, request)] == [80, 160, 320, 640, 1280, 2560, 5120, 10240]
+    assert asked_plans(low, request._replace(limit=2560)) == [Plan(24, 2560, 32, 32)]
+    assert asked_plans(usual, request._replace(limit=2000, epochs=3)) == [Plan(3, 2000, 64, 32)]
+    assert asked_plans(usual, request._replace(quick=True))[0].epochs == 2
+    assert Plan(epochs=3).steps(130) == 5 + 3 + 3

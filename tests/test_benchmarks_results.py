@@ -1,0 +1,109 @@
+"""Result files are merged and survive a kill; settings come from the search; tables and figures tell the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from matplotlib.transforms import Bbox
+
+from benchmarks import choice, figures, tables
+from benchmarks.labels import Label, label_points
+from benchmarks.methods import METHODS
+from benchmarks.panels import make_panels, settle
+from benchmarks.report import Result, Row
+from benchmarks.results import committed, write
+
+
+def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
+    """A row of the MLP on MNIST."""
+    scores = {"accuracy": 0.98, "nll": nll, "ece": 0.01, "train_ratio": 2.0, "predict_seconds": 0.5, "peak_memory_mb": 3.0}
+    return {"method": method, "net": "mlp", "limit": 60000, "seed": seed, "epochs": 8, **scores, **others}
+
+
+def store(folder: Path, name: str, rows: list[Row]) -> None:
+    (folder / f"{name}.json").write_text(json.dumps({"benchmark": name, "settings": {}, "rows": rows}))
+
+
+def test_rows_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
+    def killed() -> Iterator[Row]:
+        yield row("adamw", 0.5, seed=1)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "mnist.json"
+    write(path, "mnist", Result({}, [row("adamw", 0.1), row("adamw", 0.2, seed=1), row("adamw", 0.3, epochs=1)]))
+    with pytest.raises(KeyboardInterrupt):
+        write(path, "mnist", Result({}, killed()))
+    assert [found["nll"] for found in committed("mnist", tmp_path)] == [0.1, 0.5, 0.3]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_of_a_search_are_told_apart_by_their_settings(tmp_path: Path) -> None:
+    rows = [row("sgd", 0.1, settings={"lr": 1}), row("sgd", 0.2, settings={"lr": 2}), row("sgd", 0.3, settings={"lr": 1})]
+    write(tmp_path / "a.json", "mnist_search", Result({}, rows))
+    assert [found["nll"] for found in committed("a", tmp_path)] == [0.3, 0.2]
+
+
+def test_settings_of_other_methods_are_kept_and_those_of_a_method_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.json"
+    write(path, "mnist", Result({"methods": {"mlp": {"gbp": {"power": 128}, "sgd": {"lr": 1}}}}, [row("gbp", 0.1)]))
+    write(path, "mnist", Result({"methods": {"mlp": {"gbp": {}}, "lenet": {"gbp": {}}}}, [row("gbp", 0.1)]))
+    assert json.loads(path.read_text())["settings"]["methods"] == {"mlp": {"gbp": {}, "sgd": {"lr": 1}}, "lenet": {"gbp": {}}}
+
+
+def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
+    store(tmp_path, "fashion", [])
+    with pytest.raises(SystemExit, match="'fashion': choose another file for 'mnist'"):
+        write(tmp_path / "fashion.json", "mnist", Result({}, []))
+
+
+def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
+    searched = [row("adamw", nll, settings={"lr": lr}) for lr, nll in ((1, 0.3), (2, 0.1), (3, 0.2))]
+    searched += [row("sgd", 0.01, settings={"lr": 4}), {**row("adamw", 0.001, settings={"lr": 5}), "net": "lenet"}]
+    assert choice.choose(searched, "mlp", "adamw") == ({"lr": 2}, choice.SEARCHED)
+    assert choice.choose(searched, "mlp", "ensemble") == ({"lr": 2}, choice.SEARCHED)
+    assert choice.choose(searched, "onepass", "adamw") == (METHODS["adamw"].defaults, choice.BUILT_IN)
+    assert choice.choose([*searched, row("gbp", 0.1, settings={"power": 1})], "mlp", "gbp").source == choice.SHIPPED
+
+
+def test_a_table_tells_mean_and_standard_error(tmp_path: Path) -> None:
+    rows = [row("adamw", 0.5, ood_auroc=0.9), *(row("gbp", nll, seed, ood_auroc=0.9) for seed, nll in enumerate((0.1, 0.3)))]
+    store(tmp_path, "mnist", [*rows, row("adamw", 0.7, limit=640)])
+    lines = tables.table("mnist", folder=tmp_path).splitlines()
+    assert lines[2].startswith("| MLP 784-256-256-10, 8 passes | **torch_gbp** | 98.00 ± 0.00 % | 0.2000 ± 0.1000 | 0.0100")
+    assert lines[2].endswith("| 0.900 ± 0.000 | - | 2.00 ± 0.00x | 0.50 s | 3.0 MB |")
+    assert lines[3].startswith("| MLP 784-256-256-10, 8 passes | AdamW | 98.00 % | 0.5000 |")
+    assert lines[4].startswith("| MLP 784-256-256-10, 640 images, 8 passes | AdamW | 98.00 % | 0.7000 |")
+    assert tables.table("mnist", 640, tmp_path).splitlines()[2:] == lines[4:]
+    assert tables.table("fashion", folder=tmp_path) == "(not run yet)\n"
+
+
+def test_the_tables_beside_the_benchmarks_are_the_committed_results() -> None:
+    text = (Path(tables.__file__).parent / "README.md").read_text()
+    assert tables.fill(text) == text
+    assert tables.fill("<!-- results: mnist -->\nold\n<!-- end -->") != "<!-- results: mnist -->\nold\n<!-- end -->"
+
+
+def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
+    store(tmp_path, "mnist", [row("adamw", 0.5), row("adamw", 0.4, seed=1), row("gbp", 0.3), {**row("sgd", 0.3), "net": "lenet"}])
+    drawn = figures.draw(tmp_path, tmp_path / "figures")
+    assert [path.name for path in drawn] == ["error_against_time.png", "nll_against_time.png", "ece_against_time.png"]
+    store(tmp_path, "lowdata", [row(method, 1 / limit, limit=limit) for method in ("gbp", "vi") for limit in (80, 640, 160)])
+    figure = figures.low_data(tmp_path)
+    assert figure is not None
+    nll = figure.axes[1]
+    assert list(nll.lines[0].get_xdata()) == [80, 160, 640]
+    assert list(nll.lines[0].get_ydata()) == [1 / 80, 1 / 160, 1 / 640]
+    assert sorted(text.get_text() for text in nll.texts) == ["mean-field VI", "torch_gbp"]
+
+
+def test_names_cover_neither_each_other_nor_the_edge() -> None:
+    figure, (axes,) = make_panels(1)
+    settle(figure)
+    label_points(axes, [Label(f"a long name {i}", 0.9 + 0.01 * i, 0.5, "black") for i in range(5)])
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert all(Bbox.intersection(one, other) is None for one, other in combinations(boxes, 2))
+    assert all(box.x1 <= axes.bbox.x1 for box in boxes)
