@@ -16,6 +16,7 @@ from benchmarks.splits import Split
 from benchmarks.tasks import Net, Plan
 
 TURN = 50  # batches that a method trains before the next has its turn
+OWN_SEEDS = 1_000_003  # + seed: with the seed alone, a method that draws weights would draw the network's own again
 
 
 class Run(NamedTuple):
@@ -74,7 +75,7 @@ def make_training(net: Net, plan: Plan, split: Split, seed: int) -> Training:
 
 def made(run: Run, training: Training, seed: int) -> Method:
     """A method at its start, with a network of its own."""
-    torch.manual_seed(seed)
+    torch.manual_seed(OWN_SEEDS + seed)
     return METHODS[run.name].make(training._replace(network=copy.deepcopy(training.network)), **run.settings)
 
 

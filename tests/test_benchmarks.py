@@ -73,7 +73,9 @@ def test_a_second_run_replaces_its_rows_and_keeps_the_others(run: Callable[..., 
 
 
 def test_a_search_scores_every_setting_of_the_rivals_alone(run: Callable[..., dict[str, Any]]) -> None:
-    rows = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd", "ensemble")["rows"]
+    content = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd", "ensemble")
+    rows = content["rows"]
+    assert list(content["settings"]["grids"]) == ["adamw", "sgd"]
     assert [row["settings"] for row in rows] == [*METHODS["adamw"].grid, *METHODS["sgd"].grid]
     assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
 

@@ -70,6 +70,9 @@ def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> Non
 
 def test_members_of_an_ensemble_differ_and_the_first_is_the_single_network(digits: Split) -> None:
     single, five = race([Run(name, METHODS["adamw"].defaults) for name in ("adamw", "ensemble")], NET, PLAN, digits, 0, silent)
+    started = made(five.run, make_training(NET, PLAN, digits, 0), 0)
+    weights = [member.network[1].weight for member in started.members]  # type: ignore[attr-defined]
+    assert all(not torch.equal(weight, weights[0]) for weight in weights[1:])
     members: list[Method] = five.method.members  # type: ignore[attr-defined]
     expected = predict(single.method, digits.scored_x)
     found = [predict(member, digits.scored_x) for member in members]
@@ -110,7 +113,8 @@ def test_a_search_sees_training_images_alone() -> None:
     split = load_held_out(Task("", lambda *_: images, {}, {}), Request(Path(), [0]))
     assert sorted([*split.y.tolist(), *split.scored_y.tolist()]) == list(range(40))
     assert len(split.y) == len(split.scored_y) == 20
-    assert torch.equal(split.y.double().argsort(), split.x.flatten().argsort())  # every image has kept its label
+    for x, y in ((split.x, split.y), (split.scored_x, split.scored_y)):
+        assert torch.equal(x.flatten().argsort(), y.argsort())  # every image has kept its label
 
 
 def test_a_limit_takes_the_beginning_of_one_shuffle(digits: Split) -> None:

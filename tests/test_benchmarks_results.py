@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from benchmarks import choice, figures, tables
 from benchmarks.labels import Label, label_points
 from benchmarks.methods import METHODS
-from benchmarks.panels import make_panels, settle
+from benchmarks.panels import SCORES, make_panels, settle
 from benchmarks.report import Result, Row
 from benchmarks.results import committed, write
 
@@ -88,9 +88,13 @@ def test_the_tables_beside_the_benchmarks_are_the_committed_results() -> None:
 
 
 def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
-    store(tmp_path, "mnist", [row("adamw", 0.5), row("adamw", 0.4, seed=1), row("gbp", 0.3), {**row("sgd", 0.3), "net": "lenet"}])
+    untimed = {key: value for key, value in row("vi", 0.2).items() if key != "train_ratio"}
+    store(tmp_path, "mnist", [row("adamw", 0.5), row("adamw", 0.4, seed=1), row("gbp", 0.3), untimed])
     drawn = figures.draw(tmp_path, tmp_path / "figures")
     assert [path.name for path in drawn] == ["error_against_time.png", "nll_against_time.png", "ece_against_time.png"]
+    timed = figures.against_time(SCORES[1], tmp_path)
+    assert timed is not None
+    assert [text.get_text() for text in timed.axes[0].texts] == ["torch_gbp", "AdamW"]
     store(tmp_path, "lowdata", [row(method, 1 / limit, limit=limit) for method in ("gbp", "vi") for limit in (80, 640, 160)])
     figure = figures.low_data(tmp_path)
     assert figure is not None
