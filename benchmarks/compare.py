@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks.choice import Choice, choose
-from benchmarks.measure import peak_memory_mb, predict, predict_seconds, scores
+from benchmarks.measure import peak_memory_mb, predict_seconds, scores
 from benchmarks.methods import METHODS, installed
 from benchmarks.race import Racer, Run, made, make_training, race
 from benchmarks.report import Request, Result, Row, say
@@ -60,8 +60,8 @@ def _race(runs: list[Run], case: Row, net: Net, plan: Plan, split: Split) -> Ite
 
 
 def _scores(racer: Racer, split: Split) -> Row:
-    outside = {column: predict(racer.method, images) for column, images in split.ood.items()}
-    return scores(predict(racer.method, split.scored_x), split.scored_y, outside)
+    outside = {column: racer.predict(images) for column, images in split.ood.items()}
+    return scores(racer.predict(split.scored_x), split.scored_y, outside)
 
 
 def _costs(racer: Racer, net: Net, plan: Plan, split: Split, seed: int) -> Row:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.measure import timed
+from benchmarks.measure import predict, timed
 from benchmarks.methods import METHODS, Method, Settings, Training
 from benchmarks.splits import Split
 from benchmarks.tasks import Net, Plan
@@ -47,6 +47,11 @@ class Racer:
         """The method's work after the last batch."""
         with self._own_random():
             self.finish_seconds = timed(self.method.finish)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Log-probabilities of the images."""
+        with self._own_random():
+            return predict(self.method, images)
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:

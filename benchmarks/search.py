@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.measure import predict, scores
+from benchmarks.measure import scores
 from benchmarks.methods import METHODS, Settings, installed
 from benchmarks.race import Run, race
 from benchmarks.report import Request, Result, Row, say
@@ -40,5 +40,5 @@ def _rows(task: Task, runs: list[Run], request: Request) -> Iterator[Row]:
 
 def _row(entry: Run, case: Row, net: Net, plan: Plan, split: Split) -> Row:
     (racer,) = race([entry], net, plan, split, case["seed"], partial(say, case))
-    found = scores(predict(racer.method, split.scored_x), split.scored_y, {})
+    found = scores(racer.predict(split.scored_x), split.scored_y, {})
     return {"method": entry.name, **case, "settings": dict(entry.settings), **found}

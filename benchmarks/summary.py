@@ -35,10 +35,9 @@ Gathered = dict[Case, dict[str, list[Row]]]  # the seeds' rows by case and metho
 def gather(rows: Iterable[Row]) -> Gathered:
     """The rows by case, in the order of the file, and by method, in the order of METHODS."""
     cases: Gathered = {}
-    for row in sorted(rows, key=lambda row: list(METHODS).index(row["method"])):
-        methods = cases.setdefault(Case(row["net"], row["limit"], row["epochs"]), {})
-        methods.setdefault(row["method"], []).append(row)
-    return cases
+    for row in rows:
+        cases.setdefault(Case(row["net"], row["limit"], row["epochs"]), {}).setdefault(row["method"], []).append(row)
+    return {case: {method: methods[method] for method in METHODS if method in methods} for case, methods in cases.items()}
 
 
 def case_title(name: str, case: Case) -> str:

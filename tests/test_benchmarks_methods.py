@@ -51,13 +51,16 @@ def test_a_method_learns_the_digits(name: str, digits: Split) -> None:
     assert racer.train_seconds >= sum(racer.passes) > 0
 
 
-def test_a_result_does_not_depend_on_who_else_takes_part(digits: Split) -> None:
-    run, plan = Run("ensemble", METHODS["ensemble"].defaults), Plan(epochs=1)
+@pytest.mark.parametrize("name", ["ensemble", "ivon"])  # one that draws in training, one that draws to predict as well
+def test_a_result_does_not_depend_on_who_else_takes_part(name: str, digits: Split) -> None:
+    if not installed([name]):
+        pytest.skip(f"{name} is not installed")
+    run, plan = Run(name, METHODS[name].defaults), Plan(epochs=1)
     (alone,) = race([run], NET, plan, digits, 0, silent)
     together = race([run, Run("gbp", {}), run], NET, plan, digits, 0, silent)
-    expected = predict(alone.method, digits.scored_x)
-    assert torch.equal(predict(together[0].method, digits.scored_x), expected)
-    assert torch.equal(predict(together[2].method, digits.scored_x), expected)
+    expected = alone.predict(digits.scored_x)
+    assert torch.equal(together[0].predict(digits.scored_x), expected)
+    assert torch.equal(together[2].predict(digits.scored_x), expected)
 
 
 def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> None:
