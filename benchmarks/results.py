@@ -18,12 +18,12 @@ KEY = ("method", "net", "limit", "seed", "epochs", "settings")  # the settings o
 
 def write(path: Path, name: str, result: Result) -> None:
     """Adds the rows to the file as they come and prints their mean over the seeds."""
-    content = started(path, name, result.settings)
+    started(path, name, result.settings)  # a file of another benchmark is refused before anything is trained
     new: list[Row] = []
     for row in result.rows:
         new.append(row)
-        content["rows"] = merged(content["rows"], row)
-        save(path, content)
+        content = started(path, name, result.settings)  # read again: another part of the benchmark may run beside
+        save(path, content | {"rows": merged(content["rows"], row)})
     print(f"{table(new)}\nwritten to {path}" if new else "nothing to run")
 
 
@@ -73,7 +73,7 @@ def updated(old: dict[str, Any], new: dict[str, Any], depth: int = 3) -> dict[st
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes beside the file and renames: a kill leaves the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
+    beside = path.with_suffix(f".{os.getpid()}.partial")
     beside.write_text(json.dumps(content, indent=1) + "\n")
     beside.replace(path)
 

@@ -41,6 +41,16 @@ def test_rows_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_parts_that_run_side_by_side_keep_each_others_rows(tmp_path: Path) -> None:
+    def slow() -> Iterator[Row]:
+        yield row("adamw", 0.1)
+        write(tmp_path / "mnist.json", "mnist", Result({}, [row("sgd", 0.2)]))
+        yield row("gbp", 0.3)
+
+    write(tmp_path / "mnist.json", "mnist", Result({}, slow()))
+    assert [found["method"] for found in committed("mnist", tmp_path)] == ["adamw", "sgd", "gbp"]
+
+
 def test_rows_of_a_search_are_told_apart_by_their_settings(tmp_path: Path) -> None:
     rows = [row("sgd", 0.1, settings={"lr": 1}), row("sgd", 0.2, settings={"lr": 2}), row("sgd", 0.3, settings={"lr": 1})]
     write(tmp_path / "a.json", "mnist_search", Result({}, rows))
