@@ -17,7 +17,7 @@ from oracle import by_autograd
 from torch import Tensor
 
 from torch_gbp.factor import Rule, factor
-from torch_gbp.rules import avg_pool, conv, leaky_relu, linear, max_pool
+from torch_gbp.rules import avg_pool, conv, leaky_relu, linear, max_pool, shared_conv, shared_linear
 from torch_gbp.rules.conv import ConvOptions
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.max_pool import PoolOptions
@@ -69,6 +69,18 @@ def weighted(activation: tuple[int, ...], weight: tuple[int, ...], observed: boo
     return sample
 
 
+def shared(sample: Callable[[str], Tensors]) -> Callable[[str], Tensors]:
+    """The same inputs, but one weight variance for each input (channel)."""
+
+    def draw(kind: str) -> Tensors:
+        *first, weight_mean, weight_var, bias_mean, bias_var = sample(kind)
+        assert weight_var is not None
+        tied = weight_var[:1] if weight_var.ndim == 2 else weight_var[:1, :, :1, :1]
+        return *first, weight_mean, tied, bias_mean, bias_var
+
+    return draw
+
+
 def belief(*shape: int) -> Callable[[str], Tensors]:
     return lambda kind: (means(kind, *shape), variances(kind, *shape))
 
@@ -94,6 +106,8 @@ CONVOLUTIONS = {
     "stride": ((2, 2, 6, 5), (3, 2, 3, 2), ConvOptions(stride=(2, 1))),
     "padding": ((2, 2, 4, 4), (3, 2, 3, 3), ConvOptions(padding=(1, 2))),
     "dilation": ((2, 2, 6, 7), (3, 2, 2, 3), ConvOptions(dilation=(2, 1), stride=(1, 2))),
+    "dilation_unstrided": ((2, 2, 6, 7), (3, 2, 2, 3), ConvOptions(dilation=(2, 1))),
+    "much_padding": ((2, 2, 3, 3), (3, 2, 2, 2), ConvOptions(padding=(2, 1))),
     "groups": ((2, 4, 4, 4), (6, 2, 2, 2), ConvOptions(groups=2, padding=(1, 0))),
     "depthwise": ((2, 3, 4, 4), (3, 1, 3, 1), ConvOptions(groups=3)),
     "rest": ((1, 4, 7, 6), (2, 2, 3, 2), ConvOptions((2, 3), (2, 1), (2, 2), 2)),
@@ -120,6 +134,21 @@ def _conv(name: str, observed: bool, bias: bool) -> Case:
     answer = by_autograd(partial(oracle.conv_moments, options), kinds(observed, bias))
     sample = weighted(activation, weight, observed, bias)
     return Case(f"conv_{name}{'_observed' * observed}", conv, bridge(conv.RULE, options), sample, answer, 1e-14, 1e-6)
+
+
+def _shared_linear(observed: bool, bias: bool) -> Case:
+    answer = by_autograd(oracle.tied(oracle.linear_moments), kinds(observed, bias))
+    sample = shared(weighted((5, 4), (3, 4), observed, bias))
+    name = f"shared_linear{'_observed' * observed}{'_bias' * bias}"
+    return Case(name, shared_linear, bridge(shared_linear.RULE, None), sample, answer, 1e-14, 1e-6)
+
+
+def _shared_conv(name: str, observed: bool, bias: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    answer = by_autograd(oracle.tied(partial(oracle.conv_moments, options)), kinds(observed, bias))
+    sample = shared(weighted(activation, weight, observed, bias))
+    label = f"shared_conv_{name}{'_observed' * observed}{'_bias' * bias}"
+    return Case(label, shared_conv, bridge(shared_conv.RULE, options), sample, answer, 1e-14, 1e-6)
 
 
 def _max_pool(name: str, form: str) -> Case:
@@ -155,6 +184,9 @@ CASES = [
     *(_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_shared_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
+    *(_shared_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
+    *(_shared_conv(name, observed=True, bias=bias) for name in ("plain", "rest") for bias in (False, True)),
     *(_max_pool(name, form) for name in POOLS for form in ("score", "ep")),
     *(_avg_pool(name, True, None) for name in POOLS if name != "dilation"),
     *(_avg_pool(name, False, None) for name in ("padding", "ceil", "ceil_drop")),

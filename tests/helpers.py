@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +11,8 @@ from torch_gbp import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, MessageP
 from torch_gbp.likelihoods import Likelihood
 
 
-def mlp(inputs: int = 3, hidden: int = 6, outputs: int = 3) -> nn.Sequential:
-    return nn.Sequential(GBPLinear(inputs, hidden), GBPLeakyReLU(0.1), GBPLinear(hidden, outputs))
+def mlp(inputs: int = 3, hidden: int = 6, outputs: int = 3, **options: Any) -> nn.Sequential:
+    return nn.Sequential(GBPLinear(inputs, hidden, **options), GBPLeakyReLU(0.1), GBPLinear(hidden, outputs, **options))
 
 
 def lenet() -> nn.Sequential:

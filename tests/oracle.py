@@ -98,6 +98,17 @@ def conv_moments(options: Any, mean: Tensor, variance: Tensor | None, *weights: 
     return stacked[0], stacked[1]
 
 
+def tied(moments: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The moments where weights share variances: every weight gets the one of its input."""
+
+    def answer(mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        weight_mean, weight_var, *bias = weights
+        assert weight_mean is not None and weight_var is not None
+        return moments(mean, variance, weight_mean, weight_var.expand_as(weight_mean), *bias)
+
+    return answer
+
+
 def by_autograd(moments: Callable[..., tuple[Tensor, Tensor]], kinds: str) -> Callable[..., tuple[Tensor, ...]]:
     """Moments and messages of a factor: g = dF/dm and G = -2 dF/dv of F = sum g m_z - sum G v_z / 2.
 

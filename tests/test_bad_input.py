@@ -185,7 +185,7 @@ def test_a_fall_that_stays_above_the_prior_is_found_too(move):
 
 @pytest.mark.parametrize("value", [0.5, torch.nan], ids=["low", "nan"])
 def test_one_precision_below_the_prior_is_found(value):
-    model = mlp()
+    model = mlp(shared_precision=False)
     with torch.no_grad():
         model[0].weight.precision[4, 2] = value
     with pytest.raises(ForeignUpdate, match=r"marginal of shape \(6, 3\)\)\. Got: 1 below the prior precision"):

@@ -7,6 +7,8 @@ import torch
 from cases import CASES, Case, message
 
 import torch_gbp.rules
+from torch_gbp.rules import leaky_relu
+from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
 KINDS = ("random", "asymmetric", "extreme")
 
@@ -39,6 +41,14 @@ def test_rule_gives_the_moments_and_messages_of_the_oracle(case, kind, dtype):
             continue
         scale = float(want.abs().max())
         torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("size", [14, 15, 16, 60])
+def test_large_activations_go_in_blocks_without_a_difference(size, monkeypatch):
+    inputs = torch.randn(size, 3), torch.rand(size, 3)
+    whole = leaky_relu.forward(LeakyReLUOptions(0.1), *inputs)
+    monkeypatch.setattr(leaky_relu, "BLOCK", 7)
+    torch.testing.assert_close(leaky_relu.forward(LeakyReLUOptions(0.1), *inputs), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_every_rule_module_has_a_row():

@@ -24,7 +24,7 @@ def scramble(layer, precision=None):
         if parameter is not None:
             with torch.no_grad():
                 parameter.mean.normal_()
-                parameter.precision.mul_(1 + 3 * torch.rand_like(parameter.mean))
+                parameter.precision.mul_(1 + 3 * torch.rand_like(parameter.precision))
                 if precision is not None:
                     parameter.precision.fill_(precision)
     return layer
@@ -60,7 +60,7 @@ def test_star_of_weights(scale, bias):
 @SCALES
 def test_sum_of_stars(scale):
     """Three outputs with weights of their own, joined by a sum with known coefficients."""
-    layer, x, y = scramble(GBPLinear(2, 3)), scale * torch.randn(1, 2), torch.randn(1, 1)
+    layer, x, y = scramble(GBPLinear(2, 3, shared_precision=False)), scale * torch.randn(1, 2), torch.randn(1, 1)
     z = layer(x)
     output = z[:, :1] * 2.0 + z[:, 1:2] - 0.5 * z[:, 2:3] + 3.0
     loss = Regression(NOISE)(output, y - 1)
@@ -72,7 +72,7 @@ def test_sum_of_stars(scale):
 
 def test_shape_operations_carry_the_message():
     """Reshape, permute, cat, flip, pad and slice on the way: the tree is the same."""
-    layer, other, x, y = scramble(GBPLinear(3, 4)), leaf(1, 2), torch.randn(1, 3), torch.randn(1, 8)
+    layer, other, x, y = scramble(GBPLinear(3, 4, shared_precision=False)), leaf(1, 2), torch.randn(1, 3), torch.randn(1, 8)
     z = layer(x).unflatten(1, (2, 2)).permute(0, 2, 1).reshape(1, 4)  # z0 z2 z1 z3
     joined = torch.flip(torch.cat([z, other], 1), (1,))  # o1 o0 z3 z1 z2 z0
     output = nn.functional.pad(joined, (1, 1))
@@ -126,7 +126,11 @@ def test_chain_of_known_layers():
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_convolution_with_one_position(channels):
-    layer, x, y = scramble(GBPConv2d(2, channels, (3, 2))), torch.randn(1, 2, 3, 2), torch.randn(1, channels)
+    layer, x, y = (
+        scramble(GBPConv2d(2, channels, (3, 2), shared_precision=False)),
+        torch.randn(1, 2, 3, 2),
+        torch.randn(1, channels),
+    )
     loss = Regression(NOISE)(layer(x).flatten(1), y)
     loss.backward()
     eye = torch.eye(channels)

@@ -41,7 +41,7 @@ def from_torch(network: nn.Module, *, fresh: bool = False, as_prior: bool = Fals
         network: any module; its `forward` is kept, so it may use only operations that have a message rule.
         fresh: start from the prior with random means instead of at the network's weights.
         as_prior: centre the prior on the network's weights (pretrained networks).
-        prior: `prior_variance` or `prior_scale` for the layers with weights.
+        prior: `prior_variance`, `prior_scale` or `shared_precision` for the layers with weights.
 
     Raises:
         MissingRule: a layer with parameters or a known activation that has no GBP twin.

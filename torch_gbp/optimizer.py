@@ -177,7 +177,7 @@ class MessagePassing(Optimizer):
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             step = self._step_of(group, examples)
-            turns += [_Turn(group, i, m, _message(m, scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
+            turns += [_Turn(group, i, m, m.message(scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
         return turns
 
     def _count_examples(self) -> int:
@@ -232,13 +232,6 @@ class _Turn(NamedTuple):
     marginal: GaussianParameter
     message: Message
     step: Step
-
-
-def _message(marginal: GaussianParameter, scale: int) -> Message:
-    """The batch's centred message (g, G), from the pair of gradients."""
-    score, precision = marginal.mean.grad, marginal.precision.grad
-    assert score is not None and precision is not None
-    return Message(score, precision) if scale == 1 else Message(score * scale, precision * scale)
 
 
 def _name(turn: _Turn) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import ForeignUpdate
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.priors import Prior
 
 # parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
@@ -27,8 +27,12 @@ _OWNERS: Any = WeakIdKeyDictionary()
 class GaussianParameter(nn.Module):
     """Marginal N(mean, 1 / precision) of a weight tensor with prior N(prior_mean, 1 / prior_precision).
 
-    Shapes: mean and precision `shape`; prior_precision and prior_mean broadcast to it (prior_mean None is 0).
-    Units: precision = 1 / variance.
+    With `shared`, the weights that read one input (one input channel of a convolution) share a precision p. Of all such
+    marginals the closest to one with precisions P, in the Kullback-Leibler divergence from the shared to the
+    full one, has p = mean of P, so a message to p counts as the mean of the messages to those weights.
+
+    Shapes: mean `shape`, (outputs, inputs, ...); precision the same, shared (1, inputs, 1, ...); prior_precision and
+    prior_mean broadcast to them (prior_mean None is 0). Units: precision = 1 / variance.
 
     >>> weight = GaussianParameter((3, 2), Prior(variance=0.5, start_deviation=0.1))
     >>> weight.belief().variance[0, 0].item()
@@ -41,12 +45,13 @@ class GaussianParameter(nn.Module):
     prior_mean: Tensor | None
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
-    def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
         super().__init__()
         factory = {"device": device, "dtype": dtype}
         self.prior = prior
         self.mean = nn.Parameter(torch.empty(shape, **factory))
-        self.precision = nn.Parameter(torch.empty(shape, **factory))
+        stored = (1, shape[1], *(1 for _ in shape[2:])) if shared else shape
+        self.precision = nn.Parameter(torch.empty(stored, **factory))
         self.register_buffer("prior_precision", torch.tensor(1.0 / prior.variance, **factory))
         self.register_buffer("prior_mean", None)
         self._register()
@@ -74,7 +79,14 @@ class GaussianParameter(nn.Module):
 
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
-        return Gaussian(self.mean.detach(), self.precision.detach().reciprocal())
+        return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
+
+    def message(self, scale: float = 1.0) -> Message:
+        """The batch's centred message (g, G) from the pair of gradients, times `scale`; a shared G is a mean."""
+        score, precision = self.mean.grad, self.precision.grad
+        assert score is not None and precision is not None
+        share = scale * precision.numel() / score.numel()
+        return Message(score if scale == 1 else score * scale, precision if share == 1 else precision * share)
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
@@ -91,7 +103,7 @@ class GaussianParameter(nn.Module):
         if fell.any() or (head < witness).any():
             raise ForeignUpdate(
                 "weight precisions fell, or are not finite, without a message-passing step",
-                where=f"a marginal of shape {tuple(precision.shape)}",
+                where=f"a marginal of shape {tuple(self.mean.shape)}",
                 got=f"{int(fell.sum())} below the prior precision, lowest {precision.min().item():.4g}",
                 cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
                 fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",

@@ -104,7 +104,7 @@ class BatchSites(Store):
         """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
         if not state:
             state.update(sites={}, prior=_pack(_natural(marginal)))
-        state["before"] = torch.stack([marginal.mean.detach(), marginal.precision.detach()])
+        state["before"] = [marginal.mean.detach().clone(), marginal.precision.detach().clone()]
         site = state["sites"].get(batch)
         if site is not None:
             _write(marginal, _natural(marginal) / Message(*site))
@@ -180,8 +180,9 @@ def _silence(like: Message) -> Message:
     return Message(torch.zeros_like(like.information), torch.zeros_like(like.precision))
 
 
-def _pack(message: Message) -> Tensor:
-    return torch.stack(list(message))
+def _pack(message: Message) -> list[Tensor]:
+    """As a plain list, which checkpoints with weights_only=True take."""
+    return [part.clone() for part in message]
 
 
 def _write(marginal: GaussianParameter, product: Message) -> None:

@@ -34,8 +34,9 @@ class WeightedLayer(nn.Module):
     weight: GaussianParameter
     bias: GaussianParameter | None
 
-    def make_marginals(self, shape: tuple[int, ...], prior: Prior, bias: bool, device: Any, dtype: Any) -> None:
-        self.weight = GaussianParameter(shape, prior, device, dtype)
+    def make_marginals(self, shape: tuple[int, ...], prior: Prior, shared: bool, bias: bool, device: Any, dtype: Any) -> None:
+        self.shared_precision = shared
+        self.weight = GaussianParameter(shape, prior, device, dtype, shared)
         self.bias = GaussianParameter(shape[:1], bias_prior(), device, dtype) if bias else None
 
     @property

@@ -12,10 +12,10 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.priors import weight_prior
-from torch_gbp.rules import conv
+from torch_gbp.rules import conv, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
-_send = factor(conv.RULE, STORED_PRECISIONS)
+_SEND = {shared: factor(rule, STORED_PRECISIONS) for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))}
 
 
 class GBPConv2d(WeightedLayer):
@@ -28,6 +28,7 @@ class GBPConv2d(WeightedLayer):
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
         prior_variance: variance of the zero-mean kernel prior; None takes the formula of priors.py.
         prior_scale: factor on the formula's variance.
+        shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -55,6 +56,7 @@ class GBPConv2d(WeightedLayer):
         *,
         prior_variance: float | None = None,
         prior_scale: float = PRIOR_SCALE,
+        shared_precision: bool = True,
     ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
@@ -77,7 +79,8 @@ class GBPConv2d(WeightedLayer):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
-        self.make_marginals(shape, weight_prior(fan_in, fan_in, prior_scale, prior_variance), bias, device, dtype)
+        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance)
+        self.make_marginals(shape, prior, shared_precision, bias, device, dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: float) -> GBPConv2d:
@@ -91,7 +94,7 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
-        return Gaussian(*_send(self.options, mean, variance, *self.marginals()))
+        return Gaussian(*_SEND[self.shared_precision](self.options, mean, variance, *self.marginals()))
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -10,9 +10,9 @@ from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.priors import weight_prior
-from torch_gbp.rules import linear
+from torch_gbp.rules import linear, shared_linear
 
-_send = factor(linear.RULE, STORED_PRECISIONS)
+_SEND = {shared: factor(rule, STORED_PRECISIONS) for shared, rule in ((False, linear.RULE), (True, shared_linear.RULE))}
 
 
 class GBPLinear(WeightedLayer):
@@ -24,6 +24,7 @@ class GBPLinear(WeightedLayer):
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
         prior_variance: variance of the zero-mean weight prior; None takes the formula of priors.py.
         prior_scale: factor on the formula's variance.
+        shared_precision: one precision for all weights of an input, for speed; False keeps one for every weight.
 
     Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).
 
@@ -46,11 +47,12 @@ class GBPLinear(WeightedLayer):
         *,
         prior_variance: float | None = None,
         prior_scale: float = PRIOR_SCALE,
+        shared_precision: bool = True,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         prior = weight_prior(in_features, out_features, prior_scale, prior_variance)
-        self.make_marginals((out_features, in_features), prior, bias, device, dtype)
+        self.make_marginals((out_features, in_features), prior, shared_precision, bias, device, dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.Linear, *, as_prior: bool = False, **prior: float) -> GBPLinear:
@@ -64,9 +66,9 @@ class GBPLinear(WeightedLayer):
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
         if mean.ndim == 2:
-            return Gaussian(*_send(None, mean, variance, *self.marginals()))
+            return Gaussian(*_SEND[self.shared_precision](None, mean, variance, *self.marginals()))
         rows = [None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance)]
-        output = Gaussian(*_send(None, *rows, *self.marginals()))
+        output = Gaussian(*_SEND[self.shared_precision](None, *rows, *self.marginals()))
         return output.reshape(*mean.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

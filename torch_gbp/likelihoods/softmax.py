@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, check_values
 
 SOFTMAX_POWER = 64.0  # chosen on validation data together with the prior scale, see benchmarks/README.md
+
+
+_ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half precision included
 
 
 class Softmax(Likelihood):
@@ -23,7 +27,8 @@ class Softmax(Likelihood):
         power: likelihood power, see `Likelihood`. The default is a cold posterior that suits the default
             narrow prior; power = 1 is Bayes' rule and wants `prior_scale=1` in the layers.
 
-    Shape: outputs (n, classes), labels (n,) of integers.
+    Shape: outputs (n, classes), labels (n,) of integers, or class probabilities (n, classes) as in
+    torch.nn.functional.cross_entropy (smoothed labels): then log p(y) = sum_c y_c log p_c and y takes the place of onehot.
     Source: the probit approximation of MacKay 1992, for several classes as in Daxberger et al. 2022, section B.4.6;
     score and curvature are its derivatives with k held fixed.
 
@@ -36,13 +41,19 @@ class Softmax(Likelihood):
         super().__init__(power)
 
     def check(self, output: Gaussian, target: Tensor) -> None:
-        check_labels(output, target, type(self).__name__)
+        if target.is_floating_point() and target.ndim == 2:
+            _check_probabilities(output, target)
+        else:
+            check_labels(output, target, type(self).__name__)
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         shrink = _shrink(variance)
         log_p = torch.log_softmax(shrink * mean, 1)
-        p, label = log_p.exp(), target.long()[:, None]
+        p = log_p.exp()
         curvature = torch.addcmul(p, p, p, value=-1).mul_(shrink).mul_(shrink)
+        if target.is_floating_point():
+            return Evidence((target * log_p).sum(1), target.to(p).sub(p).mul_(shrink), curvature)
+        label = target.long()[:, None]
         score = p.neg().scatter_add_(1, label, torch.ones_like(label, dtype=p.dtype)).mul_(shrink)
         return Evidence(log_p.gather(1, label).squeeze(1), score, curvature)
 
@@ -54,3 +65,17 @@ class Softmax(Likelihood):
 def _shrink(variance: Tensor) -> Tensor:
     """k = 1 / sqrt(1 + pi v / 8)."""
     return torch.rsqrt(1 + (math.pi / 8) * variance)
+
+
+def _check_probabilities(output: Gaussian, target: Tensor) -> None:
+    """Class probabilities: of the outputs' shape, at least 0, rows that sum to 1."""
+    check_values(output, target, "Softmax")
+    totals = target.sum(1)
+    if bool((target < 0).any()) or bool(((totals - 1).abs() > _ROUNDING).any()):
+        raise InvalidInput(
+            "class probabilities must be at least 0 and sum to 1",
+            where="Softmax",
+            got=f"lowest {target.min().item():.3g}, sums {totals.min().item():.4g} ... {totals.max().item():.4g}",
+            cause="logits or scores instead of probabilities",
+            fix="normalise each row, or pass integer labels of shape (n,)",
+        )

@@ -45,8 +45,8 @@ def backward(options: ConvOptions, saved: Saved, score: Tensor, precision: Tenso
     mean, inputs, kernel, weight_mean, bias_mean = saved
     assert mean is not None and inputs is not None and kernel is not None and weight_mean is not None
     hidden = inputs.shape[1] > mean.shape[1]  # the input has a variance of its own
-    score_a, score_w = _transpose(score, mean, weight_mean, options, hidden)
-    noise, precision_w = _transpose(precision, inputs, kernel, options, hidden)
+    score_a, score_w = transpose(score, mean, weight_mean, options, hidden)
+    noise, precision_w = transpose(precision, inputs, kernel, options, hidden)
     to_input: tuple[Tensor | None, Tensor | None] = None, None
     if hidden:
         noise_w, noise_m = _unstack(noise, options.groups)
@@ -74,13 +74,15 @@ def _unstack(stacked: Tensor, groups: int) -> Moments:
     return halves[:, :, 0].flatten(1, 2), halves[:, :, 1].flatten(1, 2)
 
 
-def _transpose(message: Tensor, inputs: Tensor, kernel: Tensor, options: ConvOptions, to_input: bool) -> Moments:
-    """What the convolution's transpose sends to its input (None if not wanted) and to its kernel."""
+def transpose(
+    message: Tensor, inputs: Tensor, kernel: Tensor, options: ConvOptions, to_input: bool, to_kernel: bool = True
+) -> Moments:
+    """What the convolution's transpose sends to its input and to its kernel (None where not wanted)."""
     stride, padding, dilation, groups = options
-    to_inputs, to_kernel, _ = torch.ops.aten.convolution_backward(
-        message, inputs, kernel, None, stride, padding, dilation, False, (0, 0), groups, (to_input, True, False)
+    to_inputs, to_kernels, _ = torch.ops.aten.convolution_backward(
+        message, inputs, kernel, None, stride, padding, dilation, False, (0, 0), groups, (to_input, to_kernel, False)
     )
-    return to_inputs, to_kernel
+    return to_inputs, to_kernels
 
 
 RULE = Rule(forward, backward)
