@@ -1,5 +1,7 @@
 """The invariants of the three stores: nothing is counted twice, nothing is lost, nothing changes by accident."""
 
+import math
+
 import pytest
 import torch
 from helpers import changed, marginals, sweep, three_classes
@@ -96,7 +98,7 @@ def test_damping_interpolates_the_sites():
 )
 def test_averaged_sites_without_momentum_move_the_natural_parameters(prior_mean):
     """T <- (1 - a/B) T + (a/B) T0 + a (g + G m, G)."""
-    store, marginal, state = AveragedSites(momentum=0.0), parameter(prior_mean), {}
+    store, marginal, state = AveragedSites(0.0, math.inf), parameter(prior_mean), {}
     prior = marginal.prior_precision.expand(4, 3)
     centre = torch.zeros(4, 3) if prior_mean is None else prior_mean
     for rate in (0.1, 0.8, 0.4):
@@ -112,7 +114,7 @@ def test_averaged_sites_without_momentum_move_the_natural_parameters(prior_mean)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
     """Three batches that always say the same: R = R0 + sum G, m = sum eta / R."""
-    store, marginal, state, site = AveragedSites(momentum), parameter(), {}, word()
+    store, marginal, state, site = AveragedSites(momentum, math.inf), parameter(), {}, word()
     for _ in range(800):
         message = Message(site.information - site.precision * marginal.mean.detach(), site.precision)
         with torch.no_grad():
@@ -213,3 +215,24 @@ def test_precision_below_the_prior_raises_before_anything_changes(store):
     with pytest.raises(ImproperMarginal, match=r"of 6 precisions would fall below the prior's \(in layer 'weight', step 2\)"):
         spoiled()
     assert changed(before, model) == []
+
+
+@pytest.mark.parametrize(("shape", "shared"), [((4, 3), False), ((4, 3), True), ((4,), False), ((4, 3, 2, 2), True)])
+def test_no_output_moves_further_than_the_trust_region(shape, shared):
+    """The sum of d^2 R over an output's weights is at most trust^2; shorter steps are what they were."""
+    marginals = [GaussianParameter(shape, Prior(0.5, 0.3), shared=shared) for _ in range(3)]
+    for marginal in marginals[1:]:
+        marginal.load_state_dict(marginals[0].state_dict())
+    before, free, bound = marginals
+    score = torch.randn(shape) * torch.tensor([1e-4, 1e-2, 10.0, 1e6]).view(-1, *(1 for _ in shape[1:]))
+    message = Message(score, torch.rand_like(free.precision))
+    with torch.no_grad():
+        for marginal, trust in ((free, math.inf), (bound, 0.5)):
+            AveragedSites(0.0, trust).commit(marginal, {}, message, Step(0.4, 3.0))
+        moved = [((m.mean - before.mean) ** 2 * m.precision).reshape(4, -1).sum(1).sqrt() for m in (free, bound)]
+        assert_close(free.precision, bound.precision)
+        assert (moved[0][:2] < 0.5).all() and (moved[0][2:] > 0.5).all()
+        assert_close(moved[1], moved[0].clamp_max(0.5))
+        assert_close(bound.mean[:2], free.mean[:2])
+        direction = (bound.mean - before.mean)[2:] / (free.mean - before.mean)[2:]
+        assert_close(direction, (0.5 / moved[0][2:]).view(-1, *(1 for _ in shape[1:])).expand_as(direction))

@@ -7,6 +7,7 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 
 State = dict[str, Any]
+TRUST = 0.5  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
 
 
 class Step(NamedTuple):
@@ -56,21 +58,26 @@ class AveragedSites(Store):
 
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
-    m <- m + a u / ((1 - beta^t) R)
+    m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, trust / |d|),  |d|^2 = sum of d^2 R over an output's weights
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B. Memory: one number per weight besides mean and precision. Shuffling and augmentation are fine.
-    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; heavy-ball averaging by measurement.
+    Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
+    mean moves by more than `trust` of the deviation that the uncertainty of its weights gives it, whatever the input.
+    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; heavy-ball averaging and trust region by measurement.
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
+        trust: how many deviations an output may move in a step, > 0; math.inf for no limit.
     """
 
     default_rate = 0.4
 
-    def __init__(self, momentum: float = 0.9) -> None:
+    def __init__(self, momentum: float = 0.9, trust: float = TRUST) -> None:
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
-        self.momentum = momentum
+        if not trust > 0:
+            raise InvalidInput("trust must be positive", where="AveragedSites", got=repr(trust), fix=f"use {TRUST}")
+        self.momentum, self.trust = momentum, trust
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         prior = marginal.prior_precision.expand_as(marginal.precision)
@@ -87,7 +94,7 @@ class AveragedSites(Store):
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
-        mean.addcdiv_(score, precision, value=step.rate / (1 - self.momentum ** state["steps"]))
+        _move(mean, score, precision, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
 
 
 class BatchSites(Store):
@@ -170,6 +177,17 @@ class Filtering(Store):
         deviation = torch.lerp(marginal.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
         precision = deviation.square().reciprocal()
         return Message(precision * (self.forget * first + (1 - self.forget) * marginal.mean), precision)
+
+
+def _move(mean: Tensor, score: Tensor, precision: Tensor, rate: float, trust: float) -> None:
+    """m <- m + s rate score / R, with s for each output so that it moves by at most `trust` deviations."""
+    if math.isinf(trust):
+        mean.addcdiv_(score, precision, value=rate)
+        return
+    step = score / precision
+    length = torch.linalg.vecdot(step.view(len(step), -1), score.view(len(score), -1)).sqrt_().mul_(rate)
+    scale = trust / length.clamp_min_(trust)
+    mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)
 
 
 def _natural(marginal: GaussianParameter) -> Message:
