@@ -114,7 +114,7 @@ def test_averaged_sites_without_momentum_move_the_natural_parameters(prior_mean)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
     """Three batches that always say the same: R = R0 + sum G, m = sum eta / R."""
-    store, marginal, state, site = AveragedSites(momentum, math.inf), parameter(), {}, word()
+    store, marginal, state, site = AveragedSites(momentum), parameter(), {}, word()
     for _ in range(800):
         message = Message(site.information - site.precision * marginal.mean.detach(), site.precision)
         with torch.no_grad():
@@ -127,7 +127,7 @@ def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
 def test_averaged_sites_with_momentum_follow_the_recursion():
     """u <- beta u + (1 - beta) (g - (m - m0) R0 / B), m <- m + a u / ((1 - beta^t) R): the first step is that without beta."""
     centre = torch.ones(4, 3)
-    store, marginal, state = AveragedSites(0.8), parameter(centre), {}
+    store, marginal, state = AveragedSites(0.8, math.inf), parameter(centre), {}
     mean, precision, average = marginal.mean.detach().clone(), marginal.precision.detach().clone(), 0.0
     for t, rate in enumerate((0.4, 0.1, 0.7), start=1):
         score, said = word()
