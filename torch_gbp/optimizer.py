@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torch_gbp.batches import check_members, fingerprint
+from torch_gbp.crowding import crowding
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
@@ -173,12 +174,17 @@ class MessagePassing(Optimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        scale = self.accumulated * _processes()  # undoes the averages taken by Lightning and by DDP
+        scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             step = self._step_of(group, examples)
             turns += [_Turn(group, i, m, m.message(scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
         return turns
+
+    def _crowding(self) -> float:
+        """What a likelihood of automatic power leaves to the optimizer, which knows weights and examples."""
+        weights = sum(marginal.mean.numel() for marginal in chain.from_iterable(self._owned))
+        return crowding(weights, self.param_groups[0]["num_data"]) if self._listener.automatic else 1.0
 
     def _count_examples(self) -> int:
         heard = self._listener.examples * _processes()

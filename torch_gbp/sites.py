@@ -18,7 +18,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 
 State = dict[str, Any]
-TRUST = 0.5  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
+TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
 
 
 class Step(NamedTuple):

@@ -17,10 +17,11 @@ from torch import Tensor
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = ("examples", "log_evidence", "spent")
+    __slots__ = ("automatic", "examples", "log_evidence", "spent")
 
-    def __init__(self, examples: int, log_evidence: Tensor) -> None:
+    def __init__(self, examples: int, log_evidence: Tensor, automatic: bool = False) -> None:
         self.examples, self.log_evidence = examples, log_evidence
+        self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (crowding.py)
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
 
@@ -62,6 +63,11 @@ class Listener:
     def examples(self) -> int:
         """How many examples spoke."""
         return sum(sweep.examples for sweep in self.sweeps)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether all of them leave their power to the optimizer."""
+        return all(sweep.automatic for sweep in self.sweeps)
 
     @property
     def log_evidence(self) -> float:

@@ -38,11 +38,13 @@ class Argmax(Likelihood):
     0
     """
 
+    automatic_power = 16.0  # chosen on validation data
+
     def __init__(
         self,
         noise_variance: float = COMPARISON_NOISE,
         regulariser_variance: float | None = REGULARISER_VARIANCE,
-        power: float = 1.0,
+        power: float | None = None,
     ) -> None:
         super().__init__(power)
         for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
@@ -77,5 +79,5 @@ class Argmax(Likelihood):
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
         return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance))
 
-    def extra_repr(self) -> str:
-        return f"noise_variance={self.noise_variance}, regulariser_variance={self.regulariser_variance}, power={self.power:g}"
+    def settings(self) -> dict[str, float | None]:
+        return {"noise_variance": self.noise_variance, "regulariser_variance": self.regulariser_variance}

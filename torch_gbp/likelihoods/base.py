@@ -30,14 +30,19 @@ class Likelihood(nn.Module):
     every example that many times (a cold posterior), and a factor on the loss acts in the same way.
 
     Args:
-        power: likelihood power, > 0.
+        power: likelihood power, > 0; None takes `automatic_power`, which `MessagePassing` raises for networks with more
+            weights than examples (crowding.py).
 
     Raises:
         InvalidInput: power <= 0; outputs that are no Gaussian; targets whose shape, type or values do not fit.
     """
 
-    def __init__(self, power: float = 1.0) -> None:
+    automatic_power = 1.0
+
+    def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
+        self.automatic = power is None
+        power = self.automatic_power if power is None else power
         if not power > 0:
             raise InvalidInput("power must be positive", where=type(self).__name__, got=repr(power), fix="use 1")
         self.power = float(power)
@@ -73,7 +78,12 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        return f"power={self.power:g}"
+        settings = [f"{name}={value}" for name, value in self.settings().items()]
+        return ", ".join([*settings, f"power={self.power:g}{' (automatic)' * self.automatic}"])
+
+    def settings(self) -> dict[str, float | None]:
+        """What the likelihood shows of itself besides its power."""
+        return {}
 
 
 class _Loss(Function):
@@ -82,7 +92,7 @@ class _Loss(Function):
         evidence = likelihood.evidence(mean, variance, target)
         log_evidence = evidence.log.sum()
         ctx.save_for_backward(evidence.score, evidence.precision)
-        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence)
+        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence, likelihood.automatic)
         return -log_evidence
 
     @staticmethod

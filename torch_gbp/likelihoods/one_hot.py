@@ -31,7 +31,9 @@ class OneHotRegression(Likelihood):
     1.0
     """
 
-    def __init__(self, noise_variance: float = 0.01, power: float = 1.0) -> None:
+    automatic_power = 8.0  # chosen on validation data
+
+    def __init__(self, noise_variance: float = 0.01, power: float | None = None) -> None:
         super().__init__(power)
         self._noise = Regression(noise_variance)
 
@@ -50,5 +52,5 @@ class OneHotRegression(Likelihood):
         variance = output.variance + self.noise_variance
         return Categorical(logits=log_probability_of_maximum(output.mean, variance, COMPARISON_NOISE))
 
-    def extra_repr(self) -> str:
-        return f"noise_variance={self.noise_variance:g}, power={self.power:g}"
+    def settings(self) -> dict[str, float | None]:
+        return {"noise_variance": self.noise_variance}

@@ -52,8 +52,8 @@ class Regression(Likelihood):
         """N(m, v + noise) of every target."""
         return Normal(output.mean, (output.variance + self.noise_variance).sqrt())
 
-    def extra_repr(self) -> str:
-        return f"noise_variance={self.noise_variance:g}, power={self.power:g}"
+    def settings(self) -> dict[str, float | None]:
+        return {"noise_variance": self.noise_variance}
 
 
 def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float) -> Evidence:

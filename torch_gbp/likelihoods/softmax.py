@@ -12,9 +12,6 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, check_values
 
-SOFTMAX_POWER = 64.0  # chosen on validation data together with the prior scale, see benchmarks/README.md
-
-
 _ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half precision included
 
 
@@ -24,7 +21,7 @@ class Softmax(Likelihood):
     log p(y) = log p_y; g = k (onehot - p), G = k^2 p (1 - p). The message is always proper: v G < 2 / pi.
 
     Args:
-        power: likelihood power, see `Likelihood`. The default is a cold posterior that suits the default
+        power: likelihood power, see `Likelihood`. The automatic one is a cold posterior that suits the default
             narrow prior; power = 1 is Bayes' rule and wants `prior_scale=1` in the layers.
 
     Shape: outputs (n, classes), labels (n,) of integers, or class probabilities (n, classes) as in
@@ -37,7 +34,9 @@ class Softmax(Likelihood):
     0.8808
     """
 
-    def __init__(self, power: float = SOFTMAX_POWER) -> None:
+    automatic_power = 64.0  # chosen on validation data together with the prior scale, see benchmarks/README.md
+
+    def __init__(self, power: float | None = None) -> None:
         super().__init__(power)
 
     def check(self, output: Gaussian, target: Tensor) -> None:
