@@ -186,6 +186,10 @@ class Message(NamedTuple):
     def __add__(self, other: Any) -> Message:  # type: ignore[override]
         raise MissingRule("messages multiply, they do not add", fix="use `*` for the product of messages")
 
+    def tempered(self, power: float) -> Message:
+        """The message to a power: information (or score) and precision times `power`."""
+        return self if power == 1 else Message(self.information * power, self.precision * power)
+
     def damp(self, old: Message, rate: float) -> Message:
         """Damped message: (1 - rate) old + rate new, in information form."""
         return Message(torch.lerp(old.information, self.information, rate), torch.lerp(old.precision, self.precision, rate))

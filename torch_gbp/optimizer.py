@@ -174,11 +174,10 @@ class MessagePassing(Optimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             step = self._step_of(group, examples)
-            turns += [_Turn(group, i, m, m.message(scale), step) for i, m in enumerate(owned) if m.mean.grad is not None]
+            turns += [_Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if m.mean.grad is not None]
         return turns
 
     def _crowding(self) -> float:
@@ -211,7 +210,8 @@ class MessagePassing(Optimizer):
         if epochs is not None:
             seen, total = group["examples_seen"], epochs * group["num_data"]
             rate *= warmup_cosine(seen / total, (seen + examples) / total, group["warmup"])
-        return Step(float(rate), group["num_data"] / examples, self._batch)
+        scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
+        return Step(float(rate), group["num_data"] / examples, self._batch, scale)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

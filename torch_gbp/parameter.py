@@ -81,12 +81,12 @@ class GaussianParameter(nn.Module):
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
 
-    def message(self, scale: float = 1.0) -> Message:
-        """The batch's centred message (g, G) from the pair of gradients, times `scale`; a shared G is a mean."""
+    def message(self) -> Message:
+        """The batch's centred message (g, G), from the pair of gradients; a shared G is a mean."""
         score, precision = self.mean.grad, self.precision.grad
         assert score is not None and precision is not None
-        share = scale * precision.numel() / score.numel()
-        return Message(score if scale == 1 else score * scale, precision if share == 1 else precision * share)
+        share = precision.numel() / score.numel()
+        return Message(score, precision if share == 1 else precision * share)
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""

@@ -22,11 +22,13 @@ TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see be
 
 
 class Step(NamedTuple):
-    """What a store is told about a step: the rate a, how many batches make a pass, and which batch this is."""
+    """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
+    much its message counts (the message itself comes as the sweep left it)."""
 
     rate: float
     batches: float
     batch: int | None = None
+    scale: float = 1.0
 
 
 class Store:
@@ -44,7 +46,7 @@ class Store:
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         """The precision that `commit` would write, for the check before it."""
-        return marginal.precision + message.precision
+        return marginal.precision + step.scale * message.precision
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
@@ -81,7 +83,7 @@ class AveragedSites(Store):
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         prior = marginal.prior_precision.expand_as(marginal.precision)
-        return torch.lerp(marginal.precision, prior, step.rate / step.batches) + step.rate * message.precision
+        return torch.lerp(marginal.precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
@@ -89,8 +91,8 @@ class AveragedSites(Store):
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
         fresh, share = 1 - self.momentum, 1 / step.batches
-        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate)
-        score = state["momentum"].lerp_(message.information, fresh)
+        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
+        score = state["momentum"].mul_(self.momentum).add_(message.information, alpha=fresh * step.scale)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
@@ -130,7 +132,7 @@ class BatchSites(Store):
     def _damped(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Message:
         """The batch's new site: its message at the cavity, damped towards the old site."""
         old = state["sites"].get(step.batch)
-        site = Message.centred(*message, marginal.mean)
+        site = Message.centred(*message.tempered(step.scale), marginal.mean)
         return site.damp(Message(*old) if old is not None else _silence(site), step.rate)
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:
@@ -164,11 +166,11 @@ class Filtering(Store):
         self.forget = forget
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        said = Message.centred(*message, marginal.mean)
+        said = Message.centred(*message.tempered(step.scale), marginal.mean)
         _write(marginal, self._prior(marginal) * said)
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
-        return self._prior(marginal).precision + message.precision
+        return self._prior(marginal).precision + step.scale * message.precision
 
     def _prior(self, marginal: GaussianParameter) -> Message:
         if not self.forget:
@@ -185,8 +187,8 @@ def _move(mean: Tensor, score: Tensor, precision: Tensor, rate: float, trust: fl
         mean.addcdiv_(score, precision, value=rate)
         return
     step = score / precision
-    length = torch.linalg.vecdot(step.view(len(step), -1), score.view(len(score), -1)).sqrt_().mul_(rate)
-    scale = trust / length.clamp_min_(trust)
+    squares = step.view(len(step), 1, -1) @ score.view(len(score), -1, 1)  # without a copy of the size of the weights
+    scale = trust / squares.sqrt_().mul_(rate).clamp_min_(trust)
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)
 
 

@@ -41,15 +41,17 @@ class LeakyReLUOptions(NamedTuple):
 
 def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of a, same shape; float32 error below 2e-6 of max(|m|, s) and 2e-6 of v over |x| <= 100."""
-    if mean.device.type != "cpu" or mean.numel() <= 2 * BLOCK or torch.compiler.is_compiling():
-        return _moments(options, mean, variance)
-    blocks = zip(mean.reshape(-1).split(BLOCK), variance.reshape(-1).split(BLOCK), strict=True)
-    parts = [(*moments, *saved) for moments, saved in (_moments(options, *block) for block in blocks)]
-    whole = [torch.cat(pieces).view_as(mean) for pieces in zip(*parts, strict=True)]
-    return (whole[0], whole[1]), tuple(whole[2:])
+    mean, variance = mean.contiguous(), variance.contiguous()
+    results = [torch.empty_like(mean) for _ in range(4 if options.learn else 2)]
+    tensors = [tensor.view(-1) for tensor in (mean, variance, *results)]
+    whole = mean.device.type != "cpu" or torch.compiler.is_compiling()
+    for block in [tensors] if whole else zip(*(tensor.split(BLOCK) for tensor in tensors), strict=True):
+        _fill(options, *block)
+    return (results[0], results[1]), tuple(results[2:])
 
 
-def _moments(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+def _fill(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, out_mean: Tensor, out_var: Tensor, *saved: Tensor) -> None:
+    """Writes the moments, and gain and slack for the way back, into the tensors that follow the first two."""
     slope, steep = options.slope, 1.0 - options.slope
     width = floored(variance).mul_(2).sqrt_()
     x = mean / width
@@ -60,16 +62,15 @@ def _moments(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple
     tail = 2 - twice_cdf
     torch.minimum(twice_cdf, tail, out=tail)
     overshoot = torch.addcmul(bell, size, tail, value=-SQRT_PI)  # sqrt(pi) h
-    out_mean = F.leaky_relu(mean, slope).addcmul_(width, overshoot, value=0.5 * steep * INV_SQRT_PI)
+    torch.addcmul(F.leaky_relu(mean, slope), width, overshoot, value=0.5 * steep * INV_SQRT_PI, out=out_mean)
     share = size.mul_(2 * SQRT_PI).add_(overshoot).mul_(overshoot).mul_(-0.5 * (steep * INV_SQRT_PI) ** 2)
     share.add_(twice_cdf, alpha=0.5 * (1 - slope * slope)).add_(slope * slope)
-    out_var = share.mul_(variance) if slope else share.clamp_min_(0).mul_(variance)
-    if not options.learn:
-        return (out_mean, out_var), ()
-    gain = twice_cdf.mul_(0.5 * steep).add_(slope)
-    rest = torch.sub(out_mean, mean, alpha=slope)
-    slack = torch.addcmul(rest, rest, gain, value=-1).addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI)
-    return (out_mean, out_var), (gain, slack)
+    torch.mul(share if slope else share.clamp_min_(0), variance, out=out_var)
+    if options.learn:
+        gain, slack = saved
+        torch.mul(twice_cdf, 0.5 * steep, out=gain).add_(slope)
+        rest = torch.sub(out_mean, mean, alpha=slope)
+        torch.addcmul(rest, rest, gain, value=-1, out=slack).addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI)
 
 
 def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
