@@ -132,7 +132,7 @@ def test_averaged_sites_with_momentum_follow_the_recursion():
     for t, rate in enumerate((0.4, 0.1, 0.7), start=1):
         score, said = word()
         with torch.no_grad():
-            store.commit(marginal, state, Message(score, said), Step(rate, 5.0))
+            store.commit(marginal, state, Message(score.clone(), said), Step(rate, 5.0))
         precision = (1 - rate / 5) * precision + rate / 5 * marginal.prior_precision + rate * said
         average = 0.8 * average + 0.2 * (score - (mean - centre) * marginal.prior_precision / 5)
         mean = mean + rate * average / ((1 - 0.8**t) * precision)
@@ -228,7 +228,7 @@ def test_no_output_moves_further_than_the_trust_region(shape, shared):
     message = Message(score, torch.rand_like(free.precision))
     with torch.no_grad():
         for marginal, trust in ((free, math.inf), (bound, 0.5)):
-            AveragedSites(0.0, trust).commit(marginal, {}, message, Step(0.4, 3.0))
+            AveragedSites(0.0, trust).commit(marginal, {}, Message(*map(torch.clone, message)), Step(0.4, 3.0))
         moved = [((m.mean - before.mean) ** 2 * m.precision).reshape(4, -1).sum(1).sqrt() for m in (free, bound)]
         assert_close(free.precision, bound.precision)
         assert (moved[0][:2] < 0.5).all() and (moved[0][2:] > 0.5).all()

@@ -7,7 +7,6 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -96,7 +95,9 @@ class AveragedSites(Store):
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
-        _move(mean, score, precision, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
+        # The message has done its work: its memory, still in the cache, takes the step.
+        move = torch.div(score, precision, out=message.information)
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
 
 
 class BatchSites(Store):
@@ -181,14 +182,10 @@ class Filtering(Store):
         return Message(precision * (self.forget * first + (1 - self.forget) * marginal.mean), precision)
 
 
-def _move(mean: Tensor, score: Tensor, precision: Tensor, rate: float, trust: float) -> None:
-    """m <- m + s rate score / R, with s for each output so that it moves by at most `trust` deviations."""
-    if math.isinf(trust):
-        mean.addcdiv_(score, precision, value=rate)
-        return
-    step = score / precision
+def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, trust: float) -> None:
+    """m <- m + s rate step, step = score / R, with s for each output so that it moves by at most `trust` deviations."""
     squares = step.view(len(step), 1, -1) @ score.view(len(score), -1, 1)  # without a copy of the size of the weights
-    scale = trust / squares.sqrt_().mul_(rate).clamp_min_(trust)
+    scale = squares.sqrt_().mul_(rate).reciprocal_().mul_(trust).clamp_max_(1.0)
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)
 
 
