@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import compare, digits, search
+from benchmarks import ablation, compare, digits, search
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
 from benchmarks.results import write
 from benchmarks.tasks import TASKS
 
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
+    "ablation": ablation.run,
     "digits": digits.run,
     **{name: partial(compare.run, name) for name in TASKS},
     **{f"{name}_search": partial(search.run, name) for name in TASKS},

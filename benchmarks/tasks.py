@@ -54,14 +54,14 @@ class Task(NamedTuple):
         load: the images from the data folder; the second argument is `accept_altered` of CIFAR-10.
         ood: result column -> name of the out-of-distribution set (`lightning_modules.data.ood`).
         nets: the networks by name.
-        search_limit: training images in the search for the rivals' settings.
+        search_limit: training images in the search for the rivals' settings, None for all that are not held out.
     """
 
     title: str
     load: Callable[[Path, bool], Images]
     ood: dict[str, str]
     nets: dict[str, Net]
-    search_limit: int = 20_000
+    search_limit: int | None = None
 
 
 def _low_data_plans() -> list[Plan]:
@@ -106,6 +106,7 @@ TASKS: dict[str, Task] = {
             "lenet": Net("LeNet-5", lambda: lenet5(CIFAR_SHAPE), [Plan(10)]),
             "conv890k": Net("conv net, 890k weights", conv890k, [Plan(10)]),
         },
+        search_limit=20_000,
     ),
 }
 
