@@ -43,10 +43,12 @@ def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[
     """Moments of a, same shape; float32 error below 2e-6 of max(|m|, s) and 2e-6 of v over |x| <= 100."""
     mean, variance = mean.contiguous(), variance.contiguous()
     results = [torch.empty_like(mean) for _ in range(4 if options.learn else 2)]
-    tensors = [tensor.view(-1) for tensor in (mean, variance, *results)]
-    whole = mean.device.type != "cpu" or torch.compiler.is_compiling()
-    for block in [tensors] if whole else zip(*(tensor.split(BLOCK) for tensor in tensors), strict=True):
-        _fill(options, *block)
+    tensors = mean, variance, *results
+    if mean.numel() <= BLOCK or mean.device.type != "cpu" or torch.compiler.is_compiling():
+        _fill(options, *tensors)
+    else:
+        for block in zip(*(tensor.view(-1).split(BLOCK) for tensor in tensors), strict=True):
+            _fill(options, *block)
     return (results[0], results[1]), tuple(results[2:])
 
 
@@ -63,8 +65,8 @@ def _fill(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, out_mean: T
     torch.minimum(twice_cdf, tail, out=tail)
     overshoot = torch.addcmul(bell, size, tail, value=-SQRT_PI)  # sqrt(pi) h
     torch.addcmul(F.leaky_relu(mean, slope), width, overshoot, value=0.5 * steep * INV_SQRT_PI, out=out_mean)
-    share = size.mul_(2 * SQRT_PI).add_(overshoot).mul_(overshoot).mul_(-0.5 * (steep * INV_SQRT_PI) ** 2)
-    share.add_(twice_cdf, alpha=0.5 * (1 - slope * slope)).add_(slope * slope)
+    share = (twice_cdf * (0.5 * (1 - slope * slope))).add_(slope * slope)
+    share.addcmul_(overshoot, size.mul_(2 * SQRT_PI).add_(overshoot), value=-0.5 * (steep * INV_SQRT_PI) ** 2)
     torch.mul(share if slope else share.clamp_min_(0), variance, out=out_var)
     if options.learn:
         gain, slack = saved
