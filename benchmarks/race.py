@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -31,12 +32,14 @@ class Racer:
 
     def __init__(self, run: Run, training: Training, seed: int) -> None:
         self.run, self.passes, self.finish_seconds = run, list[float](), 0.0
+        start = time.perf_counter()
         self.method = made(run, training, seed)
+        self.make_seconds = time.perf_counter() - start
         self._random = torch.get_rng_state()
 
     @property
     def train_seconds(self) -> float:
-        return sum(self.passes) + self.finish_seconds
+        return self.make_seconds + sum(self.passes) + self.finish_seconds
 
     def train(self, split: Split, batches: tuple[Tensor, ...]) -> None:
         """Learns from a few batches."""

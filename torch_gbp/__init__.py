@@ -11,6 +11,7 @@ from torch_gbp.layers import (
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    InputBasis,
 )
 from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
 from torch_gbp.optimizer import MessagePassing
@@ -35,6 +36,7 @@ __all__ = [
     "GBPMaxPool2d",
     "GBPReLU",
     "Gaussian",
+    "InputBasis",
     "Likelihood",
     "Message",
     "MessagePassing",

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from torch_gbp.errors import MissingRule
+from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -17,8 +17,9 @@ from torch_gbp.layers import (
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    InputBasis,
 )
-from torch_gbp.layers.base import GaussianLayer, WeightedLayer
+from torch_gbp.layers.base import GaussianLayer, WeightedLayer, require_features
 
 # One row for each torch layer that has a GBP twin; a new layer adds its row.
 TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
@@ -34,28 +35,53 @@ _WEIGHTED = (nn.Linear, nn.Conv2d)
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
-def from_torch(network: nn.Module, *, fresh: bool = False, as_prior: bool = False, **prior: Any) -> nn.Module:
+def from_torch(
+    network: nn.Module, *, fresh: bool = False, as_prior: bool = False, inputs: Tensor | None = None, **prior: Any
+) -> nn.Module:
     """The GBP twin of a torch network: a deep copy with every layer replaced by its twin.
 
     Args:
         network: any module; its `forward` is kept, so it may use only operations that have a message rule.
         fresh: start from the prior with random means instead of at the network's weights.
         as_prior: centre the prior on the network's weights (pretrained networks).
+        inputs: training inputs (n, ...), as the network gets them. If the first layer with weights is an nn.Linear, its
+            prior follows their covariance (`InputBasis`); a first convolution keeps its own. Needs `fresh`.
         prior: `prior_variance`, `prior_scale` or `shared_precision` for the layers with weights.
 
     Raises:
         MissingRule: a layer with parameters or a known activation that has no GBP twin.
+        InvalidInput: inputs without `fresh`, or that do not fit the first layer.
 
     >>> twin = from_torch(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     >>> type(twin[1]).__name__
     'GBPLinear'
     """
-    twin = _twin(network, "", {}, as_prior, prior)
+    made = {} if inputs is None else _follow(network, inputs, fresh, prior)
+    twin = _twin(network, "", made, as_prior, prior)
     if fresh:
         for module in twin.modules():
             if isinstance(module, WeightedLayer):
                 module.reset_parameters()
     return twin
+
+
+def _follow(network: nn.Module, inputs: Tensor, fresh: bool, prior: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+    """The twin of a first linear layer, whose prior follows the covariance of the inputs."""
+    if not fresh:
+        raise InvalidInput(
+            "a prior that follows the inputs needs a fresh start",
+            where="from_torch",
+            cause="inputs given together with the network's own weights",
+            fix="add fresh=True, or leave inputs out",
+        )
+    first = next((module for module in network.modules() if isinstance(module, _WEIGHTED)), None)
+    if not isinstance(first, nn.Linear):
+        return {}
+    like: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
+    basis = InputBasis.fit(inputs).to(**like)
+    require_features(len(basis.mean), first.in_features, "features", first)
+    kept, bias = basis.basis.shape[1], first.bias is not None
+    return {first: nn.Sequential(basis, GBPLinear(kept, first.out_features, bias, **like, **prior))}
 
 
 def _twin(module: nn.Module, path: str, made: dict[nn.Module, nn.Module], as_prior: bool, prior: dict[str, Any]) -> nn.Module:

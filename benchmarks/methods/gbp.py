@@ -28,7 +28,7 @@ class GBP(Method):
         prior: Settings = SHIPPED,
         optimizer: Settings = SHIPPED,
     ) -> None:
-        self.network = torch_gbp.from_torch(training.network, fresh=True, **prior)
+        self.network = torch_gbp.from_torch(training.network, fresh=True, **{"inputs": training.x, **prior})
         self.likelihood = kind(**likelihood)
         options = {"epochs": training.epochs, **optimizer}
         self.propagate = torch_gbp.MessagePassing(self.network.parameters(), len(training.x), **options)

@@ -2,6 +2,7 @@
 
 from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU
 from torch_gbp.layers.conv import GBPConv2d
+from torch_gbp.layers.input_basis import InputBasis
 from torch_gbp.layers.linear import GBPLinear
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
 
@@ -13,4 +14,5 @@ __all__ = [
     "GBPLinear",
     "GBPMaxPool2d",
     "GBPReLU",
+    "InputBasis",
 ]
