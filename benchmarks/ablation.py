@@ -18,7 +18,7 @@ CASES = (("mnist", "mlp", None), ("mnist", "lenet", None), ("lowdata", "mlp", 64
 VARIANTS: dict[str, Settings] = {
     "as shipped": {},
     "a precision for every weight": {"prior": {"shared_precision": False}},
-    "a prior blind to the inputs": {"prior": {"inputs": None}},
+    "a prior that follows the inputs": {"follow": True},
     "no trust region": {"optimizer": {"store": AveragedSites(trust=math.inf)}},
     "no warm-up": {"optimizer": {"warmup": 0.0}},
     "no warm-up, no trust region": {"optimizer": {"warmup": 0.0, "store": AveragedSites(trust=math.inf)}},

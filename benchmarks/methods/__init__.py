@@ -8,6 +8,7 @@ __all__ = ["METHODS", "Entrant", "Method", "Settings", "Training", "installed"]
 
 METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
     "gbp": gbp.SOFTMAX,
+    "gbp_basis": gbp.BASIS,
     "gbp_onehot": gbp.ONE_HOT,
     "gbp_argmax": gbp.ARGMAX,
     "adamw": gradient.ADAMW,

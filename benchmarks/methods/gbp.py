@@ -17,6 +17,7 @@ class GBP(Method):
 
     Args:
         kind: the likelihood's class.
+        follow: show `from_torch` the training images, so that a first linear layer's prior follows them.
         likelihood, prior, optimizer: settings in place of defaults, for experiments.
     """
 
@@ -24,11 +25,13 @@ class GBP(Method):
         self,
         training: Training,
         kind: type[torch_gbp.Likelihood],
+        follow: bool = False,
         likelihood: Settings = SHIPPED,
         prior: Settings = SHIPPED,
         optimizer: Settings = SHIPPED,
     ) -> None:
-        self.network = torch_gbp.from_torch(training.network, fresh=True, **{"inputs": training.x, **prior})
+        inputs = training.x if follow else None
+        self.network = torch_gbp.from_torch(training.network, fresh=True, inputs=inputs, **prior)
         self.likelihood = kind(**likelihood)
         options = {"epochs": training.epochs, **optimizer}
         self.propagate = torch_gbp.MessagePassing(self.network.parameters(), len(training.x), **options)
@@ -43,5 +46,6 @@ class GBP(Method):
 
 
 SOFTMAX = Entrant("torch_gbp", partial(GBP, kind=torch_gbp.Softmax))
+BASIS = Entrant("torch_gbp, input basis", partial(GBP, kind=torch_gbp.Softmax, follow=True))
 ONE_HOT = Entrant("torch_gbp, one-hot", partial(GBP, kind=torch_gbp.OneHotRegression))
 ARGMAX = Entrant("torch_gbp, argmax", partial(GBP, kind=torch_gbp.Argmax))

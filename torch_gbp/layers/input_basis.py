@@ -18,7 +18,8 @@ class InputBasis(nn.Module):
     C = U L U' is the covariance of the training inputs, cut to the directions that explain most of it, and the scale
     makes the mean square of f 1. Independent weights W' on f are weights W = W' B' on x with a prior covariance
     B B', proportional to C^(2 power): a weight is free to vary where the inputs do, so neighbouring pixels get similar
-    weights, and the marginals are independent along directions in which the inputs are uncorrelated.
+    weights, and the marginals are independent along directions in which the inputs are uncorrelated. What lies outside
+    the kept directions is not seen, so OOD inputs are recognised less well than with a prior for every input.
 
     Args:
         in_features: width of the inputs.
