@@ -41,6 +41,7 @@ class MessagePassing(Optimizer):
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
 
+    `step` uses up the gradients of the means (AveragedSites writes over them): read them before it.
     Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
     `load_state_dict` brings back `num_data` and `epochs` too; to go on for longer, set them in `param_groups`.
     Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.

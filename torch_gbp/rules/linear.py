@@ -29,8 +29,8 @@ def forward(
 ) -> tuple[Moments, Saved]:
     """Moments of z, (n, o) each."""
     second = mean * mean if variance is None else torch.addcmul(variance, mean, mean)
-    out_mean = _affine(mean, weight_mean, bias_mean)
-    out_var = _affine(second, weight_var, bias_var)
+    out_mean = affine(mean, weight_mean, bias_mean)
+    out_var = affine(second, weight_var, bias_var)
     squared = None
     if variance is not None:
         squared = weight_mean * weight_mean
@@ -55,7 +55,8 @@ def backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[T
     return *to_input, to_weight, precision.t() @ second, *to_bias
 
 
-def _affine(rows: Tensor, matrix: Tensor, offset: Tensor | None) -> Tensor:
+def affine(rows: Tensor, matrix: Tensor, offset: Tensor | None) -> Tensor:
+    """rows matrix' + offset."""
     return rows @ matrix.t() if offset is None else torch.addmm(offset, rows, matrix.t())
 
 

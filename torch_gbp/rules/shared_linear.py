@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.factor import Moments, Rule, Saved
+from torch_gbp.rules.linear import affine
 
 
 def forward(
@@ -29,7 +30,7 @@ def forward(
 ) -> tuple[Moments, Saved]:
     """Moments of z, (n, o) each."""
     second = mean * mean if variance is None else torch.addcmul(variance, mean, mean)
-    out_mean = mean @ weight_mean.t() if bias_mean is None else torch.addmm(bias_mean, mean, weight_mean.t())
+    out_mean = affine(mean, weight_mean, bias_mean)
     noise = second @ weight_var.t()  # (n, 1)
     out_var = noise.expand_as(out_mean).clone() if bias_var is None else noise + bias_var
     squared = None
