@@ -8,7 +8,7 @@ from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Softmax
-from torch_gbp.sites import Store
+from torch_gbp.stores import Store
 
 
 class GBPClassifier(GBPModule, ClassifierEvaluation):

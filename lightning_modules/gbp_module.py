@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
 from torch_gbp.report import StepReport
-from torch_gbp.sites import Store
+from torch_gbp.stores import Store
 from torch_gbp.trainer import count_examples
 
 

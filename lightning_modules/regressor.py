@@ -12,7 +12,7 @@ from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood
-from torch_gbp.sites import Store
+from torch_gbp.stores import Store
 
 
 class GBPRegressor(GBPModule):

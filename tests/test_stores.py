@@ -11,7 +11,7 @@ from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLinear, Message, 
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior
-from torch_gbp.sites import Step
+from torch_gbp.stores import Step
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "numerics", "gaussian", "factor", "rules", "priors", "parameter", "layers", "sweep", "likelihoods",
-    "sites", "batches", "schedule", "crowding", "soundness", "report", "optimizer", "trainer", "convert", "__init__",
+    "stores", "batches", "schedule", "crowding", "soundness", "report", "optimizer", "trainer", "convert", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 

@@ -16,7 +16,7 @@ from torch_gbp.layers import (
 from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
-from torch_gbp.sites import AveragedSites, BatchSites, Filtering
+from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
 
 __version__ = "0.1.0"

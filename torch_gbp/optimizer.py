@@ -19,8 +19,8 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import warmup_cosine
-from torch_gbp.sites import AveragedSites, Step, Store
 from torch_gbp.soundness import check_message, check_settings, owners, sound
+from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener
 
 
@@ -28,7 +28,7 @@ class MessagePassing(Optimizer):
     """Multiplies the messages of a batch into the marginals of a network's weights.
 
     Between `loss.backward()` and `step()` every `.grad` holds the product of the batch's messages; the store
-    decides how it enters (`torch_gbp.sites`), at the rate lr x `warmup_cosine` (`torch_gbp.schedule`).
+    decides how it enters (`torch_gbp.stores`), at the rate lr x `warmup_cosine` (`torch_gbp.schedule`).
 
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.

@@ -17,7 +17,7 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
-from torch_gbp.sites import Store
+from torch_gbp.stores import Store
 
 
 class Evaluation(NamedTuple):

@@ -1,0 +1,66 @@
+"""AveragedSites: one average site for the whole data set; the default store."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Message
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.stores.base import State, Step, Store
+
+TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
+
+
+class AveragedSites(Store):
+    """One average site for the whole data set (stochastic EP); the default.
+
+    R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
+    u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
+    m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, trust / |d|),  |d|^2 = sum of d^2 R over an output's weights
+    The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
+    rate a/B. Memory: one number per weight besides mean and precision. Shuffling and augmentation are fine.
+    Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
+    mean moves by more than `trust` of the deviation that the uncertainty of its weights gives it, whatever the input.
+    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; heavy-ball averaging and trust region by measurement.
+
+    Args:
+        momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
+        trust: how many deviations an output may move in a step, > 0; math.inf for no limit.
+    """
+
+    default_rate = 0.4
+
+    def __init__(self, momentum: float = 0.9, trust: float = TRUST) -> None:
+        if not 0 <= momentum < 1:
+            raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
+        if not trust > 0:
+            raise InvalidInput("trust must be positive", where="AveragedSites", got=repr(trust), fix=f"use {TRUST}")
+        self.momentum, self.trust = momentum, trust
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        prior = marginal.prior_precision.expand_as(marginal.precision)
+        return torch.lerp(marginal.precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
+        if not state:
+            state.update(momentum=torch.zeros_like(mean), steps=0)
+        state["steps"] += 1
+        fresh, share = 1 - self.momentum, 1 / step.batches
+        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
+        score = state["momentum"].mul_(self.momentum).add_(message.information, alpha=fresh * step.scale)
+        score.addcmul_(mean, prior_precision, value=-fresh * share)
+        if marginal.prior_mean is not None:
+            score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
+        # The message has done its work: its memory, still in the cache, takes the step.
+        move = torch.div(score, precision, out=message.information)
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
+
+
+def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, trust: float) -> None:
+    """m <- m + s rate step, step = score / R, with s for each output so that it moves by at most `trust` deviations."""
+    squares = step.view(len(step), 1, -1) @ score.view(len(score), -1, 1)  # without a copy of the size of the weights
+    scale = squares.sqrt_().mul_(rate).reciprocal_().mul_(trust).clamp_max_(1.0)
+    mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)

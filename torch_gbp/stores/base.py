@@ -1,0 +1,62 @@
+"""What every store is: how a batch's message enters a marginal, and what is remembered of it.
+
+A weight marginal is prior x product of sites, a site being the message of a part of the data. A store sees
+one marginal at a time, as plain tensors, and keeps what it remembers in the optimizer's state of it.
+R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred at m, a the rate of the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from torch_gbp.gaussian import Message
+from torch_gbp.parameter import GaussianParameter
+
+State = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
+    much its message counts (the message itself comes as the sweep left it)."""
+
+    rate: float
+    batches: float
+    batch: int | None = None
+    scale: float = 1.0
+
+
+class Store:
+    """One interface for the three stores; what a store does not need does nothing."""
+
+    default_rate = 1.0
+    fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """Turns the marginal into what it is before the sweep of this batch."""
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        """Lets the batch's centred message (g, G) into the marginal."""
+        raise NotImplementedError
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        """The precision that `commit` would write, for the check before it."""
+        return marginal.precision + step.scale * message.precision
+
+    def restore(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts back the marginal from before `open`, if no commit came."""
+
+    def rebuild(self, marginal: GaussianParameter, state: State) -> None:
+        """Recomputes the marginal from zero, which removes rounding drift."""
+
+
+def natural(marginal: GaussianParameter) -> Message:
+    """The marginal as a message: (R m, R)."""
+    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach())
+
+
+def write(marginal: GaussianParameter, product: Message) -> None:
+    """The marginal becomes this product of messages."""
+    marginal.precision.copy_(product.precision)
+    marginal.mean.copy_(product.information / product.precision)
