@@ -8,7 +8,16 @@ from helpers import changed, lenet, marginals, mlp, sweep, three_classes
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLeakyReLU, GBPLinear, MessagePassing, Regression, Softmax
+from torch_gbp import (
+    AveragedSites,
+    BatchSites,
+    Filtering,
+    GBPLeakyReLU,
+    GBPLinear,
+    MessagePassing,
+    Regression,
+    Softmax,
+)
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.rules import leaky_relu
 from torch_gbp.soundness import TOLERANCE
@@ -94,7 +103,31 @@ def test_own_schedule_warms_up_and_cools_down():
         rates.append(propagate.report.rate)
     assert rates[0] == pytest.approx(0.2)  # half of the warm-up is over after the first pass
     assert rates[1] == max(rates) and rates[1:] == sorted(rates[1:], reverse=True)
-    assert rates[9] < 0.2 * 0.4
+    assert 0.3 * 0.4 < rates[9] < 0.32 * 0.4
+
+
+@pytest.mark.parametrize("kept", [60, 48], ids=["all", "the_rest_is_dropped"])
+def test_the_last_step_puts_the_means_at_their_average(kept):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, epochs=6, store=AveragedSites(tail=1.0))
+    for epoch in range(6):
+        assert epoch < 2 or not torch.equal(model[0].weight.mean, propagate.state[model[0].weight.mean]["average"])
+        for start in range(0, kept, 16):
+            part = slice(start, min(start + 16, kept))
+            sweep(propagate, model, Softmax(), x[part], y[part])
+    for mean in (layer.weight.mean for layer in (model[0], model[2])):
+        assert torch.equal(mean, propagate.state[mean]["average"])
+
+
+def test_without_passes_the_means_settle_when_asked():
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, epochs=None)
+    for _ in range(11):
+        sweep(propagate, model, Softmax(), x, y)
+    average = propagate.state[model[0].weight.mean]["average"].clone()
+    assert not torch.equal(model[0].weight.mean, average)
+    propagate.settle()
+    assert torch.equal(model[0].weight.mean, average)
 
 
 def test_groups_have_rates_of_their_own():

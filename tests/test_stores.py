@@ -112,7 +112,7 @@ def test_averaged_sites_without_momentum_move_the_natural_parameters(prior_mean)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_averaged_sites_settle_at_prior_plus_all_messages(momentum):
+def test_averaged_sites_come_to_rest_at_prior_plus_all_messages(momentum):
     """Three batches that always say the same: R = R0 + sum G, m = sum eta / R."""
     store, marginal, state, site = AveragedSites(momentum), parameter(), {}, word()
     for _ in range(800):
@@ -137,6 +137,33 @@ def test_averaged_sites_with_momentum_follow_the_recursion():
         average = 0.8 * average + 0.2 * (score - (mean - centre) * marginal.prior_precision / 5)
         mean = mean + rate * average / ((1 - 0.8**t) * precision)
         assert_close((marginal.mean.detach(), marginal.precision.detach()), (mean, precision), rtol=1e-12, atol=1e-12)
+
+
+def test_averaged_sites_settle_at_the_average_of_the_last_means():
+    """A <- A + (m - A) min(1, 4 / (t / 2)) at every fourth step: from step 16 on, half a lifetime is remembered."""
+    store, marginal, state, average = AveragedSites(0.8, tail=0.5), parameter(), {}, None
+    for t in range(1, 31):
+        with torch.no_grad():
+            store.commit(marginal, state, word(), Step(0.3, 5.0))
+        mean = marginal.mean.detach().clone()
+        if t % 4 == 0:
+            average = mean if average is None else average + (mean - average) * min(1.0, 4 / (0.5 * t))
+    precision = marginal.precision.detach().clone()
+    with torch.no_grad():
+        store.settle(marginal, state)
+    assert_close((marginal.mean.detach(), marginal.precision.detach()), (average, precision), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.125])
+def test_averaged_sites_without_a_tail_or_a_history_keep_the_mean(tail):
+    store, marginal, state = AveragedSites(tail=tail), parameter(), {}
+    for _ in range(9 if tail == 0 else 3):
+        with torch.no_grad():
+            store.commit(marginal, state, word(), Step(0.3, 5.0))
+    before = marginal.mean.detach().clone()
+    with torch.no_grad():
+        store.settle(marginal, state)
+    assert torch.equal(marginal.mean, before)
 
 
 def test_averaged_sites_stay_where_the_average_message_is_the_average_site():

@@ -18,7 +18,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
-from torch_gbp.schedule import warmup_cosine
+from torch_gbp.schedule import complete, rate_of
 from torch_gbp.soundness import check_message, check_settings, owners, sound
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener
@@ -111,9 +111,11 @@ class MessagePassing(Optimizer):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
                 check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
-        watched = self._wants_report()
+        watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
+        if complete(self.param_groups[0], examples):
+            self.settle()
         if watched:
             marginals, listener = [turn.marginal for turn in turns], self._listener
             self.report = make_report(self.param_groups[0]["steps"], examples, turns[0].step.rate, listener, marginals, moved)
@@ -122,6 +124,11 @@ class MessagePassing(Optimizer):
             self.param_groups[0]["fingerprints"][self._batch] = self._found
         self.close()
         return loss
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short."""
+        self._rewrite(self.store.settle)
 
     @contextmanager
     def visit(self, batch: int, *examples: Tensor) -> Iterator[None]:
@@ -207,20 +214,13 @@ class MessagePassing(Optimizer):
         return heard
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
-        rate, epochs = group["lr"], group["epochs"]
-        if epochs is not None:
-            seen, total = group["examples_seen"], epochs * group["num_data"]
-            rate *= warmup_cosine(seen / total, (seen + examples) / total, group["warmup"])
         scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
-        return Step(float(rate), group["num_data"] / examples, self._batch, scale)
+        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, scale)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:
             group["steps"] += 1
             group["examples_seen"] += examples
-
-    def _wants_report(self) -> bool:
-        return self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
 
     def _commit(self, turn: _Turn, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""

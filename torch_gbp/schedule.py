@@ -1,18 +1,44 @@
 """The rate of a step: linear warm-up, then a cosine, by the share of the passes already done."""
 
-import math
+from __future__ import annotations
 
-FINAL_RATE = 0.025  # of the peak rate, where the cosine ends
+import math
+from collections.abc import Mapping
+from typing import Any
+
+FINAL_RATE = 0.3  # of the peak rate, where the cosine ends; the means are averaged, so they need not come to rest
 
 
 def warmup_cosine(before: float, after: float, warmup: float) -> float:
     """Factor on the peak rate for the step that takes the progress from `before` to `after` (shares of 1).
 
-    min(1, after / warmup) * (f + (1 - f) (1 + cos(pi before)) / 2), f = 0.025. The rise keeps the first pass from
+    min(1, after / warmup) * (f + (1 - f) (1 + cos(pi before)) / 2), f = 0.3. The rise keeps the first pass from
     overshooting while the precisions are still the prior's.
 
     >>> warmup_cosine(0.0, 0.1, warmup=0.2), round(warmup_cosine(1.0, 1.0, warmup=0.2), 4)
-    (0.5, 0.025)
+    (0.5, 0.3)
     """
     rise = min(1.0, after / warmup) if warmup else 1.0
     return rise * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, before))))
+
+
+def rate_of(group: Mapping[str, Any], examples: int) -> float:
+    """The rate of a parameter group's next step, which takes in so many examples; its lr if it has no passes."""
+    rate, epochs, seen = float(group["lr"]), group["epochs"], group["examples_seen"]
+    if epochs is None:
+        return rate
+    total = epochs * group["num_data"]
+    return rate * warmup_cosine(seen / total, (seen + examples) / total, group["warmup"])
+
+
+def complete(group: Mapping[str, Any], examples: int) -> bool:
+    """Whether the passes are through after a step with so many examples, also if the loader drops what fills no batch.
+
+    >>> group = {"epochs": 2, "num_data": 10, "examples_seen": 16}
+    >>> complete(group, examples=4), complete(group, examples=2)
+    (True, False)
+    """
+    if group["epochs"] is None:
+        return False
+    dropped = group["epochs"] * (group["num_data"] % examples)
+    return group["examples_seen"] + dropped >= group["epochs"] * group["num_data"]

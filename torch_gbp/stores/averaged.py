@@ -11,6 +11,8 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State, Step, Store
 
 TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
+TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL_RATE
+EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
 
 class AveragedSites(Store):
@@ -20,24 +22,30 @@ class AveragedSites(Store):
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, trust / |d|),  |d|^2 = sum of d^2 R over an output's weights
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
-    rate a/B. Memory: one number per weight besides mean and precision. Shuffling and augmentation are fine.
+    rate a/B. Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
+    The means keep swinging around that point, as every batch says something else; `settle` puts them at the average
+    of the last steps, A <- A + (m - A) min(1, 1 / (tail t)) at step t.
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than `trust` of the deviation that the uncertainty of its weights gives it, whatever the input.
-    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; heavy-ball averaging and trust region by measurement.
+    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
+    heavy-ball averaging and trust region by measurement.
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
         trust: how many deviations an output may move in a step, > 0; math.inf for no limit.
+        tail: the share of the steps, the last ones, over which means are averaged; 0 <= tail <= 1, 0 for the last mean.
     """
 
     default_rate = 0.4
 
-    def __init__(self, momentum: float = 0.9, trust: float = TRUST) -> None:
+    def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL) -> None:
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
         if not trust > 0:
             raise InvalidInput("trust must be positive", where="AveragedSites", got=repr(trust), fix=f"use {TRUST}")
-        self.momentum, self.trust = momentum, trust
+        if not 0 <= tail <= 1:
+            raise InvalidInput("tail must be in [0, 1]", where="AveragedSites", got=repr(tail), fix=f"use {TAIL}")
+        self.momentum, self.trust, self.tail = momentum, trust, tail
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         prior = marginal.prior_precision.expand_as(marginal.precision)
@@ -57,6 +65,18 @@ class AveragedSites(Store):
         # The message has done its work: its memory, still in the cache, takes the step.
         move = torch.div(score, precision, out=message.information)
         _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
+        if self.tail and state["steps"] % EVERY == 0:
+            self._remember(mean, state)
+
+    def settle(self, marginal: GaussianParameter, state: State) -> None:
+        """The mean becomes the average of the last ones."""
+        if "average" in state:
+            marginal.mean.copy_(state["average"])
+
+    def _remember(self, mean: Tensor, state: State) -> None:
+        if "average" not in state:
+            state["average"] = mean.clone()
+        state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, trust: float) -> None:

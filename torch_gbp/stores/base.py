@@ -47,6 +47,9 @@ class Store:
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
 
+    def settle(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts the mean where the last steps, taken together, say it is."""
+
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
         """Recomputes the marginal from zero, which removes rounding drift."""
 
