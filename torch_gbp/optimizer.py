@@ -18,7 +18,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
-from torch_gbp.schedule import complete, rate_of
+from torch_gbp.schedule import FINAL, complete, rate_of
 from torch_gbp.soundness import check_message, check_settings, owners, sound
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener
@@ -36,7 +36,7 @@ class MessagePassing(Optimizer):
         lr: peak rate, 0 < lr <= 1; None takes the store's (0.4 for AveragedSites, else 1). Schedulers of
             `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run; None for the plain `lr`, e.g. under a scheduler.
-        warmup: part of the passes in which the rate rises from 0.
+        warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
         store: AveragedSites() (default), BatchSites() or Filtering().
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
@@ -69,13 +69,14 @@ class MessagePassing(Optimizer):
         lr: float | None = None,
         epochs: float | None = 8,
         warmup: float = 0.2,
+        final: float = FINAL,
         store: Store | None = None,
         accumulated: int = 1,
         report_every: int = 50,
     ) -> None:
         self.store: Store = AveragedSites() if store is None else store
         lr = self.store.default_rate if lr is None else lr
-        check_settings(num_data, lr, epochs, warmup)
+        check_settings(num_data, lr, epochs, warmup, final)
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
         self._listener = Listener()
@@ -83,7 +84,8 @@ class MessagePassing(Optimizer):
         self._found: list[list[float]] = []
         self._owned: list[list[GaussianParameter]] = []  # the marginals of each parameter group
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
-        super().__init__(params, {"lr": lr, "num_data": num_data, "epochs": epochs, "warmup": warmup, **progress})
+        schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
+        super().__init__(params, {"lr": lr} | schedule | progress)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)

@@ -6,20 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-FINAL_RATE = 0.4  # of the peak rate, where the cosine ends; the means are averaged, so they need not come to rest
+FINAL = 0.4  # of the peak rate is left at the end: the means are averaged, so they need not come to rest
 
 
-def warmup_cosine(before: float, after: float, warmup: float) -> float:
+def warmup_cosine(before: float, after: float, warmup: float, final: float = FINAL) -> float:
     """Factor on the peak rate for the step that takes the progress from `before` to `after` (shares of 1).
 
-    min(1, after / warmup) * (f + (1 - f) (1 + cos(pi before)) / 2), f = 0.4. The rise keeps the first pass from
+    min(1, after / warmup) * (f + (1 - f) (1 + cos(pi before)) / 2), f = final. The rise keeps the first pass from
     overshooting while the precisions are still the prior's.
 
     >>> warmup_cosine(0.0, 0.1, warmup=0.2), round(warmup_cosine(1.0, 1.0, warmup=0.2), 4)
     (0.5, 0.4)
     """
     rise = min(1.0, after / warmup) if warmup else 1.0
-    return rise * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, before))))
+    return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, before))))
 
 
 def rate_of(group: Mapping[str, Any], examples: int) -> float:
@@ -28,7 +28,7 @@ def rate_of(group: Mapping[str, Any], examples: int) -> float:
     if epochs is None:
         return rate
     total = epochs * group["num_data"]
-    return rate * warmup_cosine(seen / total, (seen + examples) / total, group["warmup"])
+    return rate * warmup_cosine(seen / total, (seen + examples) / total, group["warmup"], group["final"])
 
 
 def complete(group: Mapping[str, Any], examples: int) -> bool:

@@ -16,7 +16,7 @@ from torch_gbp.parameter import GaussianParameter, owner_of
 TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
 
 
-def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float) -> None:
+def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float, final: float) -> None:
     """Raises InvalidInput for a missing num_data and for rates out of range."""
     if not isinstance(num_data, Integral) or num_data < 1:
         raise InvalidInput(
@@ -34,11 +34,11 @@ def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float
             cause="a learning rate of a gradient method",
             fix="leave it out, or try 0.1 to 0.4",
         )
-    if (epochs is not None and not epochs > 0) or not 0 <= warmup <= 1:
+    if (epochs is not None and not epochs > 0) or not (0 <= warmup <= 1 and 0 <= final <= 1):
         raise InvalidInput(
-            "epochs must be positive and warmup in [0, 1]",
+            "epochs must be positive, warmup and final in [0, 1]",
             where="MessagePassing",
-            got=f"epochs={epochs!r}, warmup={warmup!r}",
+            got=f"epochs={epochs!r}, warmup={warmup!r}, final={final!r}",
             fix="leave them out",
         )
 

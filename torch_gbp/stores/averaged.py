@@ -11,7 +11,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State, Step, Store
 
 TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
-TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL_RATE
+TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
 
