@@ -19,7 +19,8 @@ from torch_gbp.trainer import count_examples
 class GBPModule(lightning.LightningModule):
     """Trains `model` by `MessagePassing`: the loss is -log evidence, the optimizer multiplies messages.
 
-    The rate warms up and falls over the trainer's passes. For a scheduler of torch, override
+    The rate warms up and falls over the trainer's passes; the last step puts the means at the average of the last ones
+    (`MessagePassing.settle`), which is when the validation scores rise. For a scheduler of torch, override
     `configure_optimizers` and switch that schedule off::
 
         def configure_optimizers(self):
