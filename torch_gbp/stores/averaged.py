@@ -10,7 +10,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State, Step, Store
 
-TRUST = 1.0  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
+TRUST = 0.5  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
