@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,8 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State, Step, Store
 
-TRUST = 0.5  # deviations of an output's mean; chosen on validation data, see benchmarks/README.md
+TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
+FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
@@ -20,19 +23,21 @@ class AveragedSites(Store):
 
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
-    m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, trust / |d|),  |d|^2 = sum of d^2 R over an output's weights
+    m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
+    D = min(2, trust / sqrt(B))
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B. Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
     The means keep swinging around that point, as every batch says something else; `settle` puts them at the average
     of the last steps, A <- A + (m - A) min(1, 1 / (tail t)) at step t.
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
-    mean moves by more than `trust` of the deviation that the uncertainty of its weights gives it, whatever the input.
+    mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
+    a pass of B random steps by more than `trust` of it.
     Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
     heavy-ball averaging and trust region by measurement.
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
-        trust: how many deviations an output may move in a step, > 0; math.inf for no limit.
+        trust: how many deviations an output may move in a pass of random steps, > 0; math.inf for no limit.
         tail: the share of the steps, the last ones, over which means are averaged; 0 <= tail <= 1, 0 for the last mean.
     """
 
@@ -64,9 +69,13 @@ class AveragedSites(Store):
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
         move = torch.div(score, precision, out=message.information)
-        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self.trust)
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step.batches))
         if self.tail and state["steps"] % EVERY == 0:
             self._remember(mean, state)
+
+    def _reach(self, batches: float) -> float:
+        """How many deviations an output may move in a step of so many to a pass."""
+        return math.inf if math.isinf(self.trust) else min(FARTHEST, self.trust / math.sqrt(batches))
 
     def settle(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones."""
@@ -79,8 +88,8 @@ class AveragedSites(Store):
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
 
 
-def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, trust: float) -> None:
-    """m <- m + s rate step, step = score / R, with s for each output so that it moves by at most `trust` deviations."""
+def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:
+    """m <- m + s rate step, step = score / R, with s for each output so that it moves by at most `reach` deviations."""
     squares = step.view(len(step), 1, -1) @ score.view(len(score), -1, 1)  # without a copy of the size of the weights
-    scale = squares.sqrt_().mul_(rate).reciprocal_().mul_(trust).clamp_max_(1.0)
+    scale = squares.sqrt_().mul_(rate).reciprocal_().mul_(reach).clamp_max_(1.0)
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)
