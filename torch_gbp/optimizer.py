@@ -160,6 +160,20 @@ class MessagePassing(Optimizer):
         """Recomputes every marginal from its prior and all sites, where the store keeps them."""
         self._rewrite(self.store.rebuild)
 
+    @torch.no_grad()
+    def learn_priors(self) -> None:
+        """Empirical Bayes: every layer's prior variance becomes the one that its marginals favour, the average over the
+        layer of (m - m0)^2 + v (`torch_gbp.priors.empirical_variance`), and enters the marginals in place of the old one.
+
+        One EM step; call it after a pass, between visits of batches. Weights and biases are layers of their own.
+
+        Raises:
+            InvalidInput: during a visit, when the marginals are the cavity of one batch.
+        """
+        if self._batch is not None:
+            raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
+        self._rewrite(self.store.learn_prior)
+
     def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
         """Lets the store change every marginal."""
         for marginal in chain.from_iterable(self._owned):
