@@ -111,6 +111,7 @@ class MessagePassing(Optimizer):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
                 check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
+        self._listener.learn(not self.store.cavity, examples / self.param_groups[0]["num_data"])
         watched = self._wants_report()
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)

@@ -101,12 +101,16 @@ class Trainer:
             if self.patience is None or checked is None:
                 continue
             if checked.log_evidence > best:
-                best, best_state, waited = checked.log_evidence, copy.deepcopy(self.model.state_dict()), 0
+                best, best_state, waited = checked.log_evidence, copy.deepcopy(self._learned().state_dict()), 0
             elif (waited := waited + 1) >= self.patience:
                 break
         if best_state is not None:
-            self.model.load_state_dict(best_state)
+            self._learned().load_state_dict(best_state)
         return history
+
+    def _learned(self) -> nn.ModuleList:
+        """What training writes to: the network, and a likelihood that learns its noise."""
+        return nn.ModuleList([self.model, self.likelihood])
 
     @torch.no_grad()
     def evaluate(self, loader: Iterable[Any]) -> Evaluation:

@@ -33,6 +33,7 @@ class Store:
 
     default_rate = 1.0
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
+    cavity = False  # True: the marginals of a sweep do not know what its examples say
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """Turns the marginal into what it is before the sweep of this batch."""

@@ -19,6 +19,7 @@ class BatchSites(Store):
     """
 
     fixed_batches = True
+    cavity = True
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
