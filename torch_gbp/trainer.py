@@ -47,6 +47,7 @@ class Trainer:
         lr, store: as in `MessagePassing`.
         patience: stop after this many passes without a better validation evidence, and go back to the best
             marginals; None trains all passes and keeps the last.
+        learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
 
     >>> import torch_gbp as gbp
@@ -68,6 +69,7 @@ class Trainer:
         lr: float | None = None,
         store: Store | None = None,
         patience: int | None = None,
+        learn_priors: bool = False,
         progress: bool = True,
     ) -> None:
         if epochs < 1 or (patience is not None and patience < 1):
@@ -78,7 +80,8 @@ class Trainer:
                 fix="use patience=None to never stop early",
             )
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
-        self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
+        self.lr, self.store, self.patience = lr, store, patience
+        self.learn_priors, self.progress = learn_priors, progress
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -147,6 +150,8 @@ class Trainer:
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
         self.optimizer.rebuild()
+        if self.learn_priors and number < self.epochs:
+            self.optimizer.learn_priors()
         checked = None if validation is None else self.evaluate(validation)
         return Epoch(number, total / seen, self.optimizer.report, checked)
 
