@@ -13,7 +13,15 @@ from torch_gbp.layers import (
     GBPReLU,
     InputBasis,
 )
-from torch_gbp.likelihoods import Argmax, HeteroscedasticRegression, Likelihood, OneHotRegression, Regression, Softmax
+from torch_gbp.likelihoods import (
+    Argmax,
+    HeteroscedasticRegression,
+    IntegratedSoftmax,
+    Likelihood,
+    OneHotRegression,
+    Regression,
+    Softmax,
+)
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
@@ -38,6 +46,7 @@ __all__ = [
     "Gaussian",
     "HeteroscedasticRegression",
     "InputBasis",
+    "IntegratedSoftmax",
     "Likelihood",
     "Message",
     "MessagePassing",
