@@ -128,6 +128,8 @@ def _tails(u: Tensor, mean: Tensor, variance: Tensor) -> _Tails:
     """At the points u (n, points) for every class, (n, classes, points); each rule where it is smooth."""
     gap, deviation = u.unsqueeze(1) - mean.unsqueeze(-1), variance.sqrt().unsqueeze(-1)
     wide = deviation > 1
+    if not wide.any():
+        return _over_gaussian(gap, deviation)
     narrow_tails = _over_gaussian(gap, deviation.clamp_max(1))
     wide_tails = _over_gumbel(gap, deviation.clamp_min(1))
     return _Tails(*(torch.where(wide, a, b) for a, b in zip(wide_tails, narrow_tails, strict=True)))
