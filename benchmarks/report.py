@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 CASE = ("net", "limit", "method", "settings")  # what the seeds are averaged over; a search's rows have settings
-SHOWN = ("accuracy", "nll", "ece", "ood_auroc", "train_seconds", "train_ratio", "predict_seconds", "peak_memory_mb")
+SHOWN = (
+    "accuracy",
+    "nll",
+    "ece",
+    "rmse",
+    "log_likelihood",
+    "ood_auroc",
+    "train_seconds",
+    "train_ratio",
+    "predict_seconds",
+    "peak_memory_mb",
+)
 
 
 class Request(NamedTuple):

@@ -13,7 +13,15 @@ from torch_gbp.layers import (
     GBPReLU,
     InputBasis,
 )
-from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
+from torch_gbp.likelihoods import (
+    Argmax,
+    HeteroscedasticRegression,
+    IntegratedSoftmax,
+    Likelihood,
+    OneHotRegression,
+    Regression,
+    Softmax,
+)
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
@@ -36,7 +44,9 @@ __all__ = [
     "GBPMaxPool2d",
     "GBPReLU",
     "Gaussian",
+    "HeteroscedasticRegression",
     "InputBasis",
+    "IntegratedSoftmax",
     "Likelihood",
     "Message",
     "MessagePassing",

@@ -113,6 +113,7 @@ class MessagePassing(Optimizer):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
                 check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
+        self._listener.learn(not self.store.cavity, examples / self.param_groups[0]["num_data"])
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
@@ -168,6 +169,20 @@ class MessagePassing(Optimizer):
     def rebuild(self) -> None:
         """Recomputes every marginal from its prior and all sites, where the store keeps them."""
         self._rewrite(self.store.rebuild)
+
+    @torch.no_grad()
+    def learn_priors(self) -> None:
+        """Empirical Bayes: every layer's prior variance becomes the one that its marginals favour, the average over the
+        layer of (m - m0)^2 + v (`torch_gbp.priors.empirical_variance`), and enters the marginals in place of the old one.
+
+        One EM step; call it after a pass, between visits of batches. Weights and biases are layers of their own.
+
+        Raises:
+            InvalidInput: during a visit, when the marginals are the cavity of one batch.
+        """
+        if self._batch is not None:
+            raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
+        self._rewrite(self.store.learn_prior)
 
     def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
         """Lets the store change every marginal."""

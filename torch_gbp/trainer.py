@@ -47,6 +47,7 @@ class Trainer:
         lr, store: as in `MessagePassing`.
         patience: stop after this many passes without a better validation evidence, and go back to the best
             marginals; None trains all passes and keeps the last.
+        learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
 
     >>> import torch_gbp as gbp
@@ -68,6 +69,7 @@ class Trainer:
         lr: float | None = None,
         store: Store | None = None,
         patience: int | None = None,
+        learn_priors: bool = False,
         progress: bool = True,
     ) -> None:
         if epochs < 1 or (patience is not None and patience < 1):
@@ -78,7 +80,8 @@ class Trainer:
                 fix="use patience=None to never stop early",
             )
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
-        self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
+        self.lr, self.store, self.patience = lr, store, patience
+        self.learn_priors, self.progress = learn_priors, progress
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -101,12 +104,16 @@ class Trainer:
             if self.patience is None or checked is None:
                 continue
             if checked.log_evidence > best:
-                best, best_state, waited = checked.log_evidence, copy.deepcopy(self.model.state_dict()), 0
+                best, best_state, waited = checked.log_evidence, copy.deepcopy(self._learned().state_dict()), 0
             elif (waited := waited + 1) >= self.patience:
                 break
         if best_state is not None:
-            self.model.load_state_dict(best_state)
+            self._learned().load_state_dict(best_state)
         return history
+
+    def _learned(self) -> nn.ModuleList:
+        """What training writes to: the network, and a likelihood that learns its noise."""
+        return nn.ModuleList([self.model, self.likelihood])
 
     @torch.no_grad()
     def evaluate(self, loader: Iterable[Any]) -> Evaluation:
@@ -143,6 +150,8 @@ class Trainer:
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
         self.optimizer.rebuild()
+        if self.learn_priors and number < self.epochs:
+            self.optimizer.learn_priors()
         checked = None if validation is None else self.evaluate(validation)
         return Epoch(number, total / seen, self.optimizer.report, checked)
 

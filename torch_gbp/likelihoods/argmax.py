@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.noise import require_variance
 from torch_gbp.likelihoods.regression import gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
@@ -48,8 +46,8 @@ class Argmax(Likelihood):
     ) -> None:
         super().__init__(power)
         for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInput(f"{name} must be positive", where="Argmax", got=repr(value), fix="use 0.1 to 0.3")
+            if value is not None:
+                require_variance(name, value, "Argmax", fix="use 0.1 to 0.3")
         self.noise_variance, self.regulariser_variance = noise_variance, regulariser_variance
 
     def check(self, output: Gaussian, target: Tensor) -> None:

@@ -19,6 +19,7 @@ class BatchSites(Store):
     """
 
     fixed_batches = True
+    cavity = True
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
@@ -51,6 +52,18 @@ class BatchSites(Store):
             mean, precision = state.pop("before")
             marginal.mean.copy_(mean)
             marginal.precision.copy_(precision)
+
+    def prior(self, marginal: GaussianParameter, state: State) -> Message:
+        return Message(*state["prior"]) if state else super().prior(marginal, state)
+
+    def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
+        if state:  # what the marginal was when first met: its mean stays, its precision may be more than the prior's
+            old = self.prior(marginal, state)
+            new = precision + (old.precision - marginal.prior_precision)
+            after = _pack(Message(old.information * (new / old.precision), new))
+        super().set_prior(marginal, state, precision)
+        if state:
+            state["prior"] = after
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
         if state:
