@@ -3,6 +3,7 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference import Inference, Parallel, Sequential, thesis_iterations, thesis_rate
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -36,14 +37,19 @@ __all__ = [
     "GBPMaxPool2d",
     "GBPReLU",
     "Gaussian",
+    "Inference",
     "InputBasis",
     "Likelihood",
     "Message",
     "MessagePassing",
     "OneHotRegression",
+    "Parallel",
     "Regression",
+    "Sequential",
     "Softmax",
     "StepReport",
     "Trainer",
     "from_torch",
+    "thesis_iterations",
+    "thesis_rate",
 ]

@@ -33,6 +33,9 @@ class Store:
     default_rate = 1.0
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
 
+    def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
+        """Before the first step: what the store will need for these marginals and so many batches in a pass."""
+
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """Turns the marginal into what it is before the sweep of this batch."""
 
