@@ -154,7 +154,8 @@ class Gaussian(NamedTuple):
             ImproperMarginal: v G >= 1, which no single Gaussian factor can say.
         """
         rest = 1 - self.variance * precision
-        _require_positive(rest, "1 - v G", "a likelihood power above 1, or the sum of the derivatives of several factors")
+        if (rest <= 0).any():  # NaN passes: the optimizer finds it, and names the layer
+            _require_positive(rest, "1 - v G", "a likelihood power above 1, or the sum of the derivatives of several factors")
         return Message.centred(score / rest, precision / rest, self.mean)
 
     @classmethod

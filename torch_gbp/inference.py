@@ -25,6 +25,7 @@ from torch_gbp.memory import BatchMemory, ExactMemory, Memory, Note
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import write
+from torch_gbp.stores.batch_sites import memory_of_sites, require_memory
 
 Weights = dict[GaussianParameter, Message]  # messages to the weights, in natural form
 
@@ -90,6 +91,11 @@ class Sequential(Order):
 
     def infer(self, visit: Visit, iterations: int, damping: float) -> Tensor:
         _check_sequential(visit.likelihood, damping)
+        owned = visit.propagate.marginals
+        needed = memory_of_sites(owned, len(visit.x))
+        require_memory(
+            needed, owned[0].mean.device, f"the messages of {len(visit.x)} examples", "use smaller batches, or Parallel()"
+        )
         layers, loss, said = visit.layers(), torch.zeros(()), Weights()
         sites: list[dict[Tensor, Message]] = [{} for _ in visit.x]
         memories = [[ExactMemory(own) for _ in layers] for own in sites]

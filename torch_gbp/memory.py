@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.autograd import Function
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Moments
 from torch_gbp.gaussian import Gaussian, Message
 
@@ -54,10 +55,28 @@ class Note:
     def __init__(self, damping: float = 0.0) -> None:
         self.message: Message | None = None
         self.damping = damping
+        self._asked = False
+
+    def ask(self) -> Message | None:
+        """The message, as a forward sweep goes through.
+
+        Raises:
+            InvalidInput: a second time before an answer came back.
+        """
+        if self._asked:
+            raise InvalidInput(
+                "a layer was used twice in one sweep, and cannot keep the messages of both uses apart",
+                where="iterated inference",
+                cause="one module at two places of the network, or a sweep without a backward sweep",
+                fix="give every place a module of its own, or use Inference(iterations=1) in the parallel order",
+            )
+        self._asked = True
+        return self.message
 
     def keep(self, message: Message) -> Message:
         """Stores (1 - damping) message + damping old, undamped at first, and returns it."""
         self.message = message if self.message is None else message.damp(self.message, 1 - self.damping)
+        self._asked = False
         return self.message
 
 
@@ -99,12 +118,13 @@ class ExactMemory(Memory):
         return forms.exact(options, *recall(self.input, mean, variance), *weight, *bias)
 
     def activation(self, forms: Forms, options: Any, mean: Tensor, variance: Tensor) -> Moments:
-        above = self.above.message or (None, None)
+        above = self.above.ask() or (None, None)
         return listen(self.above, *forms.exact(options, mean, variance, *above))
 
     def _cavity(self, mean: Tensor | None, precision: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        site = None if mean is None else self.sites.get(mean)
-        return (mean, precision) if site is None else without(site, mean, precision)
+        if mean is None or precision is None or mean not in self.sites:
+            return mean, precision
+        return without(self.sites[mean], mean, precision)
 
 
 def recall(note: Note, mean: Tensor, variance: Tensor) -> Moments:
@@ -119,9 +139,9 @@ def recall(note: Note, mean: Tensor, variance: Tensor) -> Moments:
 class _Recall(Function):
     @staticmethod
     def forward(ctx: Any, note: Note, mean: Tensor, variance: Tensor) -> Moments:
-        ctx.note, q = note, (mean, variance)
-        if note.message is not None:
-            information, precision = note.message
+        ctx.note, q, known = note, (mean, variance), note.ask()
+        if known is not None:
+            information, precision = known
             rest = 1 + variance * precision
             q = (mean + variance * information) / rest, variance / rest
         ctx.save_for_backward(mean, variance, q[0])
@@ -170,8 +190,10 @@ class _Listen(Function):
 
     @staticmethod
     def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.note.keep(Gaussian(*ctx.saved_tensors).evidence_message(*message))
-        return None, *message
+        mean, variance = ctx.saved_tensors
+        score, precision = message
+        ctx.note.keep(Gaussian(mean, variance).evidence_message(score, precision))
+        return None, score, precision
 
 
 def discount(note: Note, mean: Tensor, variance: Tensor) -> Moments:
@@ -182,9 +204,9 @@ def discount(note: Note, mean: Tensor, variance: Tensor) -> Moments:
 class _Discount(Function):
     @staticmethod
     def forward(ctx: Any, note: Note, mean: Tensor, variance: Tensor) -> Moments:
-        ctx.note = note
-        if note.message is not None:
-            mean = mean - variance * note.message.information
+        ctx.note, known = note, note.ask()
+        if known is not None:
+            mean = mean - variance * known.information
         return mean, variance
 
     @staticmethod

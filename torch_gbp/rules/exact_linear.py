@@ -26,7 +26,7 @@ from torch_gbp.rules import linear
 
 
 def forward(
-    _: None,
+    options: None,
     mean: Tensor,  # (n, i)
     variance: Tensor | None,  # (n, i), None for an observed input
     weight_mean: Tensor,  # (o, i)
@@ -36,7 +36,7 @@ def forward(
 ) -> tuple[Moments, Saved]:
     """Moments of z, (n, o) each."""
     tied = weight_var.expand_as(weight_mean)
-    moments, _ = linear.forward(None, mean, variance, weight_mean, tied, bias_mean, bias_var)
+    moments, _ = linear.forward(options, mean, variance, weight_mean, tied, bias_mean, bias_var)
     return moments, (mean, variance, weight_mean, weight_var, bias_var)
 
 
@@ -51,7 +51,8 @@ def backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[T
         second = second + variance
         squared = weight_mean * weight_mean
         explained = variance * squared
-    keep = _leave_out(second * weight_var if explained is None else explained.addcmul_(second, weight_var), precision)
+    full = weight_var.expand_as(weight_mean)
+    keep = _leave_out(second * full if explained is None else explained.addcmul_(second, full), precision)
     to_weight = keep * score
     if variance is not None:
         to_input = _to_input(mean, to_weight, keep * precision, weight_mean, weight_var, squared)
@@ -87,9 +88,9 @@ def _to_bias(bias_var: Tensor | None, score: Tensor, precision: Tensor) -> tuple
 def _leave_out(explained: Tensor, precision: Tensor) -> Tensor:
     """1 / (1 - G V) from V (overwritten) and G; G V is the product's share of what the evidence explains."""
     rest = explained.mul_(precision).neg_().add_(1)
-    if not rest.amin() > 0:  # NaN is caught as well
+    if rest.amin() <= 0:  # NaN passes: the optimizer finds it, and names the layer
         raise ImproperMarginal(
-            f"{int((~(rest > 0)).sum())} of {rest.numel()} exact messages have no finite precision",
+            f"{int((rest <= 0).sum())} of {rest.numel()} exact messages have no finite precision",
             where="the linear factor with exact messages",
             got=f"worst 1 - G V {rest.min():.3g}",
             cause="evidence of more than one factor: a likelihood power above 1, or a variable with several uses",
