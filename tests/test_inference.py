@@ -267,7 +267,7 @@ def test_messages_of_a_batch_that_do_not_fit_are_refused(monkeypatch):
     model, (x, y) = mlp(), three_classes()
     propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
     monkeypatch.setattr(batch_sites, "available_memory", lambda device: 1000)
-    with pytest.raises(OutOfMemory, match="messages of 60 examples do not fit into memory.*smaller batches"):
+    with pytest.raises(OutOfMemory, match=r"messages of 60 examples do not fit into memory.*smaller batches"):
         visit(propagate, Inference(order=Sequential()), model, OneHotRegression(power=1), 0, x, y)
 
 

@@ -14,7 +14,7 @@ from torch_gbp.layers import (
     GBPReLU,
     InputBasis,
 )
-from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
+from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, PairwiseArgmax, Regression, Softmax
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
@@ -43,6 +43,7 @@ __all__ = [
     "Message",
     "MessagePassing",
     "OneHotRegression",
+    "PairwiseArgmax",
     "Parallel",
     "Regression",
     "Sequential",

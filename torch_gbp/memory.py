@@ -150,7 +150,8 @@ class _Recall(Function):
     @staticmethod
     def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
         mean, variance, q_mean = ctx.saved_tensors
-        information, precision = ctx.note.keep(Message.centred(*message, q_mean))
+        score, precision = message
+        information, precision = ctx.note.keep(Message.centred(score, precision, q_mean))
         rest = 1 + variance * precision
         return None, (information - precision * mean) / rest, precision / rest
 

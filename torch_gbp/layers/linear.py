@@ -72,8 +72,9 @@ class GBPLinear(WeightedLayer):
         forms = _SEND[self.shared_precision]
         if mean.ndim == 2:
             return Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals()))
-        rows = [None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance)]
-        output = Gaussian(*self.memory.weighted(forms, None, *rows, *self.marginals()))
+        rows, spread = (None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance))
+        assert rows is not None
+        output = Gaussian(*self.memory.weighted(forms, None, rows, spread, *self.marginals()))
         return output.reshape(*mean.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
