@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ablation, compare, digits, search
+from benchmarks import ablation, compare, digits, search, thesis
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
 from benchmarks.results import write
@@ -16,6 +16,7 @@ from benchmarks.tasks import TASKS
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "ablation": ablation.run,
     "digits": digits.run,
+    "thesis": thesis.run,
     **{name: partial(compare.run, name) for name in TASKS},
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
