@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import changed, marginals, mlp, sweep, three_classes
+from helpers import changed, lenet, marginals, mlp, sweep, three_classes
 from oracle import condition
 from torch import nn
 from torch.testing import assert_close
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
 from torch_gbp import BatchSites, GBPLinear, Inference, MessagePassing, OneHotRegression, Parallel, Regression, Sequential
-from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
+from torch_gbp.errors import ImproperMarginal, InvalidInput, MissingRule, OutOfMemory
 from torch_gbp.memory import NO_MEMORY, ExactMemory
 from torch_gbp.rules import max_pool
 from torch_gbp.stores import batch_sites
@@ -277,6 +277,17 @@ def test_a_layer_used_twice_in_a_sweep_is_refused():
     propagate = MessagePassing(model.parameters(), 12, store=BatchSites())
     with pytest.raises(InvalidInput, match="twice in one sweep"):
         visit(propagate, Inference(2, order=Parallel()), model, OneHotRegression(power=1), 0, x, y)
+
+
+def test_a_convolution_iterates_in_parallel_and_is_refused_in_sequence():
+    model, x, y = lenet(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3
+    propagate = MessagePassing(model.parameters(), 6, store=BatchSites(), lr=0.1, epochs=None)
+    before, likelihood = marginals(model), OneHotRegression(0.5, power=1)
+    with pytest.raises(MissingRule, match="convolution has no exact scalar messages"):
+        visit(propagate, Inference(order=Sequential()), model, likelihood, 0, x, y)
+    assert changed(before, model) == []
+    visit(propagate, Inference(3, damping=0.5), model, likelihood, 0, x, y)
+    assert len(changed(before, model)) == 8
 
 
 def test_messages_that_disagree_by_any_number_of_deviations_still_speak():
