@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ablation, compare, digits, prior_variance, prior_variance_uci, search
+from benchmarks import ablation, compare, digits, prior_variance, prior_variance_uci, search, thesis
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
 from benchmarks.results import write
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "digits": digits.run,
     "prior_variance": prior_variance.run,
     "prior_variance_uci": prior_variance_uci.run,
+    "thesis": thesis.run,
     **{name: partial(compare.run, name) for name in TASKS},
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }

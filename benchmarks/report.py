@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-CASE = ("net", "limit", "method", "settings")  # what the seeds are averaged over; a search's rows have settings
+CASE = ("net", "limit", "method", "order", "settings")  # what the seeds are averaged over; few rows have the last two
 SHOWN = (
     "accuracy",
     "nll",
@@ -59,6 +59,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _told(net: str, limit: int, method: str, settings: dict[str, Any] | None) -> str:
-    told = " ".join([method, *(f"{key}={value}" for key, value in (settings or {}).items())])
+def _told(net: str, limit: int, method: str, order: str | None, settings: dict[str, Any] | None) -> str:
+    told = " ".join([method, *([order] if order else []), *(f"{key}={value}" for key, value in (settings or {}).items())])
     return f"{net:9} {limit:6} {told:60} "

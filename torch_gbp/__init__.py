@@ -3,6 +3,7 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference import Inference, Parallel, Sequential, thesis_iterations, thesis_rate
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -19,6 +20,7 @@ from torch_gbp.likelihoods import (
     IntegratedSoftmax,
     Likelihood,
     OneHotRegression,
+    PairwiseArgmax,
     Regression,
     Softmax,
 )
@@ -45,15 +47,21 @@ __all__ = [
     "GBPReLU",
     "Gaussian",
     "HeteroscedasticRegression",
+    "Inference",
     "InputBasis",
     "IntegratedSoftmax",
     "Likelihood",
     "Message",
     "MessagePassing",
     "OneHotRegression",
+    "PairwiseArgmax",
+    "Parallel",
     "Regression",
+    "Sequential",
     "Softmax",
     "StepReport",
     "Trainer",
     "from_torch",
+    "thesis_iterations",
+    "thesis_rate",
 ]

@@ -38,6 +38,10 @@ class Repartitioned(GBPError, ValueError):
     """A batch came back with other examples than the ones its stored site speaks for."""
 
 
+class OutOfMemory(GBPError, MemoryError):
+    """What a store would keep does not fit into memory."""
+
+
 def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: str = "") -> str:
     """Joins the parts of an error text, leaving out the empty ones."""
     text = what.rstrip(".") + (f" (in {where})" if where else "") + "."

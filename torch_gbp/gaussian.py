@@ -145,6 +145,19 @@ class Gaussian(NamedTuple):
         _require_positive(variance, "variance after the evidence", "messages of several examples were summed")
         return Gaussian(self.mean + self.variance * score, variance)
 
+    def evidence_message(self, score: Tensor, precision: Tensor) -> Message:
+        """The message of evidence whose derivatives at this belief are (g, G): centred at m, it is (g, G) / (1 - v G).
+
+        belief x message is `posterior(g, G)`. Source: as `posterior`, divided by the belief.
+
+        Raises:
+            ImproperMarginal: v G >= 1, which no single Gaussian factor can say.
+        """
+        rest = 1 - self.variance * precision
+        if (rest <= 0).any():  # NaN passes: the optimizer finds it, and names the layer
+            _require_positive(rest, "1 - v G", "a likelihood power above 1, or the sum of the derivatives of several factors")
+        return Message.centred(score / rest, precision / rest, self.mean)
+
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Reshapes apply to both moments, `torch.add` is the sum factor, anything else has no rule."""

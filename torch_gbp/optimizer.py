@@ -109,6 +109,8 @@ class MessagePassing(Optimizer):
                 loss = closure()
         examples = self._count_examples()
         turns = self._turns(examples)
+        if self.param_groups[0]["steps"] == 0:
+            self.store.prepare(self.marginals, turns[0].step.batches)
         if not sound([turn.message for turn in turns]):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
@@ -184,9 +186,24 @@ class MessagePassing(Optimizer):
             raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
         self._rewrite(self.store.learn_prior)
 
+    @property
+    def marginals(self) -> list[GaussianParameter]:
+        """The marginals of all parameters."""
+        return list(chain.from_iterable(self._owned))
+
+    @property
+    def scale(self) -> float:
+        """By how much `step` multiplies the messages it finds: undoes Lightning's and DDP's averages, and crowding."""
+        return self.accumulated * _processes() * self._crowding()
+
+    def messages(self) -> list[tuple[GaussianParameter, Message]]:
+        """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
+        turns = self._turns(self._count_examples())
+        return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
+
     def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
         """Lets the store change every marginal."""
-        for marginal in chain.from_iterable(self._owned):
+        for marginal in self.marginals:
             change(marginal, self.state[marginal.mean], *arguments)
             marginal.trust()
 
@@ -207,7 +224,7 @@ class MessagePassing(Optimizer):
 
     def _crowding(self) -> float:
         """What a likelihood of automatic power leaves to the optimizer, which knows weights and examples."""
-        weights = sum(marginal.mean.numel() for marginal in chain.from_iterable(self._owned))
+        weights = sum(marginal.mean.numel() for marginal in self.marginals)
         return crowding(weights, self.param_groups[0]["num_data"]) if self._listener.automatic else 1.0
 
     def _count_examples(self) -> int:
@@ -231,8 +248,7 @@ class MessagePassing(Optimizer):
         return heard
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
-        scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
-        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, scale)
+        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, self.scale)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

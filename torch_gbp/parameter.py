@@ -95,6 +95,11 @@ class GaussianParameter(nn.Module):
         share = precision.numel() / score.numel()
         return Message(score, precision if share == 1 else precision * share)
 
+    def tell(self, message: Message) -> None:
+        """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
+        score, precision = message
+        self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
+
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
         head, witness, _ = self._stamp

@@ -6,16 +6,29 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import factor
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.factor import Moments, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.memory import Forms
 from torch_gbp.priors import VarianceFormula, code, weight_prior
 from torch_gbp.rules import conv, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
-_SEND = {shared: factor(rule, STORED_PRECISIONS) for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))}
+
+def _no_exact_rule(*_: Any) -> Moments:
+    raise MissingRule(
+        "a convolution has no exact scalar messages",
+        where="GBPConv2d, sequential order",
+        fix="use the parallel order, or linear layers",
+    )
+
+
+_SEND = {
+    shared: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule)
+    for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))
+}
 
 
 class GBPConv2d(WeightedLayer):
@@ -98,7 +111,8 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
-        return Gaussian(*_SEND[self.shared_precision](self.options, mean, variance, *self.marginals()))
+        forms = _SEND[self.shared_precision]
+        return Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals()))
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

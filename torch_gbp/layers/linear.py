@@ -9,10 +9,14 @@ from torch import nn
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
+from torch_gbp.memory import Forms
 from torch_gbp.priors import VarianceFormula, code, weight_prior
-from torch_gbp.rules import linear, shared_linear
+from torch_gbp.rules import exact_linear, linear, shared_linear
 
-_SEND = {shared: factor(rule, STORED_PRECISIONS) for shared, rule in ((False, linear.RULE), (True, shared_linear.RULE))}
+_EXACT = factor(exact_linear.RULE, STORED_PRECISIONS)
+_SEND = {
+    shared: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for shared, rule in ((False, linear.RULE), (True, shared_linear.RULE))
+}
 
 
 class GBPLinear(WeightedLayer):
@@ -69,10 +73,12 @@ class GBPLinear(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
+        forms = _SEND[self.shared_precision]
         if mean.ndim == 2:
-            return Gaussian(*_SEND[self.shared_precision](None, mean, variance, *self.marginals()))
-        rows = [None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance)]
-        output = Gaussian(*_SEND[self.shared_precision](None, *rows, *self.marginals()))
+            return Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals()))
+        rows, spread = (None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance))
+        assert rows is not None
+        output = Gaussian(*self.memory.weighted(forms, None, rows, spread, *self.marginals()))
         return output.reshape(*mean.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

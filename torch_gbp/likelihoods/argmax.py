@@ -63,15 +63,19 @@ class Argmax(Likelihood):
 
     def _comparisons(self, mean: Tensor, variance: Tensor, label: Tensor) -> Evidence:
         """Sum of log Phi over the other classes, and its derivatives."""
+        t, pull, curvature = self._pairs(mean, variance, label)
+        score = label * pull.sum(1, keepdim=True) - pull
+        log = (log_normal_cdf(t) * (1 - label)).sum(1)
+        return Evidence(log, score, label * curvature.sum(1, keepdim=True) + curvature)
+
+    def _pairs(self, mean: Tensor, variance: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """t_i, v(t_i) / s_i and v(t_i) (v(t_i) + t_i) / s_i^2 of every comparison, the last two 0 at the label."""
         own_mean, own_var = ((part * label).sum(1, keepdim=True) for part in (mean, variance))
         deviation = (variance + own_var + self.noise_variance).sqrt()
         t = (own_mean - mean) / deviation
-        others = 1 - label
-        mills = inverse_mills(t) * others
+        mills = inverse_mills(t) * (1 - label)
         pull = mills / deviation
-        curvature = mills * truncated_moments(t)[0] / deviation.square()
-        score = label * pull.sum(1, keepdim=True) - pull
-        return Evidence((log_normal_cdf(t) * others).sum(1), score, label * curvature.sum(1, keepdim=True) + curvature)
+        return t, pull, mills * truncated_moments(t)[0] / deviation.square()
 
     def predictive(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""

@@ -35,6 +35,9 @@ class Store:
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
     cavity = False  # True: the marginals of a sweep do not know what its examples say
 
+    def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
+        """Before the first step: what the store will need for these marginals and so many batches in a pass."""
+
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """Turns the marginal into what it is before the sweep of this batch."""
 
