@@ -3,7 +3,7 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.inference import Inference, Parallel, Sequential, thesis_iterations, thesis_rate
+from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -25,6 +25,7 @@ from torch_gbp.likelihoods import (
     Softmax,
 )
 from torch_gbp.optimizer import MessagePassing
+from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
+import torch.distributed as dist
 from torch import Tensor
 
 Lesson = Callable[[bool, float], None]
@@ -45,6 +46,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.sweeps: list[Sweep] = []
+        self.lesson: Callable[[float], None] | None = None  # share of the data -> None, in place of the sweeps' own
 
     def attach(self, parameter: Tensor) -> None:
         """Listens to one more parameter; weakly, so that parameters keep no discarded listener alive."""
@@ -64,10 +66,13 @@ class Listener:
         for sweep in self.sweeps:
             sweep.spent = True
         self.sweeps.clear()
+        self.lesson = None
 
     def learn(self, seen: bool, share: float) -> None:
-        """Lets the likelihoods learn from all of them, each from its part of `share`."""
-        for sweep in self.sweeps:
+        """Lets the likelihoods learn from all of them, each from its part of `share`, unless there is another lesson."""
+        if self.lesson is not None:
+            self.lesson(share)
+        for sweep in self.sweeps if self.lesson is None else ():
             if sweep.learn is not None:
                 sweep.learn(seen, share * sweep.examples / self.examples)
 
@@ -85,3 +90,8 @@ class Listener:
     def log_evidence(self) -> float:
         """log p(y) of all of them together."""
         return sum(float(sweep.log_evidence) for sweep in self.sweeps)
+
+
+def processes() -> int:
+    """How many processes torch.distributed joins in one step."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
