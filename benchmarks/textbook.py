@@ -40,8 +40,8 @@ class Inference(NamedTuple):
         return trainer
 
 
-SEQUENTIAL = Inference(gbp.BatchSites, batch=1, epochs=20)
-PARALLEL = Inference(gbp.BatchSites, batch=20, epochs=200, rate=0.1)
+SEQUENTIAL = Inference(gbp.BatchSites, batch=1, epochs=60)
+PARALLEL = Inference(gbp.BatchSites, batch=3, epochs=100)  # batches of 5 and more stay far from the data, or diverge
 AVERAGED = Inference(gbp.AveragedSites, batch=10, epochs=100, rate=1.0)
 
 

@@ -27,7 +27,7 @@ class Chains(NamedTuple):
     tree_depth: int
 
 
-LONG, QUICK = Chains(4, 1000, 1500, 9), Chains(2, 20, 20, 4)
+LONG, QUICK = Chains(4, 500, 1000, 8), Chains(2, 20, 20, 4)
 
 
 def run(request: Request) -> Result:
