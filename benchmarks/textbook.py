@@ -50,10 +50,11 @@ def make(widths: Sequence[int], seed: int) -> nn.Sequential:
 
     The means break the symmetry of the hidden units (AMP-BNN, "spectral" means); being the prior's, they are no free start.
     """
-    torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(widths):
-        layer = gbp.GBPLinear(fan_in, fan_out, prior_scale=1.0, shared_precision=False, dtype=torch.float64)
-        layer.weight.set_prior_mean(layer.weight.mean)
-        layers += [layer, gbp.GBPLeakyReLU(SLOPE)]
+    with torch.random.fork_rng(devices=[]):  # who asks for the prior in the middle of a training keeps his random numbers
+        torch.manual_seed(seed)
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layer = gbp.GBPLinear(fan_in, fan_out, prior_scale=1.0, shared_precision=False, dtype=torch.float64)
+            layer.weight.set_prior_mean(layer.weight.mean)
+            layers += [layer, gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])

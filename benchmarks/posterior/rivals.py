@@ -14,6 +14,7 @@ from benchmarks.methods.packages import rival
 from benchmarks.methods.vi import convert
 from benchmarks.posterior.predictive import told, told_by_samples
 from benchmarks.posterior.problems import Problem, marginals, network, plain
+from torch_gbp.parameter import GaussianParameter
 
 STEPS, RATE = 4000, 0.01  # Adam on all points at once, with a cosine
 SAMPLES = 500  # weight samples of a variational predictive
@@ -25,7 +26,8 @@ def mean_field(problem: Problem, epochs: int | None, seed: int) -> Tensor:
     layers = plain(problem)
     convert(layers, prior_std=1.0)  # the package's own divergence, the only place of its prior, is not used
     layers = layers.double()
-    _descend(layers, lambda: misfit(problem, layers(problem.x)) + _divergence(layers, problem), epochs or STEPS)
+    priors = marginals(network(problem))
+    _descend(layers, lambda: misfit(problem, layers(problem.x)) + _divergence(layers, priors), epochs or STEPS)
     with torch.no_grad():
         outputs = torch.stack([layers(problem.inputs) for _ in range(SAMPLES)])
     return told_by_samples(outputs, problem.noise_variance)
@@ -35,8 +37,9 @@ def last_layer(problem: Problem, epochs: int | None, seed: int) -> Tensor:
     """The most probable weights, then a Gaussian of full covariance around those of the last layer (laplace-torch)."""
     torch.manual_seed(seed)
     layers = plain(problem)
-    _descend(layers, lambda: misfit(problem, layers(problem.x)) + _penalty(layers, problem), epochs or STEPS)
-    prior = torch.cat([own.prior_precision.expand(own.mean.numel()) for own in marginals(network(problem))[-2:]])
+    priors = marginals(network(problem))
+    _descend(layers, lambda: misfit(problem, layers(problem.x)) + _penalty(layers, priors), epochs or STEPS)
+    prior = torch.cat([own.prior_precision.expand(own.mean.numel()) for own in priors[-2:]])
     classes = problem.noise_variance is None
     options = {"subset_of_weights": "last_layer", "hessian_structure": "full", "prior_precision": prior}
     noise = {} if problem.noise_variance is None else {"sigma_noise": problem.noise_variance**0.5}
@@ -55,18 +58,18 @@ def misfit(problem: Problem, outputs: Tensor) -> Tensor:
     return (outputs - problem.y).square().sum() / (2 * problem.noise_variance)
 
 
-def _penalty(layers: nn.Module, problem: Problem) -> Tensor:
+def _penalty(layers: nn.Module, priors: list[GaussianParameter]) -> Tensor:
     """-log prior of the weights, but for a constant."""
-    pairs = zip(layers.parameters(), marginals(network(problem)), strict=True)
+    pairs = zip(layers.parameters(), priors, strict=True)
     return torch.stack([(own.prior_precision * (w - own.mean.detach()).square()).sum() / 2 for w, own in pairs]).sum()
 
 
-def _divergence(layers: nn.Module, problem: Problem) -> Tensor:
+def _divergence(layers: nn.Module, priors: list[GaussianParameter]) -> Tensor:
     """KL(posterior || prior) of all weights, each with its layer's prior."""
     found = dict(layers.named_parameters())
     means = [name for name in found if "mu_" in name]
     terms = []
-    for name, own in zip(means, marginals(network(problem)), strict=True):
+    for name, own in zip(means, priors, strict=True):
         std = F.softplus(found[name.replace("mu_", "rho_")])
         ratio = own.prior_precision * std.square()
         gap = own.prior_precision * (found[name] - own.mean.detach()).square()
