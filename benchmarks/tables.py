@@ -6,19 +6,29 @@ A table stands between `<!-- results: NAME -->` and `<!-- end -->` and is made f
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import curve_tables, posterior_table, uci_table
+from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
-from benchmarks.summary import case_title, estimate, gather
+from benchmarks.summary import case_title, gather
 from benchmarks.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
+    "coverage": curve_tables.coverage_table,
+    "posterior": posterior_table.table,
+    "posterior_reference": posterior_table.reference_table,
+    "synthetic": curve_tables.synthetic_table,
+    "uci": uci_table.table,
+}
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -43,16 +53,20 @@ def columns(name: str) -> list[Column]:
 
 
 def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
-    """Markdown table of a result file: mean +- standard error of the seeds, for every network and method."""
+    """Markdown table of a result file."""
     rows = [row for row in committed(name, folder) if limit in (None, row["limit"])]
+    return OTHERS.get(name, partial(comparison, name))(rows)
+
+
+def comparison(name: str, rows: list[Row]) -> str:
+    """Mean +- standard error of the seeds, for every network and method."""
     if not rows:
-        return "(not run yet)\n"
+        return NOT_RUN
     shown = columns(name)
     headings = ["net", "method", *(column.heading for column in shown)]
-    lines = [_line(headings), "|" + "---|" * len(headings)]
-    for case, methods in gather(rows).items():
-        lines += [_line([case_title(name, case), _title(method), *_cells(own, shown)]) for method, own in methods.items()]
-    return "\n".join(lines) + "\n"
+    cases = ((case_title(name, case), methods) for case, methods in gather(rows).items())
+    lines = [[title, _title(method), *_cells(own, shown)] for title, methods in cases for method, own in methods.items()]
+    return grid(headings, lines)
 
 
 def fill(text: str) -> str:
@@ -66,19 +80,7 @@ def _title(method: str) -> str:
 
 
 def _cells(rows: list[Row], shown: list[Column]) -> list[str]:
-    return [_cell(rows, column) for column in shown]
-
-
-def _cell(rows: list[Row], column: Column) -> str:
-    found = estimate(rows, column.key)
-    if found is None:
-        return "-"
-    mean, error = (f"{column.scale * value:.{column.digits}f}" for value in found)
-    return mean + (f" ± {error}" if column.spread and not math.isnan(found.error) else "") + column.unit
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return [number(rows, column.key, column.digits, column.scale, column.spread, column.unit) for column in shown]
 
 
 if __name__ == "__main__":
