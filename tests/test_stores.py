@@ -244,6 +244,14 @@ def test_precision_below_the_prior_raises_before_anything_changes(store):
     assert changed(before, model) == []
 
 
+def test_a_rate_of_zero_moves_nothing():
+    store, marginal = AveragedSites(), parameter()
+    before = natural(marginal)
+    with torch.no_grad():
+        store.commit(marginal, {}, word(), Step(0.0, 3.0))
+    assert_close(natural(marginal), before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("trust", "batches", "reach"), [(1.5, 9.0, 0.5), (30.0, 4.0, 2.0)])
 @pytest.mark.parametrize(("shape", "shared"), [((4, 3), False), ((4, 3), True), ((4,), False), ((4, 3, 2, 2), True)])
 def test_no_output_moves_further_than_the_trust_region(shape, shared, trust, batches, reach):
