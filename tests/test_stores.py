@@ -5,44 +5,16 @@ import math
 import pytest
 import torch
 from helpers import changed, marginals, sweep, three_classes
+from store_helpers import natural, parameter, visit, word
 from torch.testing import assert_close
 
 from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLinear, Message, MessagePassing, Softmax
-from torch_gbp.errors import ImproperMarginal, OutOfMemory
+from torch_gbp.errors import ImproperMarginal
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior
-from torch_gbp.stores import Step, batch_sites
+from torch_gbp.stores import Step
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-def parameter(prior_mean=None):
-    made = GaussianParameter((4, 3), Prior(0.5, 0.3))
-    if prior_mean is not None:
-        made.set_prior_mean(prior_mean)
-        with torch.no_grad():
-            made.mean.normal_()
-    with torch.no_grad():
-        made.precision.mul_(1 + torch.rand_like(made.precision))
-    return made
-
-
-def natural(marginal):
-    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach().clone())
-
-
-def word():
-    """A centred message (g, G)."""
-    return Message(torch.randn(4, 3), torch.rand(4, 3))
-
-
-@torch.no_grad()
-def visit(store, marginal, state, batch, message, rate=1.0):
-    """Opens, lets the message in; returns the cavity in natural form and the site that was told."""
-    store.open(marginal, state, batch)
-    cavity, site = natural(marginal), Message.centred(*message, marginal.mean.detach().clone())
-    store.commit(marginal, state, message, Step(rate, 3.0, batch))
-    return cavity, site
 
 
 def test_cavity_times_site_is_the_marginal():
@@ -272,57 +244,3 @@ def test_no_output_moves_further_than_the_trust_region(shape, shared, trust, bat
         assert_close(bound.mean[:2], free.mean[:2])
         direction = (bound.mean - before.mean)[2:] / (free.mean - before.mean)[2:]
         assert_close(direction, (reach / moved[0][2:]).view(-1, *(1 for _ in shape[1:])).expand_as(direction))
-
-
-def test_sites_live_on_their_own_device():
-    """A device without values stands for the other one: sites and prior go there, the marginal does not."""
-    store, marginal, state = BatchSites(device="meta"), parameter(), {}
-    visit(store, marginal, state, 0, word())
-    kept = [*state["prior"], *state["sites"][0]]
-    assert {part.device.type for part in kept} == {"meta"} and marginal.mean.device.type == "cpu"
-
-
-def test_sites_that_a_checkpoint_moved_go_home():
-    here, moved, state, twin = BatchSites(), BatchSites(device="meta"), {}, parameter()
-    visit(here, twin, state, 0, word())
-    with torch.no_grad():
-        moved.open(twin, state, 1)
-    assert {part.device.type for part in (*state["prior"], *state["sites"][0])} == {"meta"}
-
-
-def test_a_named_device_changes_no_number():
-    marginals = [parameter() for _ in range(2)]
-    marginals[1].load_state_dict(marginals[0].state_dict())
-    messages = [word() for _ in range(4)]
-    for store, marginal in zip((BatchSites(), BatchSites("cpu")), marginals, strict=True):
-        state = {}
-        for batch, message in zip((0, 1, 0, 1), messages, strict=True):
-            visit(store, marginal, state, batch, message, rate=0.5)
-    assert_close(natural(marginals[0]), natural(marginals[1]), rtol=0, atol=0)
-
-
-def test_sites_that_do_not_fit_are_refused_before_the_first_is_made(monkeypatch, caplog):
-    model, (x, y) = GBPLinear(3, 3, shared_precision=False), three_classes()
-    needed = 2 * 12 * 8 * (3 + 1)  # information and precision of 12 weights in float64, for 3 batches and the prior
-    before = marginals(model)
-
-    def first_step(free):
-        monkeypatch.setattr(batch_sites, "available_memory", lambda device: free)
-        propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
-        with propagate.visit(0, x[:20], y[:20]):
-            sweep(propagate, model, Softmax(), x[:20], y[:20])
-        return propagate
-
-    match = "3 batches do not fit into memory.*larger batches, BatchSites.device='cpu'., or AveragedSites"
-    with pytest.raises(OutOfMemory, match=match):
-        first_step(needed - 1)
-    assert changed(before, model) == []
-    with caplog.at_level("INFO", logger="torch_gbp"):
-        propagate = first_step(needed)
-    assert propagate.store.needed == needed and "sites of 3 batches" in caplog.text
-
-
-def test_free_memory_is_told_for_what_there_is():
-    free = batch_sites.available_memory(torch.device("cpu"))
-    assert free is None or 0 < free < 2**50
-    assert batch_sites.available_memory(torch.device("meta")) is None
