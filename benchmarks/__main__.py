@@ -7,7 +7,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import ablation, compare, digits, search
+from benchmarks import (
+    ablation,
+    compare,
+    coverage,
+    digits,
+    posterior,
+    prior_variance,
+    prior_variance_uci,
+    search,
+    synthetic,
+    thesis,
+    uci,
+)
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
 from benchmarks.results import write
@@ -16,9 +28,19 @@ from benchmarks.tasks import TASKS
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "ablation": ablation.run,
     "digits": digits.run,
+    "prior_variance": prior_variance.run,
+    "prior_variance_uci": prior_variance_uci.run,
+    "thesis": thesis.run,
+    "coverage": coverage.run,
+    "posterior": posterior.run,
+    "posterior_reference": posterior.run_reference,
+    "synthetic": synthetic.run,
+    "uci": uci.run,
+    "uci_validation": partial(uci.run, validation=True),
     **{name: partial(compare.run, name) for name in TASKS},
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
+SEEDS = {"coverage": range(100), "uci": range(20), "posterior_reference": range(1)}  # the others: 0, 1, 2
 
 
 def parse() -> argparse.Namespace:
@@ -26,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("name", choices=sorted(BENCHMARKS))
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data sets, as torchvision lays them out")
     parser.add_argument("--out", type=Path, required=True, help="result file; rows of other runs in it are kept")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a search uses the first")
+    parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2, uci: its 20 splits; a search uses the first")
     parser.add_argument("--quick", action="store_true", help="every code path on little data, within 50 s")
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
@@ -39,6 +61,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = vars(parse())
     name, out = arguments.pop("name"), arguments.pop("out")
+    arguments["seeds"] = arguments["seeds"] or list(SEEDS.get(name, range(3)))
     torch.set_num_threads(1)  # figures are ratios of one-thread times
     write(out, name, BENCHMARKS[name](Request(**arguments)))
 

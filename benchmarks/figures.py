@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from benchmarks.curve_figures import coverage_of_levels, synthetic
 from benchmarks.labels import Label, label_ends, label_points
 from benchmarks.methods import METHODS
 from benchmarks.panels import SCORES, Score, colour, dress, error_bars, make_panels, settle
@@ -33,7 +34,7 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
     figures.mkdir(parents=True, exist_ok=True)
     drawn = {f"{score.name}_against_time": against_time(score, results) for score in SCORES}
-    drawn[LOW_DATA] = low_data(results)
+    drawn |= {LOW_DATA: low_data(results), "synthetic": synthetic(results), "coverage": coverage_of_levels(results)}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
         figure.savefig(path)

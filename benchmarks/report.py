@@ -8,8 +8,11 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-CASE = ("net", "limit", "method", "settings")  # what the seeds are averaged over; a search's rows have settings
-SHOWN = ("accuracy", "nll", "ece", "ood_auroc", "train_seconds", "train_ratio", "predict_seconds", "peak_memory_mb")
+CASE = ("net", "limit", "method", "order", "settings")  # what the seeds are averaged over; few rows have the last two
+SHOWN = (
+    "accuracy", "nll", "ece", "ood_auroc", "rmse", "log_likelihood", "noise_variance", "tv", "tv_far", "w2", "w2_far",
+    "correlation", "train_seconds", "train_ratio", "predict_seconds", "peak_memory_mb",
+)  # fmt: skip
 
 
 class Request(NamedTuple):
@@ -39,15 +42,21 @@ def say(case: Row, text: str) -> None:
 
 def table(rows: list[Row]) -> str:
     """One line per network, number of images and method, the mean over the seeds."""
-    columns = [column for column in SHOWN if column in rows[0]]
+    columns = [column for column in SHOWN if any(column in row for row in rows)]
     lines = [f"{'net':9} {'images':>6} {'method':60} " + " ".join(f"{column:>15}" for column in columns)]
     cases: list[Any] = [tuple(row.get(key) for key in CASE) for row in rows]
     for case in [case for i, case in enumerate(cases) if case not in cases[:i]]:
-        means = (mean(row[column] for row, own in zip(rows, cases, strict=True) if own == case) for column in columns)
-        lines.append(_told(*case) + " ".join(f"{value:15.4f}" for value in means))
+        own = [row for row, its in zip(rows, cases, strict=True) if its == case]
+        lines.append(_told(*case) + " ".join(_mean(own, column) for column in columns))
     return "\n".join(lines)
 
 
-def _told(net: str, limit: int, method: str, settings: dict[str, Any] | None) -> str:
-    told = " ".join([method, *(f"{key}={value}" for key, value in (settings or {}).items())])
+def _mean(rows: list[Row], column: str) -> str:
+    """Over the rows that have the column; it stays empty if none has, as distances of classes for a regression."""
+    values = [row[column] for row in rows if column in row]
+    return f"{mean(values):15.4f}" if values else " " * 15
+
+
+def _told(net: str, limit: int, method: str, order: str | None, settings: dict[str, Any] | None) -> str:
+    told = " ".join([method, *([order] if order else []), *(f"{key}={value}" for key, value in (settings or {}).items())])
     return f"{net:9} {limit:6} {told:60} "

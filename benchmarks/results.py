@@ -13,7 +13,7 @@ import torch
 from benchmarks.report import Result, Row, table
 
 RESULTS = Path(__file__).parent / "results"  # the committed files
-KEY = ("method", "net", "limit", "seed", "epochs", "settings")  # the settings of a search's rows
+KEY = ("method", "order", "net", "limit", "seed", "epochs", "settings")  # order: of `thesis`; settings: of a search's rows
 
 
 def write(path: Path, name: str, result: Result) -> None:

@@ -17,7 +17,17 @@ from oracle import by_autograd
 from torch import Tensor
 
 from torch_gbp.factor import Rule, factor
-from torch_gbp.rules import avg_pool, conv, leaky_relu, linear, max_pool, shared_conv, shared_linear
+from torch_gbp.rules import (
+    avg_pool,
+    conv,
+    exact_leaky_relu,
+    exact_linear,
+    leaky_relu,
+    linear,
+    max_pool,
+    shared_conv,
+    shared_linear,
+)
 from torch_gbp.rules.conv import ConvOptions
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.max_pool import PoolOptions
@@ -36,6 +46,7 @@ class Case(NamedTuple):
     float64: float
     float32: float
     signed: bool = False  # messages from above may have negative precision
+    bounded: bool = False  # (g, G) are derivatives of one factor's evidence: v G < 1
 
 
 def means(kind: str, *shape: int) -> Tensor:
@@ -151,6 +162,26 @@ def _shared_conv(name: str, observed: bool, bias: bool) -> Case:
     return Case(label, shared_conv, bridge(shared_conv.RULE, options), sample, answer, 1e-14, 1e-6)
 
 
+def _exact_linear(observed: bool, bias: bool, tied: bool) -> Case:
+    sample = weighted((5, 4), (3, 4), observed, bias)
+    name = f"exact_linear{'_observed' * observed}{'_bias' * bias}{'_shared' * tied}"
+    send = bridge(exact_linear.RULE, None)
+    return Case(name, exact_linear, send, shared(sample) if tied else sample, oracle.exact_linear, 1e-8, 2e-4, bounded=True)
+
+
+def with_above(kind: str) -> Tensors:
+    """A belief near the kink, and a message from above that is up to as strong and agrees within a few deviations."""
+    mean, variance = near_kink(kind)
+    precision = torch.rand_like(variance) / variance
+    return mean, variance, precision * (mean + variance.sqrt() * torch.randn_like(mean)), precision
+
+
+def _exact_rectifier(slope: float, above: bool) -> Case:
+    sample = with_above if above else lambda kind: (*near_kink(kind), None, None)
+    send, answer = bridge(exact_leaky_relu.RULE, LeakyReLUOptions(slope)), partial(oracle.exact_rectifier, slope)
+    return Case(f"exact_leaky_relu_{slope}{'_above' * above}", exact_leaky_relu, send, sample, answer, 2e-9, 5e-4, bounded=True)
+
+
 def _max_pool(name: str, form: str) -> Case:
     rule, combine = {"score": (max_pool.SCORE, oracle.largest), "ep": (max_pool.EP, oracle.probability_of_maximum)}[form]
     answer = by_autograd(partial(oracle.pooled, POOLS[name], combine), "mv")
@@ -193,5 +224,7 @@ CASES = [
     *(_avg_pool(name, False, 3) for name in ("overlap", "ceil")),
     *(_adaptive(size) for size in ((2, 3), (3, 4), (1, 1), (None, 4), (7, 5))),
     *(_rectifier(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
+    *(_exact_linear(observed, bias, tied) for observed in (False, True) for bias in (False, True) for tied in (False, True)),
+    *(_exact_rectifier(slope, above) for slope in (0.1, 0.7, 1.0) for above in (False, True)),
     *(_rectifier_ep(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
 ]

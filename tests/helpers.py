@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, MessagePassing
+from torch_gbp import BatchSites, GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, Inference, MessagePassing
 from torch_gbp.likelihoods import Likelihood
 
 
@@ -44,3 +44,34 @@ def marginals(model: nn.Module) -> dict[str, Tensor]:
 def changed(before: dict[str, Tensor], model: nn.Module) -> list[str]:
     """Names of what is no longer what it was, bit for bit."""
     return [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+
+
+def wide(*size: int, **options: Any) -> GBPLinear:
+    """A linear layer with a prior variance of 1 and a precision for every weight."""
+    return GBPLinear(*size, prior_variance=1.0, shared_precision=False, **options)
+
+
+def visit(
+    propagate: MessagePassing,
+    inference: Inference,
+    model: nn.Module,
+    likelihood: Likelihood,
+    batch: int,
+    x: Tensor,
+    y: Tensor,
+    epoch: int = 1,
+) -> Tensor:
+    """One visit of iterated inference to a fixed batch."""
+    with propagate.visit(batch, x, y):
+        return inference(model, likelihood, propagate, x, y, epoch)
+
+
+def run(
+    model: nn.Module, likelihood: Likelihood, inference: Inference, x: Tensor, y: Tensor, size: int, passes: int
+) -> MessagePassing:
+    """Visits fixed batches pass by pass."""
+    propagate = MessagePassing(model.parameters(), len(x), store=BatchSites(), epochs=None)
+    for epoch in range(1, passes + 1):
+        for batch, part in enumerate(torch.arange(len(x)).split(size)):
+            visit(propagate, inference, model, likelihood, batch, x[part], y[part], epoch)
+    return propagate

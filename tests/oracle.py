@@ -37,17 +37,23 @@ def expectation(function: Callable[[Tensor], Tensor], mean: Tensor, variance: Te
 
 
 def tilted_moments(
-    mean: Tensor, variance: Tensor, log_factor: Callable[[Tensor], Tensor], low: Tensor, high: Tensor
+    mean: Tensor,
+    variance: Tensor,
+    log_factor: Callable[[Tensor], Tensor],
+    low: Tensor,
+    high: Tensor,
+    of: Callable[[Tensor], Tensor] = lambda z: z,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of N(z; mean, variance) exp(log_factor(z)) / Z on [low, high], smooth on both sides of 0."""
+    """Mean and variance of `of(z)`, z ~ N(z; mean, variance) exp(log_factor(z)) / Z on [low, high], smooth off 0."""
     zero = torch.zeros_like(mean)
     pieces = [grid(low, zero), grid(zero, high)]
     z, weight = (torch.cat(parts, -1) for parts in zip(*pieces, strict=True))
     log = log_factor(z) - 0.5 * (z - mean.unsqueeze(-1)) ** 2 / variance.unsqueeze(-1)
     mass = weight * torch.exp(log - log.amax(-1, keepdim=True))
     mass = mass / mass.sum(-1, keepdim=True)
-    centre = (mass * z).sum(-1)
-    return centre, (mass * (z - centre.unsqueeze(-1)) ** 2).sum(-1)
+    value = of(z)
+    centre = (mass * value).sum(-1)
+    return centre, (mass * (value - centre.unsqueeze(-1)) ** 2).sum(-1)
 
 
 def condition(mean: Tensor, variance: Tensor, matrix: Tensor, noise: float, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,19 +152,75 @@ def rectifier(slope: float, score: Tensor, precision: Tensor, mean: Tensor, vari
 def rectifier_ep(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
     """EP form: mean and variance of belief x message by quadrature, divided by the belief, centred at its mean."""
     out_mean, out_var = rectifier(slope, score, precision, mean, variance)[:2]
-    information = (score + precision * out_mean).unsqueeze(-1)
+    centre, spread = rectifier_marginal(slope, mean, variance, score + precision * out_mean, precision, lambda z: z)
+    return out_mean, out_var, (centre - mean) / spread, 1 / spread - 1 / variance
+
+
+def exact_linear(score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Exact scalar messages of z = W a + b in natural form, one product at a time, as the published method writes them.
+
+    (eta, R) the message to z; D = 1 + R (v_z - V), to w: R E[a^2] / D and E[a] (eta - R (m_z - E[a] E[w])) / D.
+    """
+    mean, variance, weight_mean, weight_var, bias_mean, bias_var = inputs
+    assert mean is not None and weight_mean is not None and weight_var is not None
+    full = weight_var.expand_as(weight_mean)
+    out_mean, out_var = linear_moments(mean, variance, weight_mean, full, bias_mean, bias_var)
+    hidden = torch.zeros_like(mean) if variance is None else variance
+    rho = precision / (1 - out_var * precision)
+    tau = score / (1 - out_var * precision) + rho * out_mean
+    to_w, to_a, to_b = (torch.zeros(2, *like.shape, dtype=torch.float64) for like in (weight_mean, mean, weight_mean[:, 0]))
+    for n, o in itertools.product(range(len(mean)), range(len(weight_mean))):
+        for i in range(mean.shape[1]):
+            a, w = mean[n, i], weight_mean[o, i]
+            a2, w2 = a**2 + hidden[n, i], w**2 + full[o, i]
+            own = a2 * full[o, i] + hidden[n, i] * w**2  # E[a^2] E[w^2] - (E[a] E[w])^2, without the cancellation
+            d = 1 + rho[n, o] * (out_var[n, o] - own)
+            rest = (tau[n, o] - rho[n, o] * (out_mean[n, o] - a * w)) / d
+            to_w[:, o, i] += torch.stack([a * rest - a2 * rho[n, o] / d * w, a2 * rho[n, o] / d])  # centred
+            to_a[:, n, i] += torch.stack([w * rest - w2 * rho[n, o] / d * a, w2 * rho[n, o] / d])
+        if bias_mean is not None and bias_var is not None:
+            d = 1 + rho[n, o] * (out_var[n, o] - bias_var[o])
+            eta = (tau[n, o] - rho[n, o] * (out_mean[n, o] - bias_mean[o])) / d
+            to_b[:, o] += torch.stack([eta - rho[n, o] / d * bias_mean[o], rho[n, o] / d])
+    to_a, to_b = (None, None) if variance is None else to_a, (None, None) if bias_mean is None else to_b
+    return out_mean, out_var, *to_a, to_w[0], to_w[1].sum_to_size(weight_var.shape), *to_b
+
+
+def exact_rectifier(
+    slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor, *above: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Marginals of a = f(z) and of z by quadrature; forward, that of a / the message from above; backward, derivatives."""
+    out_mean, out_var = rectifier(slope, score, precision, mean, variance)[:2]
+    information, strength = above
+    if information is not None and strength is not None:
+        centre, spread = rectifier_marginal(
+            slope, mean, variance, information, strength, lambda z: torch.where(z > 0, z, slope * z)
+        )
+        rest = 1 / spread - strength
+        narrower = rest >= 1 / variance
+        out_mean = torch.where(narrower, (centre / spread - information) / rest, out_mean)
+        out_var = torch.where(narrower, 1 / rest, out_var)
+    rho = precision / (1 - out_var * precision)
+    eta = score / (1 - out_var * precision) + rho * out_mean
+    centre, spread = rectifier_marginal(slope, mean, variance, eta, rho, lambda z: z)
+    return out_mean, out_var, (centre - mean) / variance, (variance - torch.minimum(spread, variance)) / variance**2, None, None
+
+
+def rectifier_marginal(
+    slope: float, mean: Tensor, variance: Tensor, information: Tensor, precision: Tensor, of: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of `of(z)` under N(z; mean, variance) x the message to max(z, slope z)."""
 
     def log_factor(z: Tensor) -> Tensor:
         a = torch.where(z > 0, z, slope * z)
-        return information * a - 0.5 * precision.unsqueeze(-1) * a**2
+        return information.unsqueeze(-1) * a - 0.5 * precision.unsqueeze(-1) * a**2
 
     ends = []  # 12 deviations beyond the peak of each side's Gaussian piece
     for sign, steep in ((-1, slope), (1, 1.0)):
         total = 1 / variance + steep**2 * precision
-        peak = (mean / variance + steep * (score + precision * out_mean)) / total
+        peak = (mean / variance + steep * information) / total
         ends.append(sign * ((sign * peak).clamp_min(0) + 12 * total.rsqrt()))
-    centre, spread = tilted_moments(mean, variance, log_factor, *ends)
-    return out_mean, out_var, (centre - mean) / spread, 1 / spread - 1 / variance
+    return tilted_moments(mean, variance, log_factor, *ends, of)
 
 
 def windows(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> list[list[int]]:

@@ -80,6 +80,16 @@ def test_a_search_scores_every_setting_of_the_rivals_alone(run: Callable[..., di
     assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
 
 
+def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:
+    content = run("thesis", "--quick", "--limit", "6", "--epochs", "1", "--methods", "gbp_onehot", "gbp_argmax")
+    rows = content["rows"]
+    assert [(row["order"], row["method"]) for row in rows] == [
+        (order, method) for order in ("sequential", "averaged") for method in ("gbp_onehot", "gbp_argmax")
+    ]
+    assert all(row["limit"] == 6 and row["epochs"] == 1 and row["nll"] > 0 and row["train_seconds"] > 0 for row in rows)
+    assert len(content["settings"]["published"]["gbp_onehot"]) == len(content["settings"]["limits"])
+
+
 def test_a_network_of_another_benchmark_is_refused(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(SystemExit, match="use mlp, lenet"):
         run("fashion", "--net", "onepass", "--methods", "sgd")

@@ -28,8 +28,12 @@ def send(case: Case, inputs, answer_shape, score, precision, dtype):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_rule_gives_the_moments_and_messages_of_the_oracle(case, kind, dtype):
     inputs = [None if x is None else x.to(dtype).double() for x in case.sample(kind)]
-    probe = case.send(*inputs)[0]
-    score, precision = (part.to(dtype).double() for part in message(kind, probe, case.signed))
+    probe, spread = case.send(*inputs)
+    score, precision = message(kind, probe, case.signed)
+    if case.bounded:  # up to 1 - v G = 1e-2: the evidence leaves a hundredth of the variance
+        precision = 0.99 / spread * precision / (1 + precision)
+        score = score / spread.sqrt() if kind != "extreme" else score.sign() * torch.rand_like(score) * 30 / spread.sqrt()
+    score, precision = (part.to(dtype).double() for part in (score, precision))
     if case.signed:  # the belief must outweigh a negative precision
         score, precision = score / inputs[1].sqrt(), precision / inputs[1]
     expected = case.answer(score, precision, *inputs)

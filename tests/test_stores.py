@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers import changed, marginals, sweep, three_classes
+from store_helpers import natural, parameter, visit, word
 from torch.testing import assert_close
 
 from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLinear, Message, MessagePassing, Softmax
@@ -14,35 +15,6 @@ from torch_gbp.priors import Prior
 from torch_gbp.stores import Step
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-def parameter(prior_mean=None):
-    made = GaussianParameter((4, 3), Prior(0.5, 0.3))
-    if prior_mean is not None:
-        made.set_prior_mean(prior_mean)
-        with torch.no_grad():
-            made.mean.normal_()
-    with torch.no_grad():
-        made.precision.mul_(1 + torch.rand_like(made.precision))
-    return made
-
-
-def natural(marginal):
-    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach().clone())
-
-
-def word():
-    """A centred message (g, G)."""
-    return Message(torch.randn(4, 3), torch.rand(4, 3))
-
-
-@torch.no_grad()
-def visit(store, marginal, state, batch, message, rate=1.0):
-    """Opens, lets the message in; returns the cavity in natural form and the site that was told."""
-    store.open(marginal, state, batch)
-    cavity, site = natural(marginal), Message.centred(*message, marginal.mean.detach().clone())
-    store.commit(marginal, state, message, Step(rate, 3.0, batch))
-    return cavity, site
 
 
 def test_cavity_times_site_is_the_marginal():

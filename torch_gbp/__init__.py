@@ -3,6 +3,7 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -13,8 +14,18 @@ from torch_gbp.layers import (
     GBPReLU,
     InputBasis,
 )
-from torch_gbp.likelihoods import Argmax, Likelihood, OneHotRegression, Regression, Softmax
+from torch_gbp.likelihoods import (
+    Argmax,
+    HeteroscedasticRegression,
+    IntegratedSoftmax,
+    Likelihood,
+    OneHotRegression,
+    PairwiseArgmax,
+    Regression,
+    Softmax,
+)
 from torch_gbp.optimizer import MessagePassing
+from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
@@ -36,14 +47,22 @@ __all__ = [
     "GBPMaxPool2d",
     "GBPReLU",
     "Gaussian",
+    "HeteroscedasticRegression",
+    "Inference",
     "InputBasis",
+    "IntegratedSoftmax",
     "Likelihood",
     "Message",
     "MessagePassing",
     "OneHotRegression",
+    "PairwiseArgmax",
+    "Parallel",
     "Regression",
+    "Sequential",
     "Softmax",
     "StepReport",
     "Trainer",
     "from_torch",
+    "thesis_iterations",
+    "thesis_rate",
 ]

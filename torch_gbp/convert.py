@@ -46,7 +46,8 @@ def from_torch(
         as_prior: centre the prior on the network's weights (pretrained networks).
         inputs: training inputs (n, ...), as the network gets them. If the first layer with weights is an nn.Linear, its
             prior follows their covariance (`InputBasis`); a first convolution keeps its own. Needs `fresh`.
-        prior: `prior_variance`, `prior_scale` or `shared_precision` for the layers with weights.
+        prior: `prior_variance`, `prior_scale`, `prior_formula`, `random_prior_mean` or `shared_precision` for the layers
+            with weights.
 
     Raises:
         MissingRule: a layer with parameters or a known activation that has no GBP twin.

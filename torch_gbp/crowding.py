@@ -1,6 +1,8 @@
-"""How much more an example counts where there are more weights than examples."""
+"""How much more an example counts where there are more weights than examples, and how much a step's messages count."""
 
 import math
+
+from torch_gbp.sweep import Listener, processes
 
 MOST = 2.0
 
@@ -16,3 +18,12 @@ def crowding(weights: int, examples: int) -> float:
     (1.0, 1.5, 2.0)
     """
     return min(MOST, max(1.0, math.sqrt(weights / examples)))
+
+
+def strength(heard: Listener, weights: int, examples: int, accumulated: int) -> float:
+    """By how much a step multiplies the messages that it finds.
+
+    Undoes the averages that Lightning takes over accumulated batches and DDP over processes; does for a likelihood of
+    automatic power what that leaves to the optimizer, which knows weights and examples.
+    """
+    return accumulated * processes() * (crowding(weights, examples) if heard.automatic else 1.0)

@@ -6,6 +6,8 @@ All of them are raised before a marginal changes, so the model stays usable afte
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 
 class GBPError(Exception):
     """Base class of every error raised by torch_gbp; the parts left empty do not appear.
@@ -36,6 +38,22 @@ class ForeignUpdate(GBPError, RuntimeError):
 
 class Repartitioned(GBPError, ValueError):
     """A batch came back with other examples than the ones its stored site speaks for."""
+
+
+class OutOfMemory(GBPError, MemoryError):
+    """What a store would keep does not fit into memory."""
+
+
+def require_positive(values: Tensor, name: str, cause: str) -> None:
+    """Raises ImproperMarginal, with the number of bad entries and the worst, unless all values are positive."""
+    bad = ~(values > 0)
+    if bad.any():
+        raise ImproperMarginal(
+            f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
+            got=f"worst value {values.min().item():.3g}",
+            cause=cause,
+            fix="lower the rate, or keep the marginal from before",
+        )
 
 
 def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: str = "") -> str:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, MissingRule, missing_rule
+from torch_gbp.errors import MissingRule, missing_rule, require_positive
 
 
 class Gaussian(NamedTuple):
@@ -142,23 +142,32 @@ class Gaussian(NamedTuple):
             ImproperMarginal: v G >= 1, which no single Gaussian factor can say.
         """
         variance = self.variance - self.variance.square() * precision
-        _require_positive(variance, "variance after the evidence", "messages of several examples were summed")
+        require_positive(variance, "variance after the evidence", "messages of several examples were summed")
         return Gaussian(self.mean + self.variance * score, variance)
+
+    def evidence_message(self, score: Tensor, precision: Tensor) -> Message:
+        """The message of evidence whose derivatives at this belief are (g, G): centred at m, it is (g, G) / (1 - v G).
+
+        belief x message is `posterior(g, G)`. Source: as `posterior`, divided by the belief.
+
+        Raises:
+            ImproperMarginal: v G >= 1, which no single Gaussian factor can say.
+        """
+        rest = 1 - self.variance * precision
+        if (rest <= 0).any():  # NaN passes: the optimizer finds it, and names the layer
+            require_positive(rest, "1 - v G", "a likelihood power above 1, or the sum of the derivatives of several factors")
+        return Message.centred(score / rest, precision / rest, self.mean)
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Reshapes apply to both moments, `torch.add` is the sum factor, anything else has no rule."""
         kwargs = kwargs or {}
-        if function in _SUM:
-            return _sum(*args, **kwargs)
-        if function is F.pad:
-            return _pad(*args, **kwargs)
+        if function in _OWN:
+            return _OWN[function](*args, **kwargs)
         if function not in _SHAPE_FUNCTIONS:
             raise missing_rule(function)
         both = [function(*_pick(args, moment), **_pick(kwargs, moment)) for moment in ("mean", "variance")]
-        if isinstance(both[0], Tensor):
-            return Gaussian(*both)
-        return tuple(Gaussian(mean, variance) for mean, variance in zip(*both, strict=True))
+        return Gaussian(*both) if isinstance(both[0], Tensor) else tuple(map(Gaussian, *both))
 
 
 class Message(NamedTuple):
@@ -200,24 +209,13 @@ class Message(NamedTuple):
         Raises:
             ImproperMarginal: a precision that is not positive.
         """
-        _require_positive(self.precision, "precision", "a quotient took out more than was in the product")
+        require_positive(self.precision, "precision", "a quotient took out more than was in the product")
         return Gaussian(self.information / self.precision, self.precision.reciprocal())
 
     @classmethod
     def centred(cls, score: Tensor, precision: Tensor, mean: Tensor) -> Message:
         """From the centred form (g, G) at the mean m: information g + G m, precision G."""
         return cls(score + precision * mean, precision)
-
-
-def _require_positive(values: Tensor, name: str, cause: str) -> None:
-    bad = ~(values > 0)
-    if bad.any():
-        raise ImproperMarginal(
-            f"{int(bad.sum())} of {values.numel()} entries have no positive {name}",
-            got=f"worst value {values.min().item():.3g}",
-            cause=cause,
-            fix="lower the rate, or keep the marginal from before",
-        )
 
 
 def _pick(value: Any, moment: str) -> Any:
@@ -235,8 +233,7 @@ def _pick(value: Any, moment: str) -> Any:
 
 def _sum(input: Any, other: Any, *, alpha: float = 1) -> Gaussian:
     """`torch.add`: input + alpha other, where either may be a known tensor."""
-    if alpha != 1:
-        other = other * alpha
+    other = other if alpha == 1 else other * alpha
     return input + other if isinstance(input, Gaussian) else other + input
 
 
@@ -245,9 +242,8 @@ def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None 
     return Gaussian(F.pad(input.mean, pad, mode, value), F.pad(input.variance, pad, mode))
 
 
-_SUM = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+_OWN = {torch.add: _sum, Tensor.add: _sum, Tensor.__add__: _sum, Tensor.__radd__: _sum, F.pad: _pad}
 _SHAPE_FUNCTIONS = {
-    torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.squeeze,
-    torch.unsqueeze, torch.cat, torch.concat, torch.stack, torch.chunk, torch.split, torch.narrow, torch.flip,
-    torch.clone,
+    torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.squeeze, torch.cat,
+    torch.unsqueeze, torch.concat, torch.stack, torch.chunk, torch.split, torch.narrow, torch.flip, torch.clone,
 }  # fmt: skip

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
 from torch_gbp.batches import check_members, fingerprint
-from torch_gbp.crowding import crowding
+from torch_gbp.crowding import strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, rate_of
-from torch_gbp.soundness import check_message, check_settings, owners, sound
+from torch_gbp.soundness import Turn, check_message, check_settings, owners, require_examples, sound
 from torch_gbp.stores import AveragedSites, Step, Store
-from torch_gbp.sweep import Listener
+from torch_gbp.sweep import Listener, processes
 
 
 class MessagePassing(Optimizer):
@@ -109,10 +108,13 @@ class MessagePassing(Optimizer):
                 loss = closure()
         examples = self._count_examples()
         turns = self._turns(examples)
+        if self.param_groups[0]["steps"] == 0:
+            self.store.prepare(self.marginals, turns[0].step.batches)
         if not sound([turn.message for turn in turns]):
             for turn in turns:
                 after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
-                check_message(_name(turn), turn.marginal, turn.message, after, turn.group["steps"] + 1)
+                check_message(turn, after)
+        self._listener.learn(not self.store.cavity, examples / self.param_groups[0]["num_data"])
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
@@ -169,13 +171,47 @@ class MessagePassing(Optimizer):
         """Recomputes every marginal from its prior and all sites, where the store keeps them."""
         self._rewrite(self.store.rebuild)
 
+    @torch.no_grad()
+    def learn_priors(self) -> None:
+        """Empirical Bayes: every layer's prior variance becomes the one that its marginals favour, the average over the
+        layer of (m - m0)^2 + v (`torch_gbp.priors.empirical_variance`), and enters the marginals in place of the old one.
+
+        One EM step; call it after a pass, between visits of batches. Weights and biases are layers of their own.
+
+        Raises:
+            InvalidInput: during a visit, when the marginals are the cavity of one batch.
+        """
+        if self._batch is not None:
+            raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
+        self._rewrite(self.store.learn_prior)
+
+    @property
+    def marginals(self) -> list[GaussianParameter]:
+        """The marginals of all parameters."""
+        return list(chain.from_iterable(self._owned))
+
+    @property
+    def scale(self) -> float:
+        """By how much `step` multiplies the messages it finds (`torch_gbp.crowding.strength`)."""
+        weights = sum(marginal.mean.numel() for marginal in self.marginals)
+        return strength(self._listener, weights, self.param_groups[0]["num_data"], self.accumulated)
+
+    def messages(self) -> list[tuple[GaussianParameter, Message]]:
+        """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
+        turns = self._turns(self._count_examples())
+        return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
+
+    def teach(self, lesson: Callable[[float], None]) -> None:
+        """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
+        self._listener.lesson = lesson
+
     def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
         """Lets the store change every marginal."""
-        for marginal in chain.from_iterable(self._owned):
+        for marginal in self.marginals:
             change(marginal, self.state[marginal.mean], *arguments)
             marginal.trust()
 
-    def _turns(self, examples: int) -> list[_Turn]:
+    def _turns(self, examples: int) -> list[Turn]:
         """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
@@ -187,67 +223,24 @@ class MessagePassing(Optimizer):
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             step = self._step_of(group, examples)
-            turns += [_Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if m.mean.grad is not None]
+            turns += [Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if m.mean.grad is not None]
         return turns
 
-    def _crowding(self) -> float:
-        """What a likelihood of automatic power leaves to the optimizer, which knows weights and examples."""
-        weights = sum(marginal.mean.numel() for marginal in chain.from_iterable(self._owned))
-        return crowding(weights, self.param_groups[0]["num_data"]) if self._listener.automatic else 1.0
-
     def _count_examples(self) -> int:
-        heard = self._listener.examples * _processes()
-        if not heard:
-            raise InvalidInput(
-                "step() found no message",
-                where="MessagePassing",
-                cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
-                fix="call likelihood(model(x), y).backward() first",
-            )
-        num_data = self.param_groups[0]["num_data"]
-        if heard > num_data:
-            raise InvalidInput(
-                "the batch has more examples than the data set",
-                where="MessagePassing",
-                got=f"{heard} examples, num_data={num_data}",
-                cause="num_data counts batches, or was left at another data set's size",
-                fix="pass num_data=len(dataset)",
-            )
-        return heard
+        return require_examples(self._listener.examples * processes(), self.param_groups[0]["num_data"])
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
-        scale = self.accumulated * _processes() * self._crowding()  # the first two undo Lightning's and DDP's averages
-        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, scale)
+        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, self.scale)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:
             group["steps"] += 1
             group["examples_seen"] += examples
 
-    def _commit(self, turn: _Turn, watched: bool) -> float:
+    def _commit(self, turn: Turn, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""
         marginal = turn.marginal
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
         marginal.trust()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())
-
-
-class _Turn(NamedTuple):
-    """One marginal's part of a step."""
-
-    group: dict[str, Any]
-    position: int
-    marginal: GaussianParameter
-    message: Message
-    step: Step
-
-
-def _name(turn: _Turn) -> str:
-    """Name of the layer, if the optimizer was given named parameters (mean, precision, mean, precision, ...)."""
-    names = turn.group.get("param_names")
-    return f"layer '{names[2 * turn.position].removesuffix('.mean')}'" if names else f"marginal {turn.position}"
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -67,15 +67,22 @@ class GaussianParameter(nn.Module):
         """Back to the prior, with a fresh random start of the mean."""
         with torch.no_grad():
             self.mean.normal_(0.0, self.prior.start_deviation) if self.prior.start_deviation else self.mean.zero_()
-            if self.prior_mean is not None:
+            if self.prior.random_mean:
+                self.prior_mean = self.mean.detach().clone()
+            elif self.prior_mean is not None:
                 self.mean.copy_(self.prior_mean)
             self.precision.copy_(self.prior_precision.expand_as(self.precision))
         self.trust()
 
     def set_prior_mean(self, mean: Tensor) -> None:
         """Centres the prior on known weights (a pretrained layer) and starts there."""
-        self.prior_mean = mean.detach().to(self.mean).clone()
+        self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), self.prior._replace(random_mean=False)
         self.reset_parameters()
+
+    def prior_message(self) -> Message:
+        """The prior as a message: (R0 m0, R0), R0 as it is stored."""
+        centre = torch.zeros_like(self.mean) if self.prior_mean is None else self.prior_mean
+        return Message(self.prior_precision * centre, self.prior_precision)
 
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
@@ -87,6 +94,11 @@ class GaussianParameter(nn.Module):
         assert score is not None and precision is not None
         share = precision.numel() / score.numel()
         return Message(score, precision if share == 1 else precision * share)
+
+    def tell(self, message: Message) -> None:
+        """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
+        score, precision = message
+        self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
@@ -131,7 +143,7 @@ class GaussianParameter(nn.Module):
         self._register()
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.mean.shape)}, prior_variance={self.prior.variance:.4g}"
+        return f"{tuple(self.mean.shape)}, prior_variance={self.prior_precision.reciprocal().mean().item():.4g}"
 
 
 def owner_of(parameter: Tensor) -> GaussianParameter | None:

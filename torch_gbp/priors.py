@@ -1,37 +1,94 @@
-"""Priors of the weights: how wide, and where the first sweep starts.
+"""Priors of the weights: how wide, where they are centred, and where the first sweep starts.
 
-The prior mean of every weight is 0. All-zero weights are a symmetric point that no message can leave, so the
-marginals start at random means ("spectral" scale); the start is not part of the prior.
-Source: the variance formula of AMP-BNN's public code (Appendix B of the thesis prints another denominator);
-the narrow scale and the zero prior mean were chosen by measurement (benchmarks/README.md).
+The width follows a `VarianceFormula` of the layer's fan-in, fan-out ratio. All-zero weights are a symmetric point that
+no message can leave, so the marginals start at random means ("spectral" scale); whether those are the prior's means
+too (the thesis) or its mean is 0 (default) is the layer's choice.
+Source: AMP-BNN thesis, Appendix B, and its public code; the default formula, the narrow scale and the zero prior
+mean were chosen by measurement (benchmarks/README.md).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
+
+from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
 
-# Moments of LeakyReLU(0.1) activations under the thesis' model of a hidden layer:
-_SECOND_MOMENT = 0.44958619556324186  # of an activation's mean
-_VARIANCE = 0.8040586726631379  # E[variance] of an activation
+# LeakyReLU(0.1) activations under the thesis' model of a hidden layer, z ~ N(u, 2) with u ~ N(0, 1):
+_VARIANCE = 0.8040586726631379  # b, E of an activation's variance
+_THESIS_SECOND_MOMENT = 0.44958619556324186  # a, what the thesis takes for E of an activation's squared mean
+_SECOND_MOMENT = 0.710938354471  # that expectation, by quadrature
 _TARGET = 1.5  # wanted variance of a pre-activation, before the bias
 BIAS_VARIANCE = 0.5
 
+VarianceFormula = Callable[[int, float], float]
+"""(fan-in, r = min(1, fan-out / fan-in)) -> prior variance of a weight."""
+
+
+def code(fan_in: int, ratio: float) -> float:
+    """v = (1.5 - r b) / (a fan_in + b), a = 0.4496, b = 0.8041, as in AMP-BNN's public code (default).
+
+    >>> f"{code(256, 1.0):.5f}"
+    '0.00600'
+    """
+    return (_TARGET - ratio * _VARIANCE) / (fan_in * _THESIS_SECOND_MOMENT + _VARIANCE)
+
+
+def thesis(fan_in: int, ratio: float) -> float:
+    """v = (1.5 - r b) / (fan_in (a + b)), as the thesis derives it in Appendix B.
+
+    >>> f"{thesis(256, 1.0):.5f}"
+    '0.00217'
+    """
+    return (_TARGET - ratio * _VARIANCE) / (fan_in * (_THESIS_SECOND_MOMENT + _VARIANCE))
+
+
+def corrected(fan_in: int, ratio: float) -> float:
+    """v = (1.5 - r b) / (fan_in (a' + b)), a' = 0.7109: the derivation with the right second moment.
+
+    With it and prior means of standard deviation sqrt(r / fan_in), a hidden pre-activation has variance 1.5 on average.
+
+    >>> f"{corrected(256, 1.0):.5f}"
+    '0.00179'
+    """
+    return (_TARGET - ratio * _VARIANCE) / (fan_in * (_SECOND_MOMENT + _VARIANCE))
+
+
+def first_layer(fan_in: int, ratio: float) -> float:
+    """v = 1.5 / fan_in, the code's prior of the layer that reads standardised inputs.
+
+    >>> first_layer(6, 1.0)
+    0.25
+    """
+    return _TARGET / fan_in
+
 
 class Prior(NamedTuple):
-    """Prior of one weight tensor: N(mean 0, variance), and the standard deviation of the random start."""
+    """Prior of one weight tensor: its variance, and the standard deviation of the random start.
+
+    The prior mean is 0; with `random_mean` it is the random start.
+    """
 
     variance: float
     start_deviation: float
+    random_mean: bool = False
 
 
-def weight_prior(fan_in: int, fan_out: int, scale: float, variance: float | None = None) -> Prior:
+def weight_prior(
+    fan_in: int,
+    fan_out: int,
+    scale: float,
+    variance: float | None = None,
+    formula: VarianceFormula = code,
+    random_mean: bool = False,
+) -> Prior:
     """Prior of a layer's weights from its fan-in and fan-out.
 
-    v = scale (1.5 - r b) / (a fan_in + b) with r = min(1, fan_out / fan_in), a = 0.4496, b = 0.8041, unless
-    `variance` is given; the start has standard deviation sqrt(r / fan_in).
+    v = scale formula(fan_in, r) with r = min(1, fan_out / fan_in), unless `variance` is given; the start has standard
+    deviation sqrt(r / fan_in).
 
     Raises:
         InvalidInput: variance or scale that is not positive and finite.
@@ -41,13 +98,27 @@ def weight_prior(fan_in: int, fan_out: int, scale: float, variance: float | None
     """
     ratio = min(1.0, fan_out / fan_in)
     if variance is None:
-        variance = _positive("prior_scale", scale) * (_TARGET - ratio * _VARIANCE) / (fan_in * _SECOND_MOMENT + _VARIANCE)
-    return Prior(_positive("prior_variance", variance), math.sqrt(ratio / fan_in))
+        variance = _positive("prior_scale", scale) * _positive("prior_formula's variance", formula(fan_in, ratio))
+    return Prior(_positive("prior_variance", variance), math.sqrt(ratio / fan_in), random_mean)
 
 
 def bias_prior() -> Prior:
     """Prior N(0, 0.5) of every bias; it starts at its mean."""
     return Prior(BIAS_VARIANCE, 0.0)
+
+
+def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor:
+    """The prior variance that the marginals of a layer's weights favour (empirical Bayes), a scalar.
+
+    v0 = average over the weights of (m - m0)^2 + v. It maximises the expected log prior
+    sum E_q[log N(w; m0, v0)] under the marginals q = N(m, v), whose derivative with respect to v0 is
+    sum ((m - m0)^2 + v - v0) / (2 v0^2): the M step of EM for the evidence, or for its lower bound where q is factorised.
+
+    >>> import torch
+    >>> empirical_variance(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.5]), torch.tensor(1.0)).item()
+    2.5
+    """
+    return ((mean - centre).square() + variance).mean()
 
 
 def _positive(name: str, value: float) -> float:

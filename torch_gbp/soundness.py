@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,25 @@ from torch import Tensor
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter, owner_of
+from torch_gbp.stores import Step
 
 TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
+
+
+class Turn(NamedTuple):
+    """One marginal's part of a step: its parameter group, its place in it, the message and how that enters."""
+
+    group: dict[str, Any]
+    position: int
+    marginal: GaussianParameter
+    message: Message
+    step: Step
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, if the optimizer was given named parameters (mean, precision, mean, precision, ...)."""
+        names = self.group.get("param_names")
+        return f"layer '{names[2 * self.position].removesuffix('.mean')}'" if names else f"marginal {self.position}"
 
 
 def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float, final: float) -> None:
@@ -69,6 +86,30 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
     return unique
 
 
+def require_examples(heard: int, num_data: int) -> int:
+    """How many examples a step takes in.
+
+    Raises:
+        InvalidInput: none, or more than there are.
+    """
+    if not heard:
+        raise InvalidInput(
+            "step() found no message",
+            where="MessagePassing",
+            cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
+            fix="call likelihood(model(x), y).backward() first",
+        )
+    if heard > num_data:
+        raise InvalidInput(
+            "the batch has more examples than the data set",
+            where="MessagePassing",
+            got=f"{heard} examples, num_data={num_data}",
+            cause="num_data counts batches, or was left at another data set's size",
+            fix="pass num_data=len(dataset)",
+        )
+    return heard
+
+
 def sound(messages: list[Message]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device.
 
@@ -80,13 +121,13 @@ def sound(messages: list[Message]) -> bool:
     return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 
-def check_message(name: str, marginal: GaussianParameter, message: Message, after: Tensor, step: int) -> None:
+def check_message(turn: Turn, after: Tensor) -> None:
     """The slow and exact check of one marginal, after the quick one was not passed; `after`: the precision to be written.
 
     Raises:
         ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
     """
-    where = f"{name}, step {step}"
+    message, where = turn.message, f"{turn.name}, step {turn.group['steps'] + 1}"
     bad = ~(message.information.isfinite() & message.precision.isfinite())
     if bad.any():
         raise ImproperMarginal(
@@ -96,7 +137,7 @@ def check_message(name: str, marginal: GaussianParameter, message: Message, afte
             cause="beliefs that overflowed: rate or likelihood power too high",
             fix="lower lr or power; the marginals from before the step are kept",
         )
-    floor = marginal.prior_precision
+    floor = turn.marginal.prior_precision
     bad = ~(after >= floor * (1 - TOLERANCE))
     if bad.any():
         raise ImproperMarginal(

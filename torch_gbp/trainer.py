@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from torch_gbp.batches import FixedBatches
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.inference import Inference
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
@@ -45,8 +47,11 @@ class Trainer:
         likelihood: what the targets say about the outputs.
         epochs: passes over the data.
         lr, store: as in `MessagePassing`.
+        inference: inner sweeps, their rates and order (inference.py); None for one sweep of each batch. With a rate of its
+            own, `lr`, warm-up and cosine are not used.
         patience: stop after this many passes without a better validation evidence, and go back to the best
             marginals; None trains all passes and keeps the last.
+        learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
 
     >>> import torch_gbp as gbp
@@ -67,7 +72,9 @@ class Trainer:
         *,
         lr: float | None = None,
         store: Store | None = None,
+        inference: Inference | None = None,
         patience: int | None = None,
+        learn_priors: bool = False,
         progress: bool = True,
     ) -> None:
         if epochs < 1 or (patience is not None and patience < 1):
@@ -78,7 +85,9 @@ class Trainer:
                 fix="use patience=None to never stop early",
             )
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
-        self.lr, self.store, self.patience, self.progress = lr, store, patience, progress
+        self.lr, self.store, self.patience = lr, store, patience
+        self.inference = Inference() if inference is None else inference
+        self.learn_priors, self.progress = learn_priors, progress
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -92,7 +101,8 @@ class Trainer:
                 "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
-        self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=self.epochs, store=self.store)
+        passes = self.epochs if self.inference.rate is None else None
+        self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
         history: list[Epoch] = []
         best, best_state, waited = -float("inf"), None, 0
         for number in range(1, self.epochs + 1):
@@ -101,12 +111,16 @@ class Trainer:
             if self.patience is None or checked is None:
                 continue
             if checked.log_evidence > best:
-                best, best_state, waited = checked.log_evidence, copy.deepcopy(self.model.state_dict()), 0
+                best, best_state, waited = checked.log_evidence, copy.deepcopy(self._learned().state_dict()), 0
             elif (waited := waited + 1) >= self.patience:
                 break
         if best_state is not None:
-            self.model.load_state_dict(best_state)
+            self._learned().load_state_dict(best_state)
         return history
+
+    def _learned(self) -> nn.ModuleList:
+        """What training writes to: the network, and a likelihood that learns its noise."""
+        return nn.ModuleList([self.model, self.likelihood])
 
     @torch.no_grad()
     def evaluate(self, loader: Iterable[Any]) -> Evaluation:
@@ -138,28 +152,20 @@ class Trainer:
         total, seen = 0.0, 0
         bar = tqdm(self._batches(loader), desc=f"pass {number}/{self.epochs}", total=len(loader), disable=not self.progress)
         for x, y, *batch in bar:
-            loss = self._step(x, y, *batch)
+            loss = self._step(number, x, y, *batch)
             total, seen = total - loss, seen + len(y)
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
         self.optimizer.rebuild()
+        if self.learn_priors and number < self.epochs:
+            self.optimizer.learn_priors()
         checked = None if validation is None else self.evaluate(validation)
         return Epoch(number, total / seen, self.optimizer.report, checked)
 
-    def _step(self, x: Tensor, y: Tensor, batch: int | None = None) -> float:
+    def _step(self, number: int, x: Tensor, y: Tensor, batch: int | None = None) -> float:
         assert self.optimizer is not None
-        if batch is None:
-            return self._sweep(x, y)
-        with self.optimizer.visit(int(batch), x, y):
-            return self._sweep(x, y)
-
-    def _sweep(self, x: Tensor, y: Tensor) -> float:
-        assert self.optimizer is not None
-        self.optimizer.zero_grad()
-        loss = self.likelihood(self.model(x), y)
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.detach())
+        with nullcontext() if batch is None else self.optimizer.visit(int(batch), x, y):
+            return float(self.inference(self.model, self.likelihood, self.optimizer, x, y, number))
 
     def _output(self, x: Tensor) -> Gaussian:
         self.model.eval()

@@ -9,9 +9,11 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
-from torch_gbp.rules import leaky_relu
+from torch_gbp.memory import Forms
+from torch_gbp.rules import exact_leaky_relu, leaky_relu
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
+_EXACT = factor(exact_leaky_relu.RULE)
 _FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see factor.py
 
 
@@ -51,7 +53,7 @@ class GBPLeakyReLU(GaussianLayer):
     def forward(self, input: Belief) -> Gaussian:
         belief = self.accept(input, tuple(range(9)))
         options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
-        return Gaussian(*factor(self.rule)(options, *belief))
+        return Gaussian(*self.memory.activation(Forms(factor(self.rule), _EXACT), options, *belief))
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.memory import NO_MEMORY, Memory
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior, bias_prior
 
@@ -22,6 +23,8 @@ STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weigh
 class GaussianLayer(nn.Module):
     """A layer without weights: maps a belief to a belief through one rule."""
 
+    memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
+
     def accept(self, belief: Belief, dims: tuple[int, ...]) -> Gaussian:
         """Checks the number of axes; an observed tensor becomes a belief with variance 0."""
         mean, variance = split(belief, self, dims)
@@ -33,6 +36,7 @@ class WeightedLayer(nn.Module):
 
     weight: GaussianParameter
     bias: GaussianParameter | None
+    memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
 
     def make_marginals(self, shape: tuple[int, ...], prior: Prior, shared: bool, bias: bool, device: Any, dtype: Any) -> None:
         self.shared_precision = shared

@@ -6,16 +6,29 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import factor
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.factor import Moments, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
-from torch_gbp.priors import weight_prior
+from torch_gbp.memory import Forms
+from torch_gbp.priors import VarianceFormula, code, weight_prior
 from torch_gbp.rules import conv, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
-_SEND = {shared: factor(rule, STORED_PRECISIONS) for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))}
+
+def _no_exact_rule(*_: Any) -> Moments:
+    raise MissingRule(
+        "a convolution has no exact scalar messages",
+        where="GBPConv2d, sequential order",
+        fix="use the parallel order, or linear layers",
+    )
+
+
+_SEND = {
+    shared: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule)
+    for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))
+}
 
 
 class GBPConv2d(WeightedLayer):
@@ -26,14 +39,16 @@ class GBPConv2d(WeightedLayer):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
-        prior_variance: variance of the zero-mean kernel prior; None takes the formula of priors.py.
+        prior_variance: variance of the kernel prior; None takes the formula.
         prior_scale: factor on the formula's variance.
+        prior_formula: a function of `torch_gbp.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
+        random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
         shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
     Raises:
-        InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance <= 0.
+        InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance not positive and finite.
 
     >>> import torch
     >>> GBPConv2d(1, 6, 5, padding=2)(torch.ones(2, 1, 28, 28)).shape
@@ -56,6 +71,8 @@ class GBPConv2d(WeightedLayer):
         *,
         prior_variance: float | None = None,
         prior_scale: float = PRIOR_SCALE,
+        prior_formula: VarianceFormula = code,
+        random_prior_mean: bool = False,
         shared_precision: bool = True,
     ) -> None:
         super().__init__()
@@ -79,11 +96,11 @@ class GBPConv2d(WeightedLayer):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
-        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance)
+        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance, prior_formula, random_prior_mean)
         self.make_marginals(shape, prior, shared_precision, bias, device, dtype)
 
     @classmethod
-    def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: float) -> GBPConv2d:
+    def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: Any) -> GBPConv2d:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
         like = (layer.bias is not None, layer.padding_mode, layer.weight.device, layer.weight.dtype)
@@ -94,7 +111,8 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
-        return Gaussian(*_SEND[self.shared_precision](self.options, mean, variance, *self.marginals()))
+        forms = _SEND[self.shared_precision]
+        return Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals()))
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -2,8 +2,20 @@
 
 from torch_gbp.likelihoods.argmax import Argmax
 from torch_gbp.likelihoods.base import Likelihood
+from torch_gbp.likelihoods.heteroscedastic import HeteroscedasticRegression
+from torch_gbp.likelihoods.integrated_softmax import IntegratedSoftmax
 from torch_gbp.likelihoods.one_hot import OneHotRegression
+from torch_gbp.likelihoods.pairwise_argmax import PairwiseArgmax
 from torch_gbp.likelihoods.regression import Regression
 from torch_gbp.likelihoods.softmax import Softmax
 
-__all__ = ["Argmax", "Likelihood", "OneHotRegression", "Regression", "Softmax"]
+__all__ = [
+    "Argmax",
+    "HeteroscedasticRegression",
+    "IntegratedSoftmax",
+    "Likelihood",
+    "OneHotRegression",
+    "PairwiseArgmax",
+    "Regression",
+    "Softmax",
+]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.noise import require_variance
 from torch_gbp.likelihoods.regression import gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
@@ -48,8 +46,8 @@ class Argmax(Likelihood):
     ) -> None:
         super().__init__(power)
         for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInput(f"{name} must be positive", where="Argmax", got=repr(value), fix="use 0.1 to 0.3")
+            if value is not None:
+                require_variance(name, value, "Argmax", fix="use 0.1 to 0.3")
         self.noise_variance, self.regulariser_variance = noise_variance, regulariser_variance
 
     def check(self, output: Gaussian, target: Tensor) -> None:
@@ -65,15 +63,19 @@ class Argmax(Likelihood):
 
     def _comparisons(self, mean: Tensor, variance: Tensor, label: Tensor) -> Evidence:
         """Sum of log Phi over the other classes, and its derivatives."""
+        t, pull, curvature = self._pairs(mean, variance, label)
+        score = label * pull.sum(1, keepdim=True) - pull
+        log = (log_normal_cdf(t) * (1 - label)).sum(1)
+        return Evidence(log, score, label * curvature.sum(1, keepdim=True) + curvature)
+
+    def _pairs(self, mean: Tensor, variance: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """t_i, v(t_i) / s_i and v(t_i) (v(t_i) + t_i) / s_i^2 of every comparison, the last two 0 at the label."""
         own_mean, own_var = ((part * label).sum(1, keepdim=True) for part in (mean, variance))
         deviation = (variance + own_var + self.noise_variance).sqrt()
         t = (own_mean - mean) / deviation
-        others = 1 - label
-        mills = inverse_mills(t) * others
+        mills = inverse_mills(t) * (1 - label)
         pull = mills / deviation
-        curvature = mills * truncated_moments(t)[0] / deviation.square()
-        score = label * pull.sum(1, keepdim=True) - pull
-        return Evidence((log_normal_cdf(t) * others).sum(1), score, label * curvature.sum(1, keepdim=True) + curvature)
+        return t, pull, mills * truncated_moments(t)[0] / deviation.square()
 
     def predictive(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -30,21 +32,22 @@ class Likelihood(nn.Module):
     every example that many times (a cold posterior), and a factor on the loss acts in the same way.
 
     Args:
-        power: likelihood power, > 0; None takes `automatic_power`, which `MessagePassing` raises for networks with more
-            weights than examples (crowding.py).
+        power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
+            networks with more weights than examples (crowding.py).
 
     Raises:
-        InvalidInput: power <= 0; outputs that are no Gaussian; targets whose shape, type or values do not fit.
+        InvalidInput: power not positive and finite; outputs that are no Gaussian; targets whose shape, type or values do not fit.
     """
 
     automatic_power = 1.0
+    learns = False  # True: `learn` is called at every step
 
     def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
         self.automatic = power is None
         power = self.automatic_power if power is None else power
-        if not power > 0:
-            raise InvalidInput("power must be positive", where=type(self).__name__, got=repr(power), fix="use 1")
+        if not (math.isfinite(power) and power > 0):
+            raise InvalidInput("power must be positive and finite", where=type(self).__name__, got=repr(power), fix="use 1")
         self.power = float(power)
 
     def forward(self, output: Gaussian, target: Tensor) -> Tensor:
@@ -73,6 +76,16 @@ class Likelihood(nn.Module):
         """Log evidence and untempered message, from the outputs' moments."""
         raise NotImplementedError
 
+    def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
+        """Learns parameters of the likelihood itself; called when a step takes the batch's messages, if `learns`.
+
+        Args:
+            mean, variance, target: the outputs' belief in that sweep, and the targets.
+            seen: whether the marginals of the weights knew these targets (False: they were a cavity without them).
+            share: the batch's share of the training data, at most 1.
+        """
+        raise NotImplementedError
+
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output."""
         raise NotImplementedError
@@ -92,7 +105,8 @@ class _Loss(Function):
         evidence = likelihood.evidence(mean, variance, target)
         log_evidence = evidence.log.sum()
         ctx.save_for_backward(evidence.score, evidence.precision)
-        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence, likelihood.automatic)
+        learn = partial(likelihood.learn, mean.detach(), variance.detach(), target) if likelihood.learns else None
+        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence, likelihood.automatic, learn)
         return -log_evidence
 
     @staticmethod

@@ -39,7 +39,7 @@ class OneHotRegression(Likelihood):
 
     @property
     def noise_variance(self) -> float:
-        return self._noise.noise_variance
+        return float(self._noise.noise_variance)
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_labels(output, target, type(self).__name__)

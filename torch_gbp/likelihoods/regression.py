@@ -1,4 +1,4 @@
-"""Regression: real targets with Gaussian noise."""
+"""Regression: real targets with Gaussian noise, whose variance is given or learned."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
+from torch_gbp.likelihoods.noise import average, expected_square, require_variance, tilted_square
 
 
 class Regression(Likelihood):
@@ -19,28 +19,34 @@ class Regression(Likelihood):
     log p(y) = log N(y; m, v + noise); g = (y - m) / (v + noise), G = 1 / (v + noise).
 
     Args:
-        noise_variance: variance of the noise, in squared units of the target, > 0.
+        noise_variance: variance of the noise, in squared units of the target, > 0; where it starts if it is learned.
         power: likelihood power, see `Likelihood`. 1 is exact for one linear layer; a network with the default
             narrow prior underfits with it.
+        learn_noise: let every `MessagePassing` step move `noise_variance`, then a buffer, to its closed-form EM value
+            (`torch_gbp.likelihoods.noise`): noise <- (1 - s) noise + s average of (y - m)^2 + v, s the batch's share
+            of the data. One variance for all targets.
 
     Shape: outputs and targets alike, (n, ...).
+
+    Raises:
+        InvalidInput: a noise variance that is not positive and finite.
 
     >>> output = Gaussian(torch.zeros(2, 1), torch.ones(2, 1))
     >>> Regression(noise_variance=3.0).predictive(output).stddev[0].item()
     2.0
     """
 
-    def __init__(self, noise_variance: float, power: float = 1.0) -> None:
+    noise_variance: float | Tensor
+
+    def __init__(self, noise_variance: float, power: float = 1.0, *, learn_noise: bool = False) -> None:
         super().__init__(power)
-        if not (math.isfinite(noise_variance) and noise_variance > 0):
-            raise InvalidInput(
-                "noise_variance must be positive",
-                where=type(self).__name__,
-                got=repr(noise_variance),
-                cause="noise-free data",
-                fix="use the square of the targets' resolution",
-            )
-        self.noise_variance = float(noise_variance)
+        fix = "use the square of the targets' resolution"
+        noise_variance = require_variance("noise_variance", noise_variance, type(self).__name__, fix)
+        self.learns = learn_noise
+        if learn_noise:
+            self.register_buffer("noise_variance", torch.tensor(noise_variance))
+        else:
+            self.noise_variance = noise_variance
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_values(output, target, type(self).__name__)
@@ -48,15 +54,22 @@ class Regression(Likelihood):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         return gaussian_evidence(mean, variance, target, self.noise_variance)
 
+    def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
+        """One damped EM step of the noise variance; the buffer is written only if the new value is sound."""
+        assert isinstance(self.noise_variance, Tensor)
+        old = self.noise_variance.to(mean)
+        new = expected_square(mean, variance, target) if seen else tilted_square(mean, variance, target, old / self.power)
+        self.noise_variance.copy_(average(old, new, share))
+
     def predictive(self, output: Gaussian) -> Normal:
         """N(m, v + noise) of every target."""
         return Normal(output.mean, (output.variance + self.noise_variance).sqrt())
 
     def settings(self) -> dict[str, float | None]:
-        return {"noise_variance": self.noise_variance}
+        return {"noise_variance": float(self.noise_variance)}
 
 
-def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float) -> Evidence:
+def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float | Tensor) -> Evidence:
     """Evidence of N(target; mean, variance + noise), summed over all but the batch axis."""
     precision = (variance + noise).reciprocal()
     gap = target - mean

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.factor import Moments, Rule, Saved
+from torch_gbp.gaussian import Message
 from torch_gbp.numerics import INV_SQRT_PI, SQRT_PI, floored, log_normal_cdf, truncated_moments
 
 BLOCK = 32768  # entries at a time on a CPU: 20 passes over memory become 20 passes over its cache
@@ -93,19 +94,19 @@ def ep_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precisio
     """EP form: (posterior mean - m) / posterior variance, and 1 / posterior variance - 1 / v."""
     mean, variance, out_mean = saved
     assert mean is not None and variance is not None and out_mean is not None
-    slope, information = options.slope, score + precision * out_mean
-    pieces = [_piece(mean, variance, s * information, s * s * precision, sign) for s, sign in ((1.0, 1), (slope, -1))]
-    log_mass = torch.stack([piece[0] for piece in pieces])
+    above = Message.centred(score, precision, out_mean)
+    log_mass, means, variances = pieces(options.slope, mean, variance, above)
     weight, other = torch.softmax(log_mass, 0)
-    (_, mean_up, var_up), (_, mean_down, var_down) = pieces
+    (mean_up, mean_down), (var_up, var_down) = means, variances
     marginal_mean = weight * mean_up + other * mean_down
     marginal_var = weight * var_up + other * var_down + weight * other * (mean_up - mean_down) ** 2
     return (marginal_mean - mean) / marginal_var, marginal_var.reciprocal() - variance.reciprocal()
 
 
-def _piece(mean: Tensor, variance: Tensor, information: Tensor, precision: Tensor, sign: int) -> tuple[Tensor, ...]:
-    """Log mass, mean and variance of N(z; m, v) exp(information z - precision z^2 / 2) on sign z > 0."""
-    total = variance.reciprocal() + precision
+def pieces(slope: float, mean: Tensor, variance: Tensor, above: Message) -> tuple[Tensor, Tensor, Tensor]:
+    """Log mass, mean and variance of N(z; m, v) above(f(z)) on z > 0 and on z < 0, stacked in this order."""
+    steep, sign = (mean.new_tensor(pair).view(2, *(1 for _ in mean.shape)) for pair in ((1.0, slope), (1.0, -1.0)))
+    total = variance.reciprocal() + steep.square() * above.precision
     if not bool((total > 0).all()):
         raise ImproperMarginal(
             "the message to an activation outweighs its belief with negative precision",
@@ -114,7 +115,7 @@ def _piece(mean: Tensor, variance: Tensor, information: Tensor, precision: Tenso
             cause="an improper message from above",
             fix="use the score form",
         )
-    centre = (mean / variance + information) / total
+    centre = (mean / variance + steep * above.information) / total
     deviation = total.rsqrt()
     t = sign * centre / deviation
     shift, spread = truncated_moments(t)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
+from torch_gbp.priors import empirical_variance
 
 State = dict[str, Any]
 
@@ -32,6 +33,10 @@ class Store:
 
     default_rate = 1.0
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
+    cavity = False  # True: the marginals of a sweep do not know what its examples say
+
+    def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
+        """Before the first step: what the store will need for these marginals and so many batches in a pass."""
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """Turns the marginal into what it is before the sweep of this batch."""
@@ -52,6 +57,31 @@ class Store:
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
         """Recomputes the marginal from zero, which removes rounding drift."""
+
+    def prior(self, marginal: GaussianParameter, state: State) -> Message:
+        """The prior that is in the product, as a message."""
+        return marginal.prior_message()
+
+    def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
+        """Puts a prior of another precision, with the same mean, in the place of the one in the product.
+
+        marginal <- marginal / N(m0, 1 / R0) x N(m0, 1 / R): no site changes, so the precision stays at least the prior's.
+        """
+        old = self.prior(marginal, state)
+        new = precision + (old.precision - marginal.prior_precision)
+        said = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
+        centre = old.information / old.precision
+        information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
+        marginal.precision.copy_(said + new)
+        marginal.mean.copy_(centre + information / marginal.precision)
+        marginal.prior_precision.copy_(precision)
+
+    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+        """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
+        if marginal.mean.requires_grad:  # a frozen marginal stays what it is
+            prior = self.prior(marginal, state)
+            variance = empirical_variance(*marginal.belief(), prior.information / prior.precision)
+            self.set_prior(marginal, state, variance.reciprocal())
 
 
 def natural(marginal: GaussianParameter) -> Message:

@@ -22,6 +22,8 @@ class Filtering(Store):
         forget: f in [0, 1); 0 keeps everything.
     """
 
+    cavity = True
+
     def __init__(self, forget: float = 0.0) -> None:
         if not 0 <= forget < 1:
             raise InvalidInput("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0")

@@ -1,0 +1,91 @@
+"""How often the credible intervals of 100 networks cover the curve, inside the training range and far outside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from benchmarks.curves import DATA_SEED, INFERENCE, NOISE, curve, learn, line, points, predictive
+from benchmarks.report import Request, Result, Row, say
+
+NET, WIDTHS = "1-32-32-1", [1, 32, 32, 1]
+RANGE, POINTS = (-0.5, 0.5), 200
+REGIONS = {"left": (-20.0, -10.0), "inside": RANGE, "right": (10.0, 20.0)}
+INPUTS = 41  # of each region
+LEVELS = torch.linspace(0, 1, 101, dtype=torch.float64)
+SIGMAS = {"sigma1": 0.6827, "sigma2": 0.9545, "sigma3": 0.9973}
+QUICK_NETWORKS, QUICK_EPOCHS = 3, 2
+
+
+def run(request: Request) -> Result:
+    """A row for each network, told by its seed, and one, "all", for the networks of this call together."""
+    told = {"inference": INFERENCE.told(), "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}
+    return Result(told, _rows(request))
+
+
+def _rows(request: Request) -> Iterator[Row]:
+    networks = request.seeds[: QUICK_NETWORKS if request.quick else None]
+    epochs = request.epochs or (QUICK_EPOCHS if request.quick else INFERENCE.epochs)
+    case = {"net": NET, "limit": request.limit or POINTS, "epochs": epochs}
+    found = []
+    for seed in networks:
+        row = {"method": "gbp", **case, "seed": seed, **_learnt(case["limit"], epochs, seed)}
+        say(row, f"{row['train_seconds']:.1f} s")
+        found.append(row)
+        yield row
+    yield {"method": "gbp", **case, "seed": "all", "networks": len(found), **summary(found)}
+
+
+def _learnt(limit: int, epochs: int, seed: int) -> Row:
+    """The level at which each input's interval begins to cover the curve, of one network."""
+    started = time.perf_counter()
+    trainer = learn(WIDTHS, *points(limit, *RANGE), epochs, seed)
+    seconds = time.perf_counter() - started
+    inputs = {name: line(*ends, INPUTS) for name, ends in REGIONS.items()}
+    needed = {name: needed_level(predictive(trainer, x), curve(x)).flatten().tolist() for name, x in inputs.items()}
+    return {"needed": {name: [round(p, 4) for p in own] for name, own in needed.items()}, "train_seconds": seconds}
+
+
+def needed_level(found: Normal, truth: Tensor) -> Tensor:
+    """The smallest p whose interval [cdf^-1(1/2 - p/2), cdf^-1(1/2 + p/2)] holds the truth.
+
+    >>> needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0]))
+    tensor([0.0000, 0.6827])
+    """
+    return (2 * found.cdf(truth) - 1).abs()
+
+
+def coverage(rows: list[Row], region: str) -> Tensor:
+    """Share of networks whose interval of each level covers the curve: the median over the region's inputs, (101,)."""
+    needed = torch.tensor([row["needed"][region] for row in rows], dtype=torch.float64)
+    return (needed <= LEVELS[:, None, None]).double().mean(1).median(1).values
+
+
+def summary(rows: list[Row]) -> Row:
+    """Correlation of level and coverage, overall (the left and right medians together) and for each side; coverage of
+    1, 2 and 3 sigma in each region."""
+    curves = {region: coverage(rows, region) for region in REGIONS}
+    sides = [curves["left"], curves["right"]]
+    found: Row = {"correlation": correlation(LEVELS.repeat(2), torch.cat(sides))}
+    found |= {f"correlation_{side}": correlation(LEVELS, curves[side]) for side in ("left", "right")}
+    for name, level in SIGMAS.items():
+        found |= {f"{name}_{region}": _covered(rows, region, level) for region in REGIONS}
+    return found | {"coverage": {region: [round(p, 4) for p in own.tolist()] for region, own in curves.items()}}
+
+
+def correlation(x: Tensor, y: Tensor) -> float:
+    """Pearson's; 0 for a coverage that is the same at all levels, which tells nothing of the level.
+
+    >>> correlation(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]))
+    1.0
+    """
+    return float(torch.corrcoef(torch.stack([x, y])).nan_to_num()[0, 1])
+
+
+def _covered(rows: list[Row], region: str, level: float) -> float:
+    needed = torch.tensor([row["needed"][region] for row in rows], dtype=torch.float64)
+    return float((needed <= level).double().mean(0).median())

@@ -1,0 +1,35 @@
+"""The tables of the thesis' curve: networks of growing depth and width, and the coverage of 100 networks."""
+
+from __future__ import annotations
+
+from benchmarks.coverage import REGIONS, SIGMAS
+from benchmarks.markdown import NOT_RUN, grid, number
+from benchmarks.report import Row
+from benchmarks.synthetic import NETS
+
+
+def synthetic_table(rows: list[Row]) -> str:
+    """Error against the curve and log-likelihood of new points, mean and standard error over the seeds."""
+    if not rows:
+        return NOT_RUN
+    own = {name: [row for row in rows if row["net"] == name] for name in NETS}
+    lines = [[NETS[name].title, number(found, "rmse"), number(found, "log_likelihood")] for name, found in own.items()]
+    return grid(["network", "RMSE against the curve", "log-likelihood of new points"], lines)
+
+
+def coverage_table(rows: list[Row]) -> str:
+    """Correlation of credible level and coverage, and the coverage of 1, 2 and 3 sigma."""
+    together = [row for row in rows if row["seed"] == "all"]
+    if not together:
+        return NOT_RUN
+    regions = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
+    headings = ["networks", "region", "correlation", *(f"{name[-1]} sigma" for name in SIGMAS)]
+    lines = [[str(row["networks"]), regions[region], *_cells(row, region)] for row in together for region in REGIONS]
+    both = [[str(row["networks"]), "both sides", f"{row['correlation']:.3f}", *("" for _ in SIGMAS)] for row in together]
+    return grid(headings, [*lines, *both])
+
+
+def _cells(row: Row, region: str) -> list[str]:
+    correlation = row.get(f"correlation_{region}")
+    told = "" if correlation is None else f"{correlation:.3f}"
+    return [told, *(f"{100 * row[f'{name}_{region}']:.0f} %" for name in SIGMAS)]
