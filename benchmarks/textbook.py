@@ -15,7 +15,7 @@ import torch_gbp as gbp
 SLOPE = 0.1
 
 
-class Inference(NamedTuple):
+class Fitting(NamedTuple):
     """How the messages enter: the store, the examples of a batch, the passes, and the peak rate (None: the store's)."""
 
     store: type[gbp.AveragedSites] | type[gbp.BatchSites]
@@ -40,9 +40,9 @@ class Inference(NamedTuple):
         return trainer
 
 
-SEQUENTIAL = Inference(gbp.BatchSites, batch=1, epochs=60)
-PARALLEL = Inference(gbp.BatchSites, batch=3, epochs=100)  # batches of 5 and more stay far from the data, or diverge
-AVERAGED = Inference(gbp.AveragedSites, batch=10, epochs=100, rate=1.0)
+SEQUENTIAL = Fitting(gbp.BatchSites, batch=1, epochs=60)
+PARALLEL = Fitting(gbp.BatchSites, batch=3, epochs=100)  # batches of 5 and more stay far from the data, or diverge
+AVERAGED = Fitting(gbp.AveragedSites, batch=10, epochs=100, rate=1.0)
 
 
 def make(widths: Sequence[int], seed: int) -> nn.Sequential:

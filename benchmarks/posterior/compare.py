@@ -41,8 +41,8 @@ POSTERIORS = {
 
 def run(request: Request) -> Result:
     """Distances to the committed reference; --quick samples a short one of its own, to exercise that path too."""
-    inferences = {"gbp_sequential": SEQUENTIAL, "gbp_parallel": PARALLEL, "gbp_averaged": AVERAGED}
-    settings = {name: inference.told() for name, inference in inferences.items()}
+    fittings = {"gbp_sequential": SEQUENTIAL, "gbp_parallel": PARALLEL, "gbp_averaged": AVERAGED}
+    settings = {name: fitting.told() for name, fitting in fittings.items()}
     told = {"methods": settings, "prior_seed": PRIOR_SEED, "reference": "a short one" if request.quick else f"{NAME}.json"}
     return Result(told, _rows(request))
 

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 import torch_gbp as gbp
 from benchmarks.posterior.predictive import told
 from benchmarks.posterior.problems import Problem, network
-from benchmarks.textbook import AVERAGED, SLOPE, Inference
+from benchmarks.textbook import AVERAGED, SLOPE, Fitting
 
 
-def textbook(inference: Inference, problem: Problem, epochs: int | None, seed: int) -> Tensor:
+def textbook(fitting: Fitting, problem: Problem, epochs: int | None, seed: int) -> Tensor:
     """The reference's own model: its prior, its noise, power 1."""
     noise = problem.noise_variance
     likelihood = gbp.Softmax(power=1.0) if noise is None else gbp.Regression(noise)
-    return told(inference.fit(network(problem), likelihood, problem.x, problem.y, epochs, seed).predict(problem.inputs))
+    return told(fitting.fit(network(problem), likelihood, problem.x, problem.y, epochs, seed).predict(problem.inputs))
 
 
 def shipped(problem: Problem, epochs: int | None, seed: int) -> Tensor:
@@ -26,5 +26,5 @@ def shipped(problem: Problem, epochs: int | None, seed: int) -> Tensor:
         layers += [gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64), gbp.GBPLeakyReLU(SLOPE)]
     noise = problem.noise_variance
     likelihood = gbp.Softmax() if noise is None else gbp.Regression(noise)
-    inference, made = AVERAGED._replace(rate=None), nn.Sequential(*layers[:-1])
-    return told(inference.fit(made, likelihood, problem.x, problem.y, epochs, seed).predict(problem.inputs))
+    fitting, made = AVERAGED._replace(rate=None), nn.Sequential(*layers[:-1])
+    return told(fitting.fit(made, likelihood, problem.x, problem.y, epochs, seed).predict(problem.inputs))
