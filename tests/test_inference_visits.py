@@ -72,6 +72,18 @@ def test_messages_that_are_not_finite_leave_the_marginals_as_they_were(inference
     assert changed(before, model) == []
 
 
+def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
+    """All examples of a batch answer at once: undamped and at Bayes' rule they overshoot further with every sweep."""
+    x = torch.linspace(-1.0, 1.0, 40)[:, None]
+    model = nn.Sequential(wide(1, 16), gbp.GBPLeakyReLU(0.1), wide(16, 1))
+    propagate, before = MessagePassing(model.named_parameters(), 40, store=BatchSites()), marginals(model)
+    with pytest.raises(ImproperMarginal, match=r"diverges: .* prior deviations.*Inference\(iterations=1000, damping=0\.95\)"):
+        visit(propagate, Inference(40), model, Regression(0.01), 0, x, torch.sin(3 * x))
+    assert changed(before, model) == []
+    visit(propagate, Inference(1000, damping=0.95), model, Regression(0.01), 0, x, torch.sin(3 * x))
+    assert (model(x).mean - torch.sin(3 * x)).square().mean().sqrt() < 0.2
+
+
 @each_order
 def test_nothing_of_a_visit_is_kept_but_its_sites(inference):
     """The same visit twice, from the same marginals, sites and random numbers, ends in the same marginals."""

@@ -18,7 +18,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, rate_of
-from torch_gbp.soundness import Turn, check_message, check_settings, owners, require_examples, sound
+from torch_gbp.soundness import Turn, check_settings, check_turns, owners, require_examples
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener, processes
 
@@ -47,8 +47,8 @@ class MessagePassing(Optimizer):
 
     Raises:
         InvalidInput: not GBP parameters, num_data missing or smaller than a batch, rates out of range, no message.
-        ImproperMarginal: messages that are not finite or would make a precision fall below the prior's. The
-            marginals from before the step are kept.
+        ImproperMarginal: messages that are not finite, would make a precision fall below the prior's, or (BatchSites) take
+            a mean a million prior deviations away. The marginals from before the step are kept.
 
     >>> import torch_gbp as gbp
     >>> model = gbp.GBPLinear(2, 1)
@@ -110,10 +110,7 @@ class MessagePassing(Optimizer):
         turns = self._turns(examples)
         if self.param_groups[0]["steps"] == 0:
             self.store.prepare(self.marginals, turns[0].step.batches)
-        if not sound([turn.message for turn in turns]):
-            for turn in turns:
-                after = self.store.foresee(turn.marginal, self.state[turn.marginal.mean], turn.message, turn.step)
-                check_message(turn, after)
+        check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
         self._listener.learn(not self.store.cavity, examples / self.param_groups[0]["num_data"])
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter, owner_of
-from torch_gbp.stores import Step
+from torch_gbp.stores import Step, Store
+from torch_gbp.stores.base import State
 
+FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
 TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
 
 
@@ -110,6 +112,16 @@ def require_examples(heard: int, num_data: int) -> int:
     return heard
 
 
+def check_turns(store: Store, turns: list[Turn], states: list[State]) -> None:
+    """Raises ImproperMarginal, before anything is written, if any of the messages should not be."""
+    quick = sound([turn.message for turn in turns])
+    for turn, state in zip(turns, states, strict=True):
+        entry = turn.marginal, state, turn.message, turn.step
+        if not quick:
+            check_message(turn, store.foresee(*entry))
+        check_distance(turn, store.distance(*entry))
+
+
 def sound(messages: list[Message]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device.
 
@@ -146,6 +158,19 @@ def check_message(turn: Turn, after: Tensor) -> None:
             got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
             cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
             fix="use the score form, or lower lr; the marginals from before the step are kept",
+        )
+
+
+def check_distance(turn: Turn, distance: float) -> None:
+    """Raises ImproperMarginal if a mean would be so many prior deviations away that the iteration must have diverged."""
+    if distance > FARTHEST:
+        raise ImproperMarginal(
+            "the iteration diverges: a mean would be far from everything its prior allows",
+            where=f"{turn.name}, step {turn.group['steps'] + 1}",
+            got=f"{distance:.3g} prior deviations",
+            cause="all examples of a batch answer at once, and overshoot together; or data that are not standardised",
+            fix="use Inference(iterations=1000, damping=0.95), smaller batches, or AveragedSites; "
+            "the marginals from before the step are kept",
         )
 
 

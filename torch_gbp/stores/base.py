@@ -49,6 +49,10 @@ class Store:
         """The precision that `commit` would write, for the check before it."""
         return marginal.precision + step.scale * message.precision
 
+    def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
+        """How far from its prior mean `commit` would put a mean, in prior deviations; 0 where no step can go far."""
+        return 0.0
+
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
 

@@ -68,6 +68,12 @@ class BatchSites(Store):
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         return marginal.precision + self._damped(marginal, state, message, step).precision
 
+    def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
+        after = natural(marginal) * self._damped(marginal, state, message, step)
+        prior = marginal.prior_message()
+        moved = after.information / after.precision - prior.information / prior.precision
+        return float((moved.abs() * prior.precision.sqrt()).max())
+
     def _damped(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Message:
         """The batch's new site: its message at the cavity, damped towards the old site."""
         old = state["sites"].get(step.batch)
