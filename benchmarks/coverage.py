@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from benchmarks.curves import DATA_SEED, INFERENCE, NOISE, curve, learn, line, points, predictive
+from benchmarks.curves import DATA_SEED, NOISE, curve, learn, line, points, predictive
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.textbook import PARALLEL
 
 NET, WIDTHS = "1-32-32-1", [1, 32, 32, 1]
 RANGE, POINTS = (-0.5, 0.5), 200
@@ -23,13 +24,13 @@ QUICK_NETWORKS, QUICK_EPOCHS = 3, 2
 
 def run(request: Request) -> Result:
     """A row for each network, told by its seed, and one, "all", for the networks of this call together."""
-    told = {"inference": INFERENCE.told(), "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}
+    told = {"inference": PARALLEL.told(), "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}
     return Result(told, _rows(request))
 
 
 def _rows(request: Request) -> Iterator[Row]:
     networks = request.seeds[: QUICK_NETWORKS if request.quick else None]
-    epochs = request.epochs or (QUICK_EPOCHS if request.quick else INFERENCE.epochs)
+    epochs = request.epochs or (QUICK_EPOCHS if request.quick else PARALLEL.epochs)
     case = {"net": NET, "limit": request.limit or POINTS, "epochs": epochs}
     found = []
     for seed in networks:

@@ -46,13 +46,13 @@ def load_held_out(task: Task, request: Request) -> Split:
     return Split(x[rest], y[rest], x[scored], y[scored], {})
 
 
-def limited(split: Split, limit: int | None) -> Split:
-    """The first training images of a fixed shuffle."""
+def limited(split: Split, limit: int | None, draw: int = 0) -> Split:
+    """The first training images of a fixed shuffle; another one for each `draw`."""
     if limit is None or limit >= len(split.x):
         return split
-    keep = _order(len(split.x))[:limit]
+    keep = _order(len(split.x), draw)[:limit]
     return split._replace(x=split.x[keep], y=split.y[keep])
 
 
-def _order(size: int) -> Tensor:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(SUBSET_SEED))
+def _order(size: int, draw: int = 0) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(SUBSET_SEED + draw))

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.curves import DATA_SEED, INFERENCE, NOISE, curve, learn, line, points, predictive
+from benchmarks.curves import DATA_SEED, NOISE, curve, learn, line, points, predictive
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.textbook import PARALLEL
 
 DRAWN = 81  # inputs of the drawn predictive
 QUICK_EPOCHS = 2
@@ -37,7 +38,7 @@ NETS = {f"depth{depth}": _deep(depth) for depth in range(2, 7)} | {f"width{w}": 
 
 def run(request: Request) -> Result:
     """Every depth and width: error against the curve and log-likelihood of new points, and the predictive to draw."""
-    return Result({"inference": INFERENCE.told(), "data_seed": DATA_SEED, "noise": NOISE}, _rows(request))
+    return Result({"inference": PARALLEL.told(), "data_seed": DATA_SEED, "noise": NOISE}, _rows(request))
 
 
 def _rows(request: Request) -> Iterator[Row]:
@@ -49,7 +50,7 @@ def _rows(request: Request) -> Iterator[Row]:
 
 
 def _row(name: str, net: Scaled, request: Request, seed: int) -> Row:
-    epochs = request.epochs or (QUICK_EPOCHS if request.quick else INFERENCE.epochs)
+    epochs = request.epochs or (QUICK_EPOCHS if request.quick else PARALLEL.epochs)
     x, y = points(request.limit or net.points, *net.ends)
     started = time.perf_counter()
     trainer = learn(net.widths, x, y, epochs, seed)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import ablation_table, curve_tables, posterior_table, uci_table
+from benchmarks import ablation_table, curve_tables, posterior_table, thesis_table, uci_table
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -28,6 +28,7 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
     "synthetic": curve_tables.synthetic_table,
+    "thesis": thesis_table.table,
     "uci": uci_table.table,
 }
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -16,33 +16,47 @@ SLOPE = 0.1
 
 
 class Fitting(NamedTuple):
-    """How the messages enter: the store, the examples of a batch, the passes, and the peak rate (None: the store's)."""
+    """How the messages enter.
+
+    Args:
+        store: what remembers them.
+        epochs: sweeps over the data.
+        batch: examples of a batch, None for all in one.
+        rate: the peak rate, None for the store's.
+        order: all sweeps belong to a single visit, in this order; None for one sweep a visit.
+        damping: share of the old messages that is kept between the sweeps of a visit.
+    """
 
     store: type[gbp.AveragedSites] | type[gbp.BatchSites]
-    batch: int
     epochs: int
+    batch: int | None = None
     rate: float | None = None
+    order: type[gbp.Parallel] | type[gbp.Sequential] | None = None
+    damping: float = 0.0
 
     def told(self) -> dict[str, Any]:
         """For the result file."""
-        return {**self._asdict(), "store": self.store.__name__}
+        return {**self._asdict(), "store": self.store.__name__, "order": self.order and self.order.__name__}
 
     def fit(
         self, layers: nn.Module, likelihood: gbp.Likelihood, x: Tensor, y: Tensor, epochs: int | None, seed: int
     ) -> gbp.Trainer:
-        """Trains the layers; `epochs` in place of its own passes, batches dealt from the seed."""
+        """Trains the layers; `epochs` in place of its own sweeps, batches dealt from the seed."""
         torch.manual_seed(seed)
-        store, data = self.store(), TensorDataset(x, y)
-        fixed = gbp.FixedBatches(data, self.batch)
+        sweeps, store, data = epochs or self.epochs, self.store(), TensorDataset(x, y)
+        passes, inference = sweeps, gbp.Inference()
+        if self.order is not None:
+            passes, inference = 1, gbp.Inference(sweeps, damping=self.damping, order=self.order())
+        fixed = gbp.FixedBatches(data, self.batch or len(x))
         loader = DataLoader(fixed, None, shuffle=True) if store.fixed_batches else DataLoader(data, self.batch, shuffle=True)
-        trainer = gbp.Trainer(layers, likelihood, epochs or self.epochs, lr=self.rate, store=store, progress=False)
+        trainer = gbp.Trainer(layers, likelihood, passes, lr=self.rate, store=store, inference=inference, progress=False)
         trainer.fit(loader)
         return trainer
 
 
-SEQUENTIAL = Fitting(gbp.BatchSites, batch=1, epochs=60)
-PARALLEL = Fitting(gbp.BatchSites, batch=3, epochs=100)  # batches of 5 and more stay far from the data, or diverge
-AVERAGED = Fitting(gbp.AveragedSites, batch=10, epochs=100, rate=1.0)
+SEQUENTIAL = Fitting(gbp.BatchSites, epochs=60, order=gbp.Sequential)
+PARALLEL = Fitting(gbp.BatchSites, epochs=3000, order=gbp.Parallel, damping=0.95)
+AVERAGED = Fitting(gbp.AveragedSites, epochs=100, batch=10, rate=1.0)
 
 
 def make(widths: Sequence[int], seed: int) -> nn.Sequential:

@@ -30,8 +30,8 @@ class Compared(NamedTuple):
 
 
 POSTERIORS = {
-    "gbp_sequential": Compared("torch_gbp, a site per example", partial(textbook, SEQUENTIAL)),
-    "gbp_parallel": Compared("torch_gbp, a site per batch", partial(textbook, PARALLEL)),
+    "gbp_sequential": Compared("torch_gbp, one example after the other", partial(textbook, SEQUENTIAL)),
+    "gbp_parallel": Compared("torch_gbp, all examples at once", partial(textbook, PARALLEL)),
     "gbp_averaged": Compared("torch_gbp, one average site", partial(textbook, AVERAGED)),
     "gbp": Compared("torch_gbp as it comes", shipped),
     "vi": Compared("mean-field VI", rivals.mean_field),

@@ -50,6 +50,7 @@ def wasserstein2(found: Tensor, truth: Tensor) -> Tensor:
 
 
 def distances(found: Tensor, truth: Tensor, classes: bool) -> dict[str, float]:
-    """Mean distance over the near inputs and over the far ones."""
+    """Mean distance over the near inputs, over the far ones and over all."""
     name, each = ("tv", total_variation(found, truth)) if classes else ("w2", wasserstein2(found, truth))
-    return {name: float(each[:SCORED].mean()), f"{name}_far": float(each[SCORED:].mean())}
+    parts = {name: each[:SCORED], f"{name}_far": each[SCORED:], f"{name}_all": each}
+    return {part: float(own.mean()) for part, own in parts.items()}
