@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import oracle
+import oracle_exact
 import torch
 from oracle import by_autograd
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch_gbp.factor import Rule, factor
 from torch_gbp.rules import (
     avg_pool,
     conv,
+    exact_conv,
     exact_leaky_relu,
     exact_linear,
     leaky_relu,
@@ -166,7 +168,15 @@ def _exact_linear(observed: bool, bias: bool, tied: bool) -> Case:
     sample = weighted((5, 4), (3, 4), observed, bias)
     name = f"exact_linear{'_observed' * observed}{'_bias' * bias}{'_shared' * tied}"
     send = bridge(exact_linear.RULE, None)
-    return Case(name, exact_linear, send, shared(sample) if tied else sample, oracle.exact_linear, 1e-8, 2e-4, bounded=True)
+    return Case(name, exact_linear, send, shared(sample) if tied else sample, oracle_exact.exact_linear, 1e-8, 2e-4, bounded=True)
+
+
+def _exact_conv(name: str, observed: bool, bias: bool, tied: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    sample = weighted(activation, weight, observed, bias)
+    label = f"exact_conv_{name}{'_observed' * observed}{'_bias' * bias}{'_shared' * tied}"
+    send, answer = bridge(exact_conv.RULE, options), partial(oracle_exact.exact_conv, options)
+    return Case(label, exact_conv, send, shared(sample) if tied else sample, answer, 1e-8, 2e-4, bounded=True)
 
 
 def with_above(kind: str) -> Tensors:
@@ -225,6 +235,8 @@ CASES = [
     *(_adaptive(size) for size in ((2, 3), (3, 4), (1, 1), (None, 4), (7, 5))),
     *(_rectifier(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
     *(_exact_linear(observed, bias, tied) for observed in (False, True) for bias in (False, True) for tied in (False, True)),
+    *(_exact_conv(name, observed=False, bias=True, tied=False) for name in CONVOLUTIONS),
+    *(_exact_conv("rest", observed, bias=not observed, tied=True) for observed in (False, True)),
     *(_exact_rectifier(slope, above) for slope in (0.1, 0.7, 1.0) for above in (False, True)),
     *(_rectifier_ep(slope) for slope in (0.0, 0.1, 0.7, 1.0)),
 ]

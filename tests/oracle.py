@@ -156,36 +156,6 @@ def rectifier_ep(slope: float, score: Tensor, precision: Tensor, mean: Tensor, v
     return out_mean, out_var, (centre - mean) / spread, 1 / spread - 1 / variance
 
 
-def exact_linear(score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Exact scalar messages of z = W a + b in natural form, one product at a time, as the published method writes them.
-
-    (eta, R) the message to z; D = 1 + R (v_z - V), to w: R E[a^2] / D and E[a] (eta - R (m_z - E[a] E[w])) / D.
-    """
-    mean, variance, weight_mean, weight_var, bias_mean, bias_var = inputs
-    assert mean is not None and weight_mean is not None and weight_var is not None
-    full = weight_var.expand_as(weight_mean)
-    out_mean, out_var = linear_moments(mean, variance, weight_mean, full, bias_mean, bias_var)
-    hidden = torch.zeros_like(mean) if variance is None else variance
-    rho = precision / (1 - out_var * precision)
-    tau = score / (1 - out_var * precision) + rho * out_mean
-    to_w, to_a, to_b = (torch.zeros(2, *like.shape, dtype=torch.float64) for like in (weight_mean, mean, weight_mean[:, 0]))
-    for n, o in itertools.product(range(len(mean)), range(len(weight_mean))):
-        for i in range(mean.shape[1]):
-            a, w = mean[n, i], weight_mean[o, i]
-            a2, w2 = a**2 + hidden[n, i], w**2 + full[o, i]
-            own = a2 * full[o, i] + hidden[n, i] * w**2  # E[a^2] E[w^2] - (E[a] E[w])^2, without the cancellation
-            d = 1 + rho[n, o] * (out_var[n, o] - own)
-            rest = (tau[n, o] - rho[n, o] * (out_mean[n, o] - a * w)) / d
-            to_w[:, o, i] += torch.stack([a * rest - a2 * rho[n, o] / d * w, a2 * rho[n, o] / d])  # centred
-            to_a[:, n, i] += torch.stack([w * rest - w2 * rho[n, o] / d * a, w2 * rho[n, o] / d])
-        if bias_mean is not None and bias_var is not None:
-            d = 1 + rho[n, o] * (out_var[n, o] - bias_var[o])
-            eta = (tau[n, o] - rho[n, o] * (out_mean[n, o] - bias_mean[o])) / d
-            to_b[:, o] += torch.stack([eta - rho[n, o] / d * bias_mean[o], rho[n, o] / d])
-    to_a, to_b = (None, None) if variance is None else to_a, (None, None) if bias_mean is None else to_b
-    return out_mean, out_var, *to_a, to_w[0], to_w[1].sum_to_size(weight_var.shape), *to_b
-
-
 def exact_rectifier(
     slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor, *above: Tensor | None
 ) -> tuple[Tensor | None, ...]:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
 from torch_gbp import BatchSites, GBPLinear, Inference, MessagePassing, OneHotRegression, Parallel, Regression, Sequential
-from torch_gbp.errors import ImproperMarginal, InvalidInput, MissingRule, OutOfMemory
+from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
 from torch_gbp.likelihoods.noise import expected_square
 from torch_gbp.memory import NO_MEMORY
 from torch_gbp.rules import max_pool
@@ -174,15 +174,29 @@ def test_a_layer_used_twice_in_a_sweep_is_refused():
         visit(propagate, Inference(2, order=Parallel()), model, OneHotRegression(power=1), 0, x, y)
 
 
-def test_a_convolution_iterates_in_parallel_and_is_refused_in_sequence():
+@each_order
+def test_convolutions_iterate_in_both_orders(inference):
     model, x, y = lenet(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3
     propagate = MessagePassing(model.parameters(), 6, store=BatchSites(), lr=0.1, epochs=None)
     before, likelihood = marginals(model), OneHotRegression(0.5, power=1)
-    with pytest.raises(MissingRule, match="convolution has no exact scalar messages"):
-        visit(propagate, Inference(order=Sequential()), model, likelihood, 0, x, y)
-    assert changed(before, model) == []
-    visit(propagate, Inference(3, damping=0.5), model, likelihood, 0, x, y)
+    visit(propagate, inference, model, likelihood, 0, x, y)
     assert len(changed(before, model)) == 8
+
+
+@each_order
+def test_a_kernel_as_large_as_the_image_is_a_linear_layer(inference):
+    """Same marginals, seeds and batches: the convolution's one position speaks as the layer's row does."""
+    x, y = torch.randn(9, 2, 3, 3), torch.arange(9) % 3
+    linear, kernel = wide(18, 3), gbp.GBPConv2d(2, 3, 3, prior_variance=1.0, shared_precision=False)
+    kernel.weight.mean.data.copy_(linear.weight.mean.detach().view(3, 2, 3, 3))
+    kernel.weight.trust()
+    for layer in (linear, kernel):
+        torch.manual_seed(5)
+        model = nn.Sequential(*(nn.Flatten(), layer) if layer is linear else (layer, nn.Flatten()))
+        run(model, OneHotRegression(0.5, power=1), inference, x, y, 3, 2)
+    for part in ("mean", "precision"):
+        assert_close(getattr(kernel.weight, part).flatten(1), getattr(linear.weight, part), rtol=1e-10, atol=1e-12)
+        assert_close(getattr(kernel.bias, part), getattr(linear.bias, part), rtol=1e-10, atol=1e-12)
 
 
 STORES = {"averaged": gbp.AveragedSites, "batch": BatchSites, "filtering": gbp.Filtering}

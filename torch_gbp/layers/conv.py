@@ -6,28 +6,19 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.factor import Moments, factor
+from torch_gbp.errors import InvalidInput
+from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.memory import Forms
 from torch_gbp.priors import VarianceFormula, code, weight_prior
-from torch_gbp.rules import conv, shared_conv
+from torch_gbp.rules import conv, exact_conv, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
-
-def _no_exact_rule(*_: Any) -> Moments:
-    raise MissingRule(
-        "a convolution has no exact scalar messages",
-        where="GBPConv2d, sequential order",
-        fix="use the parallel order, or linear layers",
-    )
-
-
+_EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
 _SEND = {
-    shared: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule)
-    for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))
+    shared: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))
 }
 
 
