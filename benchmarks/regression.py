@@ -23,8 +23,7 @@ class Recipe(NamedTuple):
         steps: of the whole training; a pass is never broken off.
         first_noise: noise variance to begin with, small: a network that first follows the targets closely finds weights that
             one which takes everything for noise never does.
-        held: share of the passes before the noise is learnt.
-        noise_updates: how often it is learnt from then on, evenly spread over the passes.
+        held: share of the passes before the noise is learnt, at every step from then on.
     """
 
     power: float
@@ -36,7 +35,6 @@ class Recipe(NamedTuple):
     steps: int = 4000
     first_noise: float = 0.01
     held: float = 0.25
-    noise_updates: int = 40
 
     def batch_of(self, rows: int) -> int:
         """Rows of a step. The step of all weights together is stable if a pass has about as many steps as an output has
@@ -66,17 +64,15 @@ def fit(x: Tensor, y: Tensor, hidden: int, recipe: Recipe, epochs: int, seed: in
     """Message passing on standardised rows, the noise of the targets learnt on the way."""
     torch.manual_seed(seed)
     network = make(x.shape[1], hidden, recipe.prior_scale)
-    likelihood = gbp.Regression(recipe.first_noise, power=recipe.power)
+    likelihood = gbp.Regression(recipe.first_noise, power=recipe.power, learn_noise=True)
     store = gbp.AveragedSites(recipe.momentum)
     propagate = gbp.MessagePassing(network.parameters(), len(x), lr=recipe.rate, epochs=epochs, store=store, report_every=0)
-    pause = max(1, epochs // recipe.noise_updates)
     for epoch in range(epochs):
+        likelihood.learns = epoch >= recipe.held * epochs
         for batch in torch.randperm(len(x)).split(recipe.batch_of(len(x))):
             propagate.zero_grad()
             likelihood(network(x[batch]), y[batch]).backward()
             propagate.step()
-        if (epoch >= recipe.held * epochs and epoch % pause == 0) or epoch == epochs - 1:
-            likelihood.noise_variance = learned_noise(network, x, y)
     return Fitted(network, likelihood)
 
 
@@ -84,13 +80,3 @@ def make(inputs: int, hidden: int, prior_scale: float) -> nn.Sequential:
     """One hidden layer, a precision for every weight."""
     prior = {"prior_scale": prior_scale, "shared_precision": False}
     return nn.Sequential(gbp.GBPLinear(inputs, hidden, **prior), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(hidden, 1, **prior))
-
-
-@torch.no_grad()
-def learned_noise(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The noise variance that maximises the expected log-likelihood of the training rows: mean of (y - m)^2 + v.
-
-    The M step of expectation maximisation, in closed form; the E step is message passing with the noise as it stands.
-    """
-    output = network(x)
-    return float(((y - output.mean).square() + output.variance).mean())

@@ -76,7 +76,8 @@ def _row(name: str, split: int, table: Table, train: Tensor, scored: Tensor, rec
     found = scores(predictive, targets, table.y[scored])
     case = {"net": name, "limit": len(x), "seed": split, "epochs": epochs}
     say(case, f"rmse {found['rmse']:.4f}, log-likelihood {found['log_likelihood']:.4f}, {seconds:.1f} s")
-    return {"method": "gbp", **case, **found, "noise_variance": fitted.likelihood.noise_variance, "train_seconds": seconds}
+    noise = float(fitted.likelihood.noise_variance)
+    return {"method": "gbp", **case, **found, "noise_variance": noise, "train_seconds": seconds}
 
 
 def scores(predictive: Any, targets: Scaler, y: Tensor) -> dict[str, float]:
