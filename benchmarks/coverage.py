@@ -44,7 +44,7 @@ def _rows(request: Request) -> Iterator[Row]:
 def _learnt(limit: int, epochs: int, seed: int) -> Row:
     """The level at which each input's interval begins to cover the curve, of one network."""
     started = time.perf_counter()
-    trainer = learn(WIDTHS, *points(limit, *RANGE), epochs, seed)
+    trainer = learn(PARALLEL, WIDTHS, *points(limit, *RANGE), epochs, seed)
     seconds = time.perf_counter() - started
     inputs = {name: line(*ends, INPUTS) for name, ends in REGIONS.items()}
     needed = {name: needed_level(predictive(trainer, x), curve(x)).flatten().tolist() for name, x in inputs.items()}

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import torch_gbp as gbp
-from benchmarks.textbook import PARALLEL, make
+from benchmarks.textbook import Fitting, make
 
 NOISE = 0.05  # standard deviation, known to the network
 DATA_SEED = 98  # every network sees the same points
@@ -30,9 +30,9 @@ def line(low: float, high: float, count: int) -> Tensor:
     return torch.linspace(low, high, count, dtype=torch.float64)[:, None]
 
 
-def learn(widths: list[int], x: Tensor, y: Tensor, epochs: int | None, seed: int) -> gbp.Trainer:
-    """A network whose prior means and batches come from the seed, after so many passes."""
-    return PARALLEL.fit(make(widths, seed), gbp.Regression(NOISE**2), x, y, epochs, seed)
+def learn(fitting: Fitting, widths: list[int], x: Tensor, y: Tensor, epochs: int | None, seed: int) -> gbp.Trainer:
+    """A network whose prior means and order of examples come from the seed, after so many sweeps."""
+    return fitting.fit(make(widths, seed), gbp.Regression(NOISE**2), x, y, epochs, seed)
 
 
 def predictive(trainer: gbp.Trainer, x: Tensor) -> Normal:

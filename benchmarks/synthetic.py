@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.curves import DATA_SEED, NOISE, curve, learn, line, points, predictive
 from benchmarks.report import Request, Result, Row, say
-from benchmarks.textbook import PARALLEL
+from benchmarks.textbook import SEQUENTIAL
 
 DRAWN = 81  # inputs of the drawn predictive
 QUICK_EPOCHS = 2
@@ -38,7 +38,7 @@ NETS = {f"depth{depth}": _deep(depth) for depth in range(2, 7)} | {f"width{w}": 
 
 def run(request: Request) -> Result:
     """Every depth and width: error against the curve and log-likelihood of new points, and the predictive to draw."""
-    return Result({"inference": PARALLEL.told(), "data_seed": DATA_SEED, "noise": NOISE}, _rows(request))
+    return Result({"inference": SEQUENTIAL.told(), "data_seed": DATA_SEED, "noise": NOISE}, _rows(request))
 
 
 def _rows(request: Request) -> Iterator[Row]:
@@ -50,10 +50,10 @@ def _rows(request: Request) -> Iterator[Row]:
 
 
 def _row(name: str, net: Scaled, request: Request, seed: int) -> Row:
-    epochs = request.epochs or (QUICK_EPOCHS if request.quick else PARALLEL.epochs)
+    epochs = request.epochs or (QUICK_EPOCHS if request.quick else SEQUENTIAL.epochs)
     x, y = points(request.limit or net.points, *net.ends)
     started = time.perf_counter()
-    trainer = learn(net.widths, x, y, epochs, seed)
+    trainer = learn(SEQUENTIAL, net.widths, x, y, epochs, seed)
     seconds = time.perf_counter() - started
     inside, drawn = line(*net.ends, DRAWN), predictive(trainer, line(*net.drawn, DRAWN))
     new_x, new_y = points(net.points, *net.ends, seed=DATA_SEED + 1)
