@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.prior_variance import FORMULAS
 from benchmarks.report import Request, Result, Row, say
-from lightning_modules.data.tables import Scaler, load_uci
-from lightning_modules.evaluation import regression_scores
+from benchmarks.uci_data import Learnt, asked, load, scores
 from torch_gbp import GBPLeakyReLU, GBPLinear, Regression, Trainer
 
-SETS = ("bostonHousing", "energy")
+SETS = ["boston", "energy"]
 EPOCHS, BATCH, HIDDEN, HELD_OUT = 40, 16, 50, 0.2
 SCALES = {"scale 0.1": 0.1, "scale 1": 1.0}
 
@@ -41,14 +39,6 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class Parts(NamedTuple):
-    """Standardised training rows, held-out rows, and the deviation of the targets."""
-
-    train: tuple[Tensor, Tensor]
-    scored: tuple[Tensor, Tensor]
-    unit: Tensor
-
-
 def run(request: Request) -> Result:
     """Every variant on both sets; a seed is the number of the set's own split, and of the network's start."""
     settings = {"variants": list(VARIANTS), "scored": f"{HELD_OUT:.0%} of the training rows", "hidden": HIDDEN, "batch": BATCH}
@@ -56,34 +46,21 @@ def run(request: Request) -> Result:
 
 
 def _rows(request: Request) -> Iterator[Row]:
-    for name in SETS if request.net is None else (request.net,):
+    for name in asked(request.net, SETS):
         for seed in request.seeds[: 1 if request.quick else None]:
-            parts = _parts(request.data_dir, name, seed)
-            case = {"net": name, "limit": len(parts.train[0]), "seed": seed, "epochs": request.epochs or EPOCHS}
-            case["epochs"] = 2 if request.quick else case["epochs"]
+            data = load(request.data_dir, name, seed, HELD_OUT)
+            epochs = 2 if request.quick else request.epochs or EPOCHS
+            case = {"net": name, "limit": len(data.x), "seed": seed, "epochs": epochs}
             for title, variant in VARIANTS.items():
-                row = {"method": title, **case, **_scores(variant, parts, seed, case["epochs"])}
+                row = {"method": title, **case, **_scores(variant, data, seed, epochs)}
                 say(case, f"{title}: log likelihood {row['log_likelihood']:.3f}")
                 yield row
 
 
-def _parts(folder: Path, name: str, seed: int) -> Parts:
-    table = load_uci(folder, name, seed)
-    order = table.train[torch.randperm(len(table.train), generator=torch.Generator().manual_seed(seed))]
-    held_out, kept = order.split([round(len(order) * HELD_OUT), len(order) - round(len(order) * HELD_OUT)])
-    features, targets = Scaler.fit(table.x[kept]), Scaler.fit(table.y[kept])
-    x, y = features(table.x).float(), targets(table.y).float()
-    return Parts((x[kept], y[kept]), (x[held_out], y[held_out]), targets.std.float())
-
-
-def _scores(variant: Variant, parts: Parts, seed: int, epochs: int) -> dict[str, float]:
+def _scores(variant: Variant, data: Learnt, seed: int, epochs: int) -> dict[str, float]:
     torch.manual_seed(seed)
-    features = parts.train[0].shape[1]
-    layers = GBPLinear(features, HIDDEN, **variant.prior), GBPLeakyReLU(0.1), GBPLinear(HIDDEN, 1, **variant.prior)
+    layers = GBPLinear(data.x.shape[1], HIDDEN, **variant.prior), GBPLeakyReLU(0.1), GBPLinear(HIDDEN, 1, **variant.prior)
     likelihood = Regression(1.0, variant.power, learn_noise=True)
     trainer = Trainer(nn.Sequential(*layers), likelihood, epochs, progress=False, **variant.trainer)
-    trainer.fit(DataLoader(TensorDataset(*parts.train), BATCH, shuffle=True))
-    predictive = trainer.predict(parts.scored[0])
-    unit, y = parts.unit, parts.scored[1]
-    found = regression_scores(predictive.mean * unit, predictive.variance * unit.square(), y * unit)
-    return found | {"noise_variance": float(likelihood.noise_variance)}
+    trainer.fit(DataLoader(TensorDataset(data.x, data.y), BATCH, shuffle=True))
+    return scores(trainer.predict(data.scored_x), data) | {"noise_variance": float(likelihood.noise_variance)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Row
-from benchmarks.uci import FOLDERS
+from benchmarks.uci_data import FOLDERS
 
 PUBLISHED = Path(__file__).parent / "published" / "uci.json"
 SCORES = {"RMSE": ("rmse", -1), "log-likelihood": ("log_likelihood", 1)}  # heading: key, and whether more is better

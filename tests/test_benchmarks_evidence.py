@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from benchmarks import coverage, curve_tables, figures, tables, uci, uci_table
+from benchmarks import coverage, curve_tables, figures, tables, uci_table
 from benchmarks.__main__ import main
 from benchmarks.methods.packages import MissingPackage, rival
 from benchmarks.posterior import rivals
@@ -22,6 +22,8 @@ from benchmarks.posterior.problems import PROBLEMS, SCORED, Problem, marginals, 
 from benchmarks.posterior.reference import _model
 from benchmarks.regression import RECIPE, fit
 from benchmarks.synthetic import NETS
+from benchmarks.uci_data import load
+from lightning_modules.data.tables import load_uci
 
 
 @pytest.fixture
@@ -61,10 +63,10 @@ def test_a_table_is_learnt_in_its_own_units(run: Callable[..., list[dict[str, An
 
 @pytest.mark.usefixtures("yacht")
 def test_validation_never_sees_the_test_rows(tmp_path: Path) -> None:
-    table = uci.load_uci(tmp_path, "yacht")
-    train, scored = uci._parts(table, 0, validation=True)
-    assert sorted([*train.tolist(), *scored.tolist()]) == table.train.tolist() and len(scored) == 5
-    assert not set(scored.tolist()) & set(table.test.tolist())
+    table, data = load_uci(tmp_path, "yacht"), load(tmp_path, "yacht", split=0, held_out=0.1)
+    targets = [*data.targets(table.y[table.train]).flatten().tolist()]
+    found = [*data.y.flatten().tolist(), *data.targets(data.scored_y).flatten().tolist()]
+    assert sorted(found) == pytest.approx(sorted(targets), rel=1e-5) and len(data.scored_y) == 5
 
 
 def test_the_noise_of_a_line_is_found() -> None:

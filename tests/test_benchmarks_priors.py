@@ -24,7 +24,7 @@ def test_prior_variance_scores_every_variant(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_prior_variance_uci_scores_every_variant(tmp_path: Path) -> None:
-    folder = tmp_path / "UCI" / "small"
+    folder = tmp_path / "UCI" / "energy"
     folder.mkdir(parents=True)
     values = np.random.default_rng(0).normal(size=(60, 4))
     for name, content in (
@@ -32,6 +32,6 @@ def test_prior_variance_uci_scores_every_variant(tmp_path: Path) -> None:
         ("index_train_0", np.arange(50)), ("index_test_0", np.arange(50, 60)),
     ):  # fmt: skip
         np.savetxt(folder / f"{name}.txt", content)
-    rows = list(prior_variance_uci.run(Request(tmp_path, [0, 1], quick=True, net="small")).rows)
+    rows = list(prior_variance_uci.run(Request(tmp_path, [0, 1], quick=True, net="energy")).rows)
     assert [row["method"] for row in rows] == list(prior_variance_uci.VARIANTS)
     assert all(row["limit"] == 40 and row["noise_variance"] > 0 and row["rmse"] > 0 for row in rows)
