@@ -3,6 +3,7 @@
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
+from lightning_modules.learn_priors import LearnPriors
 from lightning_modules.networks import (
     MLP,
     Conv890k,
@@ -32,6 +33,7 @@ __all__ = [
     "GBPClassifier",
     "GBPRegressor",
     "LeNet5",
+    "LearnPriors",
     "conv890k",
     "conv_one_pass",
     "digits_conv",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import torch_gbp as gbp
-from lightning_modules import GBPClassifier
+from lightning_modules import GBPClassifier, LearnPriors
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
@@ -148,6 +148,18 @@ def test_batch_sites_equal_the_core_trainer():
     model = network()
     gbp.Trainer(model, gbp.Softmax(1.0), epochs=3, store=gbp.BatchSites(), progress=False).fit(in_order)
     assert_same(module.model, model, atol=0, rtol=0)
+
+
+def test_priors_are_learned_as_by_the_core_trainer():
+    data = Blobs(fixed_batches=True)
+    data.setup()
+    in_order = DataLoader(data.train_dataloader().dataset, batch_size=None)
+    module = GBPClassifier(network(), gbp.Softmax(1.0), store=gbp.BatchSites())
+    trainer(3, callbacks=[LearnPriors()]).fit(module, in_order)
+    model = network()
+    gbp.Trainer(model, gbp.Softmax(1.0), epochs=3, store=gbp.BatchSites(), learn_priors=True, progress=False).fit(in_order)
+    assert_same(module.model, model, atol=0, rtol=0)
+    assert not torch.equal(model[0].weight.prior_precision, network()[0].weight.prior_precision)
 
 
 def test_failed_step_leaves_the_marginals_of_batch_sites():
