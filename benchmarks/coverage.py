@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from benchmarks.curves import DATA_SEED, NOISE, curve, learn, line, points, predictive
+import torch_gbp as gbp
+from benchmarks.curves import DATA_SEED, NOISE, curve, learn, line, points
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.textbook import PARALLEL
 
@@ -21,9 +23,15 @@ LEVELS = torch.linspace(0, 1, 101, dtype=torch.float64)
 SIGMAS = {"sigma1": 0.6827, "sigma2": 0.9545, "sigma3": 0.9973}
 QUICK_NETWORKS, QUICK_EPOCHS = 3, 2
 
+Predict = Callable[[Tensor], Any]
+PREDICTIVES: dict[str, Callable[[gbp.Trainer, Tensor, Tensor], Predict]] = {
+    "gbp": lambda trainer, x, y: trainer.predict,
+    "gbp_joint": lambda trainer, x, y: gbp.LinearResponse(trainer.model, trainer.likelihood, x, y).predict,
+}
+
 
 def run(request: Request) -> Result:
-    """A row for each network, told by its seed, and one, "all", for the networks of this call together."""
+    """A row for each network and predictive, told by its seed, and one, "all", for the networks of this call together."""
     told = {"inference": PARALLEL.told(), "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}
     return Result(told, _rows(request))
 
@@ -32,23 +40,31 @@ def _rows(request: Request) -> Iterator[Row]:
     networks = request.seeds[: QUICK_NETWORKS if request.quick else None]
     epochs = request.epochs or (QUICK_EPOCHS if request.quick else PARALLEL.epochs)
     case = {"net": NET, "limit": request.limit or POINTS, "epochs": epochs}
-    found = []
+    found: list[Row] = []
     for seed in networks:
-        row = {"method": "gbp", **case, "seed": seed, **_learnt(case["limit"], epochs, seed)}
-        say(row, f"{row['train_seconds']:.1f} s")
-        found.append(row)
-        yield row
-    yield {"method": "gbp", **case, "seed": "all", "networks": len(found), **summary(found)}
+        for row in _learnt({**case, "seed": seed}):
+            found.append(row)
+            yield row
+    for method in PREDICTIVES:
+        own = [row for row in found if row["method"] == method]
+        yield {"method": method, **case, "seed": "all", "networks": len(own), **summary(own)}
 
 
-def _learnt(limit: int, epochs: int, seed: int) -> Row:
-    """The level at which each input's interval begins to cover the curve, of one network."""
+def _learnt(case: Row) -> Iterator[Row]:
+    """The level at which each input's interval begins to cover the curve, of one network, by each predictive."""
+    x, y = points(case["limit"], *RANGE)
     started = time.perf_counter()
-    trainer = learn(PARALLEL, WIDTHS, *points(limit, *RANGE), epochs, seed)
+    trainer = learn(PARALLEL, WIDTHS, x, y, case["epochs"], case["seed"])
     seconds = time.perf_counter() - started
-    inputs = {name: line(*ends, INPUTS) for name, ends in REGIONS.items()}
-    needed = {name: needed_level(predictive(trainer, x), curve(x)).flatten().tolist() for name, x in inputs.items()}
-    return {"needed": {name: [round(p, 4) for p in own] for name, own in needed.items()}, "train_seconds": seconds}
+    say(case, f"{seconds:.1f} s")
+    for method, predictive in PREDICTIVES.items():
+        predict = predictive(trainer, x, y)
+        needed = {name: _needed(predict(line(*ends, INPUTS)), line(*ends, INPUTS)) for name, ends in REGIONS.items()}
+        yield {"method": method, **case, "needed": needed, "train_seconds": seconds}
+
+
+def _needed(found: Normal, x: Tensor) -> list[float]:
+    return [round(p, 4) for p in needed_level(found, curve(x)).flatten().tolist()]
 
 
 def needed_level(found: Normal, truth: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.coverage import INPUTS, LEVELS, REGIONS, SIGMAS, coverage
+from benchmarks.curve_tables import PREDICTIVE_TITLES
 from benchmarks.curves import curve, line, points
 from benchmarks.panels import make_panels, settle
 from benchmarks.report import Row
@@ -33,20 +34,27 @@ def synthetic(results: Path) -> Figure | None:
 
 
 def coverage_of_levels(results: Path) -> Figure | None:
-    """Coverage against credible level in each region, and the coverage of 1, 2 and 3 sigma against the input."""
+    """A row for each predictive: coverage against credible level, and the coverage of 1, 2 and 3 sigma against the input."""
     rows = [row for row in committed("coverage", results) if "needed" in row]
-    if not rows:
+    found = {method: [row for row in rows if row["method"] == method] for method in PREDICTIVE_TITLES}
+    found = {method: own for method, own in found.items() if own}
+    if not found:
         return None
-    figure, axes = make_panels(1 + len(REGIONS))
-    axes[0].plot([0, 1], [0, 1], color=GREY, linestyle=":")
-    for region, (title, colour) in SIDES.items():
-        axes[0].plot(LEVELS, coverage(rows, region), color=colour, label=title)
-    axes[0].legend(fontsize=7, frameon=False)
-    _dress(axes[0], f"{len(rows)} networks", "credible level", "coverage of the curve")
-    for own, region in zip(axes[1:], REGIONS, strict=True):
-        _sigmas(own, rows, region)
+    figure, axes = make_panels(len(found) * (1 + len(REGIONS)), columns=1 + len(REGIONS))
+    for place, (method, own) in enumerate(found.items()):
+        _coverage(axes[place * (1 + len(REGIONS)) :], f"{PREDICTIVE_TITLES[method]}, {len(own)} networks", own)
     settle(figure)
     return figure
+
+
+def _coverage(axes: Any, title: str, rows: list[Row]) -> None:
+    axes[0].plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    for region, (side, colour) in SIDES.items():
+        axes[0].plot(LEVELS, coverage(rows, region), color=colour, label=side)
+    axes[0].legend(fontsize=7, frameon=False)
+    _dress(axes[0], title, "credible level", "coverage of the curve")
+    for own, region in zip(axes[1:], REGIONS, strict=False):
+        _sigmas(own, rows, region)
 
 
 def _predictive(axes: Any, name: str, row: Row) -> None:

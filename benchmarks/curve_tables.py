@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.coverage import REGIONS, SIGMAS
+from benchmarks.coverage import SIGMAS
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Row
 from benchmarks.synthetic import NETS
+
+REGION_TITLES = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
+PREDICTIVE_TITLES = {"gbp": "marginals", "gbp_joint": "linear response"}
 
 
 def synthetic_table(rows: list[Row]) -> str:
@@ -18,15 +21,19 @@ def synthetic_table(rows: list[Row]) -> str:
 
 
 def coverage_table(rows: list[Row]) -> str:
-    """Correlation of credible level and coverage, and the coverage of 1, 2 and 3 sigma."""
+    """Correlation of credible level and coverage, and the coverage of 1, 2 and 3 sigma, by each predictive."""
     together = [row for row in rows if row["seed"] == "all"]
     if not together:
         return NOT_RUN
-    regions = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
-    headings = ["networks", "region", "correlation", *(f"{name[-1]} sigma" for name in SIGMAS)]
-    lines = [[str(row["networks"]), regions[region], *_cells(row, region)] for row in together for region in REGIONS]
-    both = [[str(row["networks"]), "both sides", f"{row['correlation']:.3f}", *("" for _ in SIGMAS)] for row in together]
-    return grid(headings, [*lines, *both])
+    headings = ["predictive", "networks", "region", "correlation", *(f"{name[-1]} sigma" for name in SIGMAS)]
+    return grid(headings, [line for row in together for line in _regions(row)])
+
+
+def _regions(row: Row) -> list[list[str]]:
+    """The lines of one predictive: a region each, and both sides together."""
+    case = [PREDICTIVE_TITLES[row["method"]], str(row["networks"])]
+    lines = [[*case, title, *_cells(row, region)] for region, title in REGION_TITLES.items()]
+    return [*lines, [*case, "both sides", f"{row['correlation']:.3f}", *("" for _ in SIGMAS)]]
 
 
 def _cells(row: Row, region: str) -> list[str]:

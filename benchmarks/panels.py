@@ -36,9 +36,9 @@ SCORES = (
 )
 
 
-def make_panels(count: int) -> tuple[Figure, list[Any]]:
+def make_panels(count: int, columns: int = COLUMNS) -> tuple[Figure, list[Any]]:
     """A figure with so many panels, row by row, that can measure its texts."""
-    rows, columns = -(-count // COLUMNS), min(count, COLUMNS)
+    rows, columns = -(-count // columns), min(count, columns)
     figure = Figure(figsize=(SIZE[0] * columns, SIZE[1] * rows), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)

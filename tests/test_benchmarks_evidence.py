@@ -201,8 +201,9 @@ def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     run: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20")
-    assert [row["seed"] for row in covered] == [0, 1, "all"]
-    assert "| 2 | x < -10 |" in curve_tables.coverage_table(covered)
+    assert [row["seed"] for row in covered] == [0, 0, 1, 1, "all", "all"]
+    assert [row["method"] for row in covered] == ["gbp", "gbp_joint", "gbp", "gbp_joint", "gbp", "gbp_joint"]
+    assert "| linear response | 2 | x < -10 |" in curve_tables.coverage_table(covered)
     run("synthetic", "--net", "width4", "--seeds", "3", "--epochs", "1")
     assert NETS["width4"].title in tables.table("synthetic", folder=tmp_path)
     assert [path.name for path in figures.draw(tmp_path, tmp_path)] == ["synthetic.png", "coverage.png"]

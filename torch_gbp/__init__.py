@@ -24,6 +24,7 @@ from torch_gbp.likelihoods import (
     Regression,
     Softmax,
 )
+from torch_gbp.linear_response import LinearResponse
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
@@ -52,6 +53,7 @@ __all__ = [
     "InputBasis",
     "IntegratedSoftmax",
     "Likelihood",
+    "LinearResponse",
     "Message",
     "MessagePassing",
     "OneHotRegression",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.posterior import rivals
-from benchmarks.posterior.message_passing import shipped, textbook
+from benchmarks.posterior.message_passing import joint, shipped, textbook
 from benchmarks.posterior.predictive import distances
 from benchmarks.posterior.problems import PRIOR_SEED, PROBLEMS, Problem
 from benchmarks.posterior.reference import NAME, QUICK, asked_problems, sample
@@ -33,6 +33,8 @@ POSTERIORS = {
     "gbp_sequential": Compared("torch_gbp, one example after the other", partial(textbook, SEQUENTIAL)),
     "gbp_parallel": Compared("torch_gbp, all examples at once", partial(textbook, PARALLEL)),
     "gbp_averaged": Compared("torch_gbp, one average site", partial(textbook, AVERAGED)),
+    "gbp_sequential_joint": Compared("one example after the other, linear response", partial(joint, SEQUENTIAL)),
+    "gbp_parallel_joint": Compared("all examples at once, linear response", partial(joint, PARALLEL)),
     "gbp": Compared("torch_gbp as it comes", shipped),
     "vi": Compared("mean-field VI", rivals.mean_field),
     "laplace": Compared("last-layer Laplace", rivals.last_layer),

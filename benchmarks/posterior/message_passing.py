@@ -13,9 +13,19 @@ from benchmarks.textbook import AVERAGED, SLOPE, Fitting
 
 def textbook(fitting: Fitting, problem: Problem, epochs: int | None, seed: int) -> Tensor:
     """The reference's own model: its prior, its noise, power 1."""
+    return told(_trained(fitting, problem, epochs, seed).predict(problem.inputs))
+
+
+def joint(fitting: Fitting, problem: Problem, epochs: int | None, seed: int) -> Tensor:
+    """The same, its predictive from the joint Gaussian of all weights."""
+    trained = _trained(fitting, problem, epochs, seed)
+    return told(gbp.LinearResponse(trained.model, trained.likelihood, problem.x, problem.y).predict(problem.inputs))
+
+
+def _trained(fitting: Fitting, problem: Problem, epochs: int | None, seed: int) -> gbp.Trainer:
     noise = problem.noise_variance
     likelihood = gbp.Softmax(power=1.0) if noise is None else gbp.Regression(noise)
-    return told(fitting.fit(network(problem), likelihood, problem.x, problem.y, epochs, seed).predict(problem.inputs))
+    return fitting.fit(network(problem), likelihood, problem.x, problem.y, epochs, seed)
 
 
 def shipped(problem: Problem, epochs: int | None, seed: int) -> Tensor:
