@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "numerics", "gaussian", "factor", "memory", "rules", "priors", "parameter", "layers", "sweep", "likelihoods",
-    "stores", "batches", "schedule", "crowding", "soundness", "report", "optimizer", "orders", "inference",
+    "stores", "batches", "schedule", "crowding", "soundness", "report", "optimizer", "orders", "inference", "denoise",
     "trainer", "convert", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
