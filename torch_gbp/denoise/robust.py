@@ -48,6 +48,9 @@ class Quadratic(NamedTuple):
         return squared / 2
 
 
+QUADRATIC = Quadratic()
+
+
 class Tukey(NamedTuple):
     """Flat beyond the distance N (`threshold`, in standard deviations): k = min(1, (N / M)^2).
 
