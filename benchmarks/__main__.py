@@ -19,6 +19,7 @@ from benchmarks import (
     synthetic,
     thesis,
     uci,
+    video,
 )
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "posterior": posterior.run,
     "posterior_reference": posterior.run_reference,
     "synthetic": synthetic.run,
+    "graph_video": video.run,
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
     **{name: partial(compare.run, name) for name in TASKS},

@@ -21,6 +21,7 @@ from torch_gbp.factor import Rule, factor
 from torch_gbp.rules import (
     avg_pool,
     conv,
+    conv_transpose,
     exact_conv,
     exact_leaky_relu,
     exact_linear,
@@ -28,11 +29,15 @@ from torch_gbp.rules import (
     linear,
     max_pool,
     shared_conv,
+    shared_conv_transpose,
     shared_linear,
+    upsample,
 )
 from torch_gbp.rules.conv import ConvOptions
+from torch_gbp.rules.conv_transpose import ConvTransposeOptions
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.max_pool import PoolOptions
+from torch_gbp.rules.upsample import UpsampleOptions
 
 Tensors = tuple[Tensor | None, ...]
 
@@ -73,10 +78,14 @@ def message(kind: str, like: Tensor, signed: bool = False) -> tuple[Tensor, Tens
     ) if signed else precision
 
 
-def weighted(activation: tuple[int, ...], weight: tuple[int, ...], observed: bool, bias: bool) -> Callable[[str], Tensors]:
+def weighted(
+    activation: tuple[int, ...], weight: tuple[int, ...], observed: bool, bias: bool, groups: int = 1
+) -> Callable[[str], Tensors]:
+    outputs = groups * weight[0]  # of a transposed convolution; the others' weights count all groups' outputs
+
     def sample(kind: str) -> Tensors:
         hidden = None if observed else variances(kind, *activation)
-        biases = (means(kind, weight[0]), variances(kind, weight[0])) if bias else (None, None)
+        biases = (means(kind, outputs), variances(kind, outputs)) if bias else (None, None)
         return means(kind, *activation), hidden, means(kind, *weight), variances(kind, *weight), *biases
 
     return sample
@@ -125,6 +134,16 @@ CONVOLUTIONS = {
     "depthwise": ((2, 3, 4, 4), (3, 1, 3, 1), ConvOptions(groups=3)),
     "rest": ((1, 4, 7, 6), (2, 2, 3, 2), ConvOptions((2, 3), (2, 1), (2, 2), 2)),
 }
+TRANSPOSED = {  # weights (o / groups, c, kh, kw)
+    "plain": ((2, 2, 3, 4), (3, 2, 3, 2), ConvTransposeOptions()),
+    "stride": ((2, 2, 3, 4), (3, 2, 3, 2), ConvTransposeOptions(stride=(2, 3))),
+    "padding": ((2, 2, 4, 4), (3, 2, 3, 3), ConvTransposeOptions(padding=(1, 2))),
+    "output_padding": ((2, 2, 3, 3), (3, 2, 2, 3), ConvTransposeOptions((2, 3), (0, 1), (1, 2))),
+    "dilation": ((2, 2, 4, 3), (3, 2, 2, 3), ConvTransposeOptions(dilation=(3, 2))),
+    "groups": ((2, 4, 3, 3), (3, 4, 2, 2), ConvTransposeOptions(padding=(1, 0), groups=2)),
+    "depthwise": ((2, 3, 3, 3), (1, 3, 3, 1), ConvTransposeOptions(groups=3)),
+    "rest": ((1, 4, 4, 3), (2, 4, 3, 2), ConvTransposeOptions((2, 3), (2, 1), (1, 0), 2, (2, 2))),
+}
 POOLS = {
     "plain": PoolOptions((2, 2), (2, 2)),
     "overlap": PoolOptions((3, 2), (1, 1)),
@@ -162,6 +181,22 @@ def _shared_conv(name: str, observed: bool, bias: bool) -> Case:
     sample = shared(weighted(activation, weight, observed, bias))
     label = f"shared_conv_{name}{'_observed' * observed}{'_bias' * bias}"
     return Case(label, shared_conv, bridge(shared_conv.RULE, options), sample, answer, 1e-14, 1e-6)
+
+
+def _conv_transpose(name: str, observed: bool, bias: bool, tied: bool) -> Case:
+    activation, weight, options = TRANSPOSED[name]
+    rule, moments = shared_conv_transpose if tied else conv_transpose, partial(oracle.conv_transpose_moments, options)
+    answer = by_autograd(oracle.tied(moments) if tied else moments, kinds(observed, bias))
+    sample = weighted(activation, weight, observed, bias, options.groups)
+    label = f"{'shared_' * tied}conv_transpose_{name}{'_observed' * observed}{'_bias' * bias}"
+    return Case(label, rule, bridge(rule.RULE, options), shared(sample) if tied else sample, answer, 1e-14, 1e-6)
+
+
+def _upsample(options: UpsampleOptions, size: tuple[int, int]) -> Case:
+    answer = by_autograd(partial(oracle.copied, size), "mv")
+    return Case(
+        f"upsample_{size[0]}x{size[1]}", upsample, partial(upsample.upsample, options), belief(*IMAGE), answer, 1e-14, 1e-6
+    )
 
 
 def _exact_linear(observed: bool, bias: bool, tied: bool) -> Case:
@@ -228,6 +263,10 @@ CASES = [
     *(_shared_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_shared_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_shared_conv(name, observed=True, bias=bias) for name in ("plain", "rest") for bias in (False, True)),
+    *(_conv_transpose(name, False, bias=name != "stride", tied=tied) for name in TRANSPOSED for tied in (False, True)),
+    *(_conv_transpose(name, True, bias, tied) for name in ("plain", "rest") for bias in (False, True) for tied in (False, True)),
+    _upsample(UpsampleOptions(scale=(2, 3)), (10, 18)),
+    _upsample(UpsampleOptions(size=(7, 6)), (7, 6)),
     *(_max_pool(name, form) for name in POOLS for form in ("score", "ep")),
     *(_avg_pool(name, True, None) for name in POOLS if name != "dilation"),
     *(_avg_pool(name, False, None) for name in ("padding", "ceil", "ceil_drop")),

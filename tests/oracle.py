@@ -104,6 +104,37 @@ def conv_moments(options: Any, mean: Tensor, variance: Tensor | None, *weights: 
     return stacked[0], stacked[1]
 
 
+def conv_transpose_moments(options: Any, mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Moments of a transposed convolution: every entry's products are added where its kernel lies."""
+    weight_mean, weight_var, bias_mean, bias_var = weights  # (o / groups, c, kh, kw)
+    assert weight_mean is not None and weight_var is not None
+    stride, padding, extra, groups, step = options
+    per, ins, *kernel = weight_mean.shape
+    spread = torch.zeros_like(mean) if variance is None else variance
+    size = [(mean.shape[2 + d] - 1) * stride[d] + step[d] * (kernel[d] - 1) + 1 + extra[d] for d in (0, 1)]
+    outs = [torch.zeros(len(mean), groups * per, *size, dtype=torch.float64) for _ in range(2)]
+    for c, row, column in itertools.product(range(ins), *(range(length) for length in mean.shape[2:])):
+        m, v = (part[:, c, row, column, None, None, None] for part in (mean, spread))
+        w, r = weight_mean[:, c], weight_var[:, c]
+        first = c // (ins // groups) * per
+        top, left = row * stride[0], column * stride[1]
+        reach = [slice(at, at + step[d] * (kernel[d] - 1) + 1, step[d]) for d, at in ((0, top), (1, left))]
+        where = (slice(None), slice(first, first + per), *reach)
+        outs[0][where] += m * w
+        outs[1][where] += r * v + r * m**2 + w**2 * v
+    inside = [slice(padding[d], size[d] - padding[d]) for d in (0, 1)]
+    moments = [out[:, :, inside[0], inside[1]] for out in outs]
+    if bias_mean is None or bias_var is None:
+        return moments[0], moments[1]
+    return moments[0] + bias_mean[:, None, None], moments[1] + bias_var[:, None, None]
+
+
+def copied(size: tuple[int, int], mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest upsampling: output pixel i of an axis copies entry floor(i length / size)."""
+    rows, columns = ([i * mean.shape[2 + d] // size[d] for i in range(size[d])] for d in (0, 1))
+    return mean[:, :, rows][..., columns], variance[:, :, rows][..., columns]
+
+
 def tied(moments: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
     """The moments where weights share variances: every weight gets the one of its input."""
 

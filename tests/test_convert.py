@@ -16,9 +16,11 @@ SAMPLES = {
     "conv": (nn.Conv2d(2, 4, (3, 2), (2, 1), (1, 0), 2, 2), gbp.GBPConv2d, (3, 2, 9, 6)),
     "conv_same": (nn.Conv2d(2, 2, (3, 5), padding="same", dilation=(2, 1)), gbp.GBPConv2d, (3, 2, 9, 6)),
     "conv_valid": (nn.Conv2d(2, 2, 2, padding="valid"), gbp.GBPConv2d, (3, 2, 4, 4)),
+    "conv_transpose": (nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), 1, (1, 2), 2), gbp.GBPConvTranspose2d, (3, 4, 5, 4)),
     "max_pool": (nn.MaxPool2d(3, 2, 1, ceil_mode=True), gbp.GBPMaxPool2d, (3, 2, 6, 6)),
     "avg_pool": (nn.AvgPool2d(3, 2, 1, True, False), gbp.GBPAvgPool2d, (3, 2, 6, 6)),
     "adaptive": (nn.AdaptiveAvgPool2d((None, 2)), gbp.GBPAdaptiveAvgPool2d, (3, 2, 5, 5)),
+    "upsample": (nn.Upsample(scale_factor=(2, 3)), gbp.GBPUpsample, (3, 2, 4, 5)),
     "leaky_relu": (nn.LeakyReLU(0.3), gbp.GBPLeakyReLU, (3, 4)),
     "relu": (nn.ReLU(), gbp.GBPReLU, (3, 4)),
 }

@@ -13,10 +13,12 @@ from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
+    GBPConvTranspose2d,
     GBPLeakyReLU,
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    GBPUpsample,
     InputBasis,
 )
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer, require_features
@@ -25,13 +27,15 @@ from torch_gbp.layers.base import GaussianLayer, WeightedLayer, require_features
 TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.Linear: GBPLinear.from_torch,
     nn.Conv2d: GBPConv2d.from_torch,
+    nn.ConvTranspose2d: GBPConvTranspose2d.from_torch,
     nn.MaxPool2d: GBPMaxPool2d.from_torch,
     nn.AvgPool2d: GBPAvgPool2d.from_torch,
     nn.AdaptiveAvgPool2d: GBPAdaptiveAvgPool2d.from_torch,
+    nn.Upsample: GBPUpsample.from_torch,
     nn.LeakyReLU: GBPLeakyReLU.from_torch,
     nn.ReLU: GBPReLU.from_torch,
 }
-_WEIGHTED = (nn.Linear, nn.Conv2d)
+_WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 

@@ -2,17 +2,21 @@
 
 from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU
 from torch_gbp.layers.conv import GBPConv2d
+from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.input_basis import InputBasis
 from torch_gbp.layers.linear import GBPLinear
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
+from torch_gbp.layers.upsample import GBPUpsample
 
 __all__ = [
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
+    "GBPConvTranspose2d",
     "GBPLeakyReLU",
     "GBPLinear",
     "GBPMaxPool2d",
     "GBPReLU",
+    "GBPUpsample",
     "InputBasis",
 ]

@@ -4,6 +4,6 @@ Letters: n batch, i in, o out, c channel, h w space. m mean, v variance; W, b we
 message that comes back to the factor's output, g = eta - G m. A rule knows no module and no batch.
 """
 
-from torch_gbp.rules import avg_pool, conv, leaky_relu, linear, max_pool
+from torch_gbp.rules import avg_pool, conv, conv_transpose, leaky_relu, linear, max_pool, upsample
 
-__all__ = ["avg_pool", "conv", "leaky_relu", "linear", "max_pool"]
+__all__ = ["avg_pool", "conv", "conv_transpose", "leaky_relu", "linear", "max_pool", "upsample"]

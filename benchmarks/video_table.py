@@ -1,0 +1,27 @@
+"""The table of the video benchmark: PSNR at frame 5, beside the published one, and over all frames that were run."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from benchmarks.markdown import NOT_RUN, grid, number
+from benchmarks.report import Row
+from benchmarks.video import METHODS, PUBLISHED, TITLES
+
+SHOWN_FRAME = 5  # the one whose PSNR is published
+
+
+def table(rows: list[Row]) -> str:
+    """A line for each method: mean and standard error over the seeds at frame 5, mean over frames, seconds a frame."""
+    if not rows:
+        return NOT_RUN
+    headings = ["method", "PSNR, frame 5", "published", "mean PSNR", "frames", "CPU seconds a frame"]
+    own = {method: [row for row in rows if row["method"] == method] for method in METHODS}
+    return grid(headings, [_line(method, found) for method, found in own.items() if found])
+
+
+def _line(method: str, rows: list[Row]) -> list[str]:
+    shown = [row for row in rows if row["limit"] == SHOWN_FRAME]
+    averages = [f"{mean(row[key] for row in rows):.{digits}f}" for key, digits in (("psnr", 2), ("cpu_seconds", 1))]
+    frames = str(len({row["limit"] for row in rows}))
+    return [TITLES[method], number(shown, "psnr", 2), str(PUBLISHED[method]), averages[0], frames, averages[1]]

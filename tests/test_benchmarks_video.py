@@ -1,0 +1,51 @@
+"""The video benchmark on made-up frames: all methods see the same noise, rows have the agreed form."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import video
+from benchmarks.__main__ import main
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    folder = tmp_path / video.FOLDER
+    folder.mkdir(parents=True)
+    for index in range(2):
+        shade = (torch.arange(64)[:, None, None] + torch.arange(96)[:, None] + 9 * index).expand(64, 96, 3).to(torch.uint8)
+        Image.fromarray(shade.numpy()).save(folder / f"{index:05d}.jpg")
+    return tmp_path
+
+
+def test_every_method_gives_a_row_for_every_frame(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = clip / "out.json"
+    arguments = ["graph_video", "--data-dir", str(clip), "--out", str(out), "--quick", "--seeds", "3"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    main()
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["method"], row["limit"]) for row in rows] == [(method, index) for method in video.METHODS for index in (0, 1)]
+    assert all(row["seed"] == 3 and row["cpu_seconds"] > 0 and row["psnr_noisy"] > 0 for row in rows)
+    assert len({row["psnr_noisy"] for row in rows if row["limit"] == 1}) == 1
+    assert all(row["psnr"] > row["psnr_noisy"] for row in rows if row["method"] == "pairwise")
+
+
+def test_a_tenth_of_the_pixels_is_replaced_alike_in_all_channels(clip: Path) -> None:
+    clean = video.frame(clip, 0)
+    assert clean.shape == (3, 258, 454) and 0 <= clean.min() < clean.max() <= 1
+    noisy = video.corrupt(clean, 0, 0)
+    hit = (noisy != clean).any(0)
+    assert 0.09 < hit.double().mean() < 0.11
+    assert (noisy != clean)[:, hit].double().mean() > 0.99
+    assert torch.equal(noisy, video.corrupt(clean, 0, 0)) and not torch.equal(noisy, video.corrupt(clean, 1, 0))
+
+
+def test_a_missing_clip_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"00000\.jpg is missing"):
+        video.frame(tmp_path, 0)

@@ -1,0 +1,150 @@
+"""Denoiser: pixels, coefficients, filters and biases of one image inferred together, image after image."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp.denoise.observation import PixelObservation
+from torch_gbp.denoise.reconstruction import Reconstruction, Visit
+from torch_gbp.denoise.robust import Robust, Tukey
+from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.gaussian import Gaussian, Message
+
+OBSERVED = Tukey(0.2)  # GBP Learning, table D1
+BLOWN_UP = 10  # times the first energy
+
+
+class Denoised(NamedTuple):
+    """Belief of the pixels, (channels, h, w), and for every iteration the energy and the largest change of a pixel mean."""
+
+    belief: Gaussian
+    energy: list[float]
+    change: list[float]
+
+
+class Denoiser(nn.Module):
+    """Denoises images with filters that it learns from the noisy images alone.
+
+    Every pixel is explained by its observation or by the reconstruction from coefficients; both factors are robust, so a
+    pixel leaves the one that it disagrees with. Nothing is trained beforehand: filters are inferred with the image, and
+    `advance` makes their posterior the prior of the next one.
+
+    Args:
+        layer: the reconstruction factors and their filters.
+        deviation, robust: of the pixel observations.
+
+    Raises (on `infer`):
+        InvalidInput: an image that is not (channels, h, w) in [0, 1], has other channels, or another size than the one before.
+        ImproperMarginal: inference that diverges; the filters stay as they were.
+
+    Source: GBP Learning, section 5.2 and table D1.
+
+    >>> denoiser = Denoiser(Reconstruction(1, 2, deviation=0.1, weight_deviation=0.3))
+    >>> denoiser.infer(torch.full((1, 8, 8), 0.5), iterations=5).belief.shape
+    torch.Size([1, 8, 8])
+    """
+
+    def __init__(self, layer: Reconstruction, deviation: float = 0.2, robust: Robust = OBSERVED) -> None:
+        super().__init__()
+        self.layer, self.deviation, self.robust = layer, deviation, robust
+        self.size: tuple[int, ...] | None = None  # of the frames since the last reset
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Forgets all images: filters at the first prior, with fresh random means."""
+        self.layer.weight.reset(generator)
+        self.layer.bias.reset(generator)
+        self.size = None
+
+    def advance(self, towards_first: float = 0.5) -> None:
+        """The filters' posterior becomes the prior of the next image, drawn towards the first prior (see `Filters`)."""
+        self.layer.weight.advance(towards_first)
+        self.layer.bias.advance(towards_first)
+
+    @torch.no_grad()
+    def infer(
+        self,
+        image: Tensor,
+        missing: Tensor | None = None,
+        *,
+        iterations: int = 300,
+        rate: float = 0.1,
+        tolerance: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Denoised:
+        """The clean image behind a noisy one, (channels, h, w) in [0, 1].
+
+        Args:
+            missing: marks pixels without a value, (h, w) or (channels, h, w).
+            rate: 1 - damping of all messages.
+            tolerance: stops when no pixel mean changes by more in an iteration.
+            generator: of the coefficients' random first means.
+        """
+        observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing)
+        self._check(image)
+        visit = self.layer.begin(image.shape[1], image.shape[2], generator)
+        found = _iterate(visit, observation, iterations, rate, tolerance)
+        visit.settle()
+        self.size = tuple(image.shape)
+        return found
+
+    def _check(self, image: Tensor) -> None:
+        channels, _, size, _ = self.layer.weight.mean.shape
+        if image.shape[0] != channels or min(image.shape[1:]) < size:
+            raise InvalidInput(
+                f"expected {channels} channels of at least {size} x {size} pixels",
+                where="Denoiser",
+                got=f"shape {tuple(image.shape)}",
+                fix="build the layer for the image's channels",
+            )
+        if self.size not in (None, tuple(image.shape)):
+            raise InvalidInput(
+                f"this video has frames of shape {self.size}",
+                where="Denoiser",
+                got=f"shape {tuple(image.shape)}",
+                cause="frames of different sizes, or another video",
+                fix="resize the frames alike, or call reset() before another video",
+            )
+
+
+def _like(image: Tensor, layer: Reconstruction) -> Tensor:
+    """On the layer's device and, if it is floating point at all, of its type."""
+    return image.to(layer.weight.mean) if image.is_floating_point() else image
+
+
+def _iterate(visit: Visit, observation: PixelObservation, iterations: int, rate: float, tolerance: float) -> Denoised:
+    if iterations < 1 or not 0 < rate <= 1:
+        raise InvalidInput(
+            "iterations must be positive and rate in (0, 1]",
+            where="Denoiser",
+            got=f"iterations={iterations}, rate={rate}",
+            fix="take 300 and 0.1",
+        )
+    z = observation.start()
+    energies, changes = [], []
+    belief = Gaussian(z, torch.ones_like(z))
+    for iteration in range(iterations):
+        seen = observation.message(z)
+        told = visit.update(z[None], Message(*(part[None] for part in seen)), rate)
+        belief = (seen * Message(told.information[0], told.precision[0])).belief()
+        changes.append(float((belief.mean - z).abs().max()))
+        z = belief.mean
+        energies.append(float(observation.energy(z) + visit.energy(z[None])))
+        _check_energy(energies, iteration, rate)
+        if changes[-1] <= tolerance:
+            break
+    return Denoised(belief, energies, changes)
+
+
+def _check_energy(energies: list[float], iteration: int, rate: float) -> None:
+    if not math.isfinite(energies[-1]) or energies[-1] > BLOWN_UP * energies[0]:
+        raise ImproperMarginal(
+            f"inference diverges in iteration {iteration + 1}",
+            where="the reconstruction layer of Denoiser",
+            got=f"energy {energies[0]:.4g} at first, {energies[-1]:.4g} now, damping {1 - rate:.2f}",
+            cause="many factors answer at once, and their sum overshoots",
+            fix=f"a damping of {1 - rate / 2:.2f} (rate={rate / 2:.3g})",
+        )

@@ -1,0 +1,141 @@
+"""The reconstruction factors of one layer: pixels (or activations) z from coefficients x by a transposed convolution.
+
+    r = f(W^T * x + b) - z,   energy rho(sum over channels r^2 / sigma^2),   f LeakyReLU (slope 1: linear)
+
+z, x, W and b are all variables. Messages are aggregated: a factor keeps one number, its dual g, damped. Linearised at
+the belief means, with J = f', all sums over factors being transposed convolutions and their transposes,
+
+    a = J^2 (W^2 * v_x + v_W * x^2 + v_b)        variance that x, W, b bring
+    m = f(u) + a g                               prediction without the factor's own messages (the Onsager term)
+    s = sigma^2 / k + a                          its variance, N(m, s) is the message to z
+    g = (m - z_c) / (s + v_c)                    N(z_c, v_c): z without this factor
+    to W (x alike): precision sum J^2 x^2 / (s + v_c), force sum J x g
+
+At rest g = r k / sigma^2 at the beliefs, so the force on every mean is the gradient of the energy.
+Source: GBP Learning, section 3.1 and appendix B; aggregation and Onsager term as in Donoho, Maleki & Montanari 2009 (AMP).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torch_gbp.denoise.filters import Filters, Gathered
+from torch_gbp.denoise.robust import QUADRATIC, Robust
+from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.rules.conv_transpose import ConvTransposeOptions, gather, spread
+
+_PLAIN = ConvTransposeOptions()
+
+
+class Reconstruction(nn.Module):
+    """Filters and settings of a layer of reconstruction factors.
+
+    Args:
+        channels: of the reconstructed z.
+        coefficients: number of filters, the channels of x.
+        kernel_size: of the square filters; x is kernel_size - 1 smaller than z.
+        deviation: sigma of the factors.
+        robust: their energy, joint over the channels of a position.
+        slope: of f below 0; 1 is linear.
+        weight_deviation, bias_deviation, activation_deviation: of the priors of W, b and x.
+        start_deviation: of the random first means of W and x.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        coefficients: int,
+        kernel_size: int = 3,
+        *,
+        deviation: float,
+        robust: Robust = QUADRATIC,
+        slope: float = 1.0,
+        weight_deviation: float,
+        bias_deviation: float = 0.3,
+        activation_deviation: float = 0.5,
+        start_deviation: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.weight = Filters((channels, coefficients, kernel_size, kernel_size), weight_deviation, start_deviation)
+        self.bias = Filters((channels,), bias_deviation)
+        self.deviation, self.robust, self.slope = deviation, robust, slope
+        self.activation_deviation, self.start_deviation = activation_deviation, start_deviation
+
+    def begin(self, high: int, wide: int, generator: torch.Generator | None = None) -> Visit:
+        """The state of inference for one image of this size: nothing said yet, coefficients at random means."""
+        return Visit(self, high, wide, generator)
+
+
+class Visit:
+    """What a layer keeps while one image is inferred: beliefs of x, W and b, and a dual for every factor."""
+
+    def __init__(self, layer: Reconstruction, high: int, wide: int, generator: torch.Generator | None) -> None:
+        self.layer = layer
+        weight, bias = layer.weight, layer.bias
+        outputs, inputs, size, _ = weight.mean.shape
+        start = layer.start_deviation * torch.randn(1, inputs, high - size + 1, wide - size + 1, generator=generator)
+        mean = start.to(weight.mean)
+        precision = torch.full_like(mean, layer.activation_deviation**-2)
+        self.x = Gathered(Message(torch.zeros_like(mean), precision), mean)
+        self.w, self.b = Gathered(weight.prior(), weight.mean.clone()), Gathered(bias.prior(), bias.mean.clone())
+        self.dual = mean.new_zeros(1, outputs, high, wide)
+
+    def predict(self) -> Tensor:
+        """f(W^T * x + b) at the belief means."""
+        return F.leaky_relu(spread(self.x.belief.mean, self.w.belief.mean, self.b.belief.mean, _PLAIN), self.layer.slope)
+
+    def squared(self, prediction: Tensor, z: Tensor) -> Tensor:
+        """M^2 of every position, its channels together."""
+        return (prediction - z).square().sum(1, keepdim=True) / self.layer.deviation**2
+
+    def energy(self, z: Tensor) -> Tensor:
+        """Energy of the factors and of the priors of x, W and b at the belief means."""
+        factors = self.layer.robust.descended(self.squared(self.predict(), z)).sum()
+        activation = self.x.belief.mean.square().sum() / (2 * self.layer.activation_deviation**2)
+        return factors + activation + self.layer.weight.energy(self.w.belief.mean) + self.layer.bias.energy(self.b.belief.mean)
+
+    def update(self, z: Tensor, cavity: Message, rate: float) -> Message:
+        """One iteration of all messages of the layer; returns the message to z.
+
+        Args:
+            z: belief mean, where the robust weights are taken.
+            cavity: z without this layer's message, precision 0 where nothing is known.
+            rate: 1 - damping.
+        """
+        x, w, b = self.x.belief, self.w.belief, self.b.belief
+        u = spread(x.mean, w.mean, b.mean, _PLAIN)
+        slope = None if self.layer.slope == 1 else torch.where(u > 0, 1.0, self.layer.slope)
+        prediction = F.leaky_relu(u, self.layer.slope)
+        squares = x.mean.square(), w.mean.square()
+        brought = _brought(squares, x, w, b)
+        brought = brought if slope is None else slope.square() * brought
+        noise = self.layer.deviation**2 / self.layer.robust.weight(self.squared(prediction, z))
+        mean, variance = prediction + brought * self.dual, noise + brought
+        strength = cavity.precision / (1 + variance * cavity.precision)  # 1 / (s + v_c)
+        dual = (mean * cavity.precision - cavity.information) / (1 + variance * cavity.precision)
+        self.dual = torch.lerp(self.dual, dual, rate)
+        if slope is not None:
+            dual, strength = slope * dual, slope.square() * strength
+        self._tell(dual, strength, squares, rate)
+        return Message(mean / variance, variance.reciprocal())
+
+    def _tell(self, dual: Tensor, strength: Tensor, squares: tuple[Tensor, Tensor], rate: float) -> None:
+        """The sums of the messages to x, W and b."""
+        forces = gather(dual, self.x.belief.mean, self.w.belief.mean, _PLAIN, True)
+        precisions = gather(strength, *squares, _PLAIN, True)
+        for own, precision, force in zip((self.x, self.w), precisions, forces, strict=True):
+            own.absorb(precision, force, rate)
+        self.b.absorb(strength.sum((0, 2, 3)), dual.sum((0, 2, 3)), rate)
+
+    def settle(self) -> None:
+        """Hands the beliefs of W and b to the layer, as posterior."""
+        self.layer.weight.settle(self.w.belief)
+        self.layer.bias.settle(self.b.belief)
+
+
+def _brought(squares: tuple[Tensor, Tensor], x: Gaussian, w: Gaussian, b: Gaussian) -> Tensor:
+    """v_W * x^2 + W^2 * v_x + v_b, as one transposed convolution of twice the channels."""
+    inputs, kernel = torch.cat([squares[0], x.variance], 1), torch.cat([w.variance, squares[1]], 1)
+    return spread(inputs, kernel, b.variance, _PLAIN)

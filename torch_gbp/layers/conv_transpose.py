@@ -1,0 +1,129 @@
+"""GBPConvTranspose2d."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.factor import Moments, factor
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.memory import Forms
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.priors import VarianceFormula, bias_prior, code, weight_prior
+from torch_gbp.rules import conv_transpose, shared_conv_transpose
+from torch_gbp.rules.conv_transpose import ConvTransposeOptions
+
+
+def _no_exact_rule(*_: Any) -> Moments:
+    raise MissingRule(
+        "a transposed convolution has no exact scalar messages",
+        where="GBPConvTranspose2d, sequential order",
+        fix="use the parallel order, or linear layers",
+    )
+
+
+_SEND = {
+    shared: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule)
+    for shared, rule in ((False, conv_transpose.RULE), (True, shared_conv_transpose.RULE))
+}
+
+
+class GBPConvTranspose2d(WeightedLayer):
+    """Two-dimensional transposed convolution whose kernel and biases are Gaussian marginals.
+
+    The linear factor read backwards (rules/conv_transpose.py): each entry of the input adds its kernel to a window of the
+    output. The weights' marginal has the axes (out_channels / groups, in_channels, h, w): torch's with the first two exchanged.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device,
+            dtype: as in torch.nn.ConvTranspose2d.
+        prior_variance, prior_scale, prior_formula, random_prior_mean: as in `GBPConv2d`; the fan-in is the number of entries
+            that reach one output.
+        shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
+
+    Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
+
+    Raises:
+        InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance not positive and finite.
+
+    >>> import torch
+    >>> GBPConvTranspose2d(4, 3, 2, stride=2)(torch.ones(1, 4, 8, 8)).shape
+    torch.Size([1, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        prior_variance: float | None = None,
+        prior_scale: float = PRIOR_SCALE,
+        prior_formula: VarianceFormula = code,
+        random_prior_mean: bool = False,
+        shared_precision: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(in_channels, out_channels, groups, padding_mode)
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
+        self.options = ConvTransposeOptions(pair(stride), pair(padding), pair(output_padding), groups, pair(dilation))
+        steps = zip(self.kernel_size, self.options.stride, strict=True)
+        rows, columns = (-(-size // step) for size, step in steps)  # of the kernel, that reach one output
+        fan_in = in_channels // groups * rows * columns
+        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance, prior_formula, random_prior_mean)
+        self.shared_precision = shared_precision
+        shape = (out_channels // groups, in_channels, *self.kernel_size)
+        self.weight = GaussianParameter(shape, prior, device, dtype, shared_precision)
+        self.bias = GaussianParameter((out_channels,), bias_prior(), device, dtype) if bias else None
+
+    @classmethod
+    def from_torch(cls, layer: nn.ConvTranspose2d, *, as_prior: bool = False, **prior: Any) -> GBPConvTranspose2d:
+        """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
+        geometry = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.groups)
+        like = (layer.bias is not None, layer.dilation, layer.padding_mode, layer.weight.device, layer.weight.dtype)
+        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **prior)  # type: ignore[arg-type]
+        kernel = layer.weight.detach().transpose(0, 1)
+        for own, theirs in ((twin.weight, kernel), (twin.bias, layer.bias)):
+            if own is not None and theirs is not None:
+                own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
+        return twin
+
+    def forward(self, input: Belief) -> Gaussian:
+        mean, variance = split(input, self, (4,))
+        require_features(mean.shape[1], self.in_channels, "channels", self)
+        forms = _SEND[self.shared_precision]
+        return Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals()))
+
+    def extra_repr(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, {options}, bias={self.bias is not None}"
+
+
+def _check(in_channels: int, out_channels: int, groups: int, padding_mode: str) -> None:
+    if in_channels % groups or out_channels % groups:
+        raise InvalidInput(
+            "in_channels and out_channels must be divisible by groups",
+            where="GBPConvTranspose2d",
+            got=f"{in_channels}, {out_channels}, groups {groups}",
+            fix="change one of them",
+        )
+    if padding_mode != "zeros":
+        raise InvalidInput(
+            "a transposed convolution has no other padding mode than zeros",
+            where="GBPConvTranspose2d",
+            got=f"padding_mode={padding_mode!r}",
+            fix='use padding_mode="zeros"',
+        )

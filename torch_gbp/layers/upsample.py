@@ -1,0 +1,67 @@
+"""GBPUpsample."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.rules.upsample import UpsampleOptions, upsample
+
+
+class GBPUpsample(GaussianLayer):
+    """Nearest-neighbour upsampling: every entry is copied to a window of the output (rules/upsample.py).
+
+    Args:
+        size, scale_factor, mode, align_corners, recompute_scale_factor: as in torch.nn.Upsample, for images;
+            "nearest" is the only mode.
+
+    Shape: (n, c, h, w) -> Gaussian (n, c, h', w').
+
+    Raises:
+        InvalidInput: neither or both of size and scale_factor, or another mode than "nearest".
+
+    >>> import torch
+    >>> GBPUpsample(scale_factor=2)(Gaussian(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4))).shape
+    torch.Size([1, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] | None = None,
+        scale_factor: float | tuple[float, float] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if mode != "nearest" or align_corners is not None or recompute_scale_factor:
+            raise InvalidInput(
+                "only nearest-neighbour upsampling has a message rule",
+                where="GBPUpsample",
+                got=f"mode={mode!r}, align_corners={align_corners}, recompute_scale_factor={recompute_scale_factor}",
+                fix='use mode="nearest" and a GBPConv2d after it, or GBPConvTranspose2d',
+            )
+        if (size is None) == (scale_factor is None):
+            raise InvalidInput(
+                "one of size and scale_factor is needed",
+                where="GBPUpsample",
+                got=f"size={size}, scale_factor={scale_factor}",
+                fix="give one of them",
+            )
+        self.options = UpsampleOptions(
+            (size, size) if isinstance(size, int) else size,
+            (scale_factor, scale_factor) if isinstance(scale_factor, (int, float)) else scale_factor,
+        )
+
+    @classmethod
+    def from_torch(cls, layer: nn.Upsample) -> GBPUpsample:
+        """The GBP twin of nn.Upsample."""
+        return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
+
+    def forward(self, input: Belief) -> Gaussian:
+        return Gaussian(*upsample(self.options, *self.accept(input, (4,))))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items() if value is not None)
