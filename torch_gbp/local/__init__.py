@@ -6,8 +6,10 @@ Subramoney & Kappel), called "block-local learning" in the docstrings.
 
 from torch_gbp.local.block_local import BlockLocal, BlockStep
 from torch_gbp.local.feedback import Feedback, GradientFeedback, RidgeFeedback
-from torch_gbp.local.heads import conv_head, linear_head
+from torch_gbp.local.heads import conv_head, fine_head, linear_head
+from torch_gbp.local.kept import KeptBytes
 from torch_gbp.local.losses import FeedbackLoss, LocalLoss, PredictionLoss, SimilarityLoss
+from torch_gbp.local.pipeline import Stage, StageReport, share
 from torch_gbp.local.recipes import heads_only, similarity_matching, variational
 from torch_gbp.local.split import split_at, split_equally
 
@@ -17,13 +19,18 @@ __all__ = [
     "Feedback",
     "FeedbackLoss",
     "GradientFeedback",
+    "KeptBytes",
     "LocalLoss",
     "PredictionLoss",
     "RidgeFeedback",
     "SimilarityLoss",
+    "Stage",
+    "StageReport",
     "conv_head",
+    "fine_head",
     "heads_only",
     "linear_head",
+    "share",
     "similarity_matching",
     "split_at",
     "split_equally",

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
@@ -17,9 +16,11 @@ from torch_gbp.likelihoods.base import check_labels
 from torch_gbp.local.losses import LocalLoss
 from torch_gbp.local.recipes import variational
 
+Backward = Callable[[Tensor], Any]
+
 
 class BlockStep(NamedTuple):
-    """What one block made of a batch: its output, detached, and the terms of its loss by name, weighted and detached."""
+    """What one block made of a batch: its output, and the terms of its loss by name, weighted; `step` detaches both."""
 
     output: Any
     terms: dict[str, Tensor]
@@ -64,8 +65,14 @@ class BlockLocal(nn.Module):
         _require_several(blocks)
         self.num_classes, self.end_loss = num_classes, end_loss
         self.blocks = nn.ModuleList(blocks)
-        self.outputs = _boundaries(blocks, example)
+        for k, output in enumerate(_boundaries(blocks, example)):
+            self.register_buffer(f"output{k}", output, persistent=False)  # a buffer goes along to other devices and dtypes
         self.losses = nn.ModuleList(local_loss(tuple(out.shape[1:]), num_classes).to(out) for out in self.outputs)
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """What each block but the last made of the first example, (1, channels, ...): shape, dtype and device of its boundary."""
+        return [self.get_buffer(f"output{k}") for k in range(len(self.blocks) - 1)]
 
     def forward(self, x: Any) -> Any:
         """The last block's output."""
@@ -85,33 +92,29 @@ class BlockLocal(nn.Module):
             return BlockStep(output, {"end": self.end_loss(output, y)})
         return BlockStep(output, self.losses[k](output, self.probabilities(y, output)))
 
-    def train_block(
-        self, k: int, x: Any, y: Tensor, optimizer: Any, backward: Callable[[Tensor], Any] = Tensor.backward
-    ) -> BlockStep:
-        """Forward, backward and step of block k alone; the output is the one from before the step.
+    def learn(self, k: int, terms: dict[str, Tensor], optimizer: Any, backward: Backward = Tensor.backward) -> dict[str, Tensor]:
+        """Backward and step of block k, from its `local_terms`; gives the terms, detached.
 
         Args:
             k: number of the block, from 0.
-            x: its input.
-            y: labels.
+            terms: of its loss, with their graph.
             optimizer: over `block_parameters()[k]`.
             backward: in place of `loss.backward()`, e.g. Lightning's `manual_backward`.
 
         Raises:
-            InvalidInput: the loss is not finite; the block is as before the step.
+            InvalidInput: the loss is not finite; the block is as before.
         """
-        optimizer.zero_grad()
-        output, terms = self.local_terms(k, x, y)
         loss = torch.stack([*terms.values()]).sum()
         _require_finite(loss, k)
+        optimizer.zero_grad()
         backward(loss)
         optimizer.step()
-        return BlockStep(output.detach(), {name: term.detach() for name, term in terms.items()})
+        return {name: term.detach() for name, term in terms.items()}
 
-    def step(
-        self, x: Any, y: Tensor, optimizers: Sequence[Optimizer], backward: Callable[[Tensor], Any] = Tensor.backward
-    ) -> list[BlockStep]:
+    def step(self, x: Any, y: Tensor, optimizers: Sequence[Any], backward: Backward = Tensor.backward) -> list[BlockStep]:
         """Trains every block on one batch, first to last; a block's graph is freed before the next one's is made.
+
+        Each output is the one from before its block's step.
 
         Raises:
             InvalidInput: another number of optimizers than blocks, labels out of range (nothing has changed), a loss
@@ -120,8 +123,9 @@ class BlockLocal(nn.Module):
         self.check(y, len(optimizers))
         steps: list[BlockStep] = []
         for k, optimizer in enumerate(optimizers):
-            steps.append(self.train_block(k, x, y, optimizer, backward))
-            x = steps[-1].output
+            output, terms = self.local_terms(k, x, y)
+            x = output.detach()
+            steps.append(BlockStep(x, self.learn(k, terms, optimizer, backward)))
         return steps
 
     def probabilities(self, y: Tensor, like: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class FeedbackLoss(nn.Module):
 
     Source: block-local learning, equations (2) and (5).
 
+    >>> import torch
     >>> from torch_gbp.local.feedback import GradientFeedback
     >>> loss = FeedbackLoss(GradientFeedback(2, 3)).eval()  # feedback 0: only the change of variance is left
     >>> round(loss(torch.zeros(1, 3), torch.eye(2)[:1]).item(), 4)
@@ -85,6 +86,7 @@ class PredictionLoss(nn.Module):
 
     Source: block-local learning, second term of equation (5), and the prediction loss of Nokland & Eidnes 2019.
 
+    >>> import torch
     >>> PredictionLoss(nn.Identity())(torch.zeros(1, 4), torch.eye(4)[:1]).item() == torch.tensor(4.0).log().item()
     True
     """
@@ -108,6 +110,7 @@ class SimilarityLoss(nn.Module):
 
     Source: Nokland & Eidnes 2019, Training neural networks with local error signals, "sim" loss.
 
+    >>> import torch
     >>> SimilarityLoss((2,))(torch.eye(2), torch.eye(2)).item()
     0.0
     """
@@ -129,6 +132,7 @@ class LocalLoss(nn.Module):
         terms: by name.
         weights: by name; 1 where none is given.
 
+    >>> import torch
     >>> loss = LocalLoss({"prediction": PredictionLoss(nn.Identity())}, {"prediction": 0.5})
     >>> {name: round(term.item(), 4) for name, term in loss(torch.zeros(1, 2), torch.eye(2)[:1]).items()}
     {'prediction': 0.3466}
