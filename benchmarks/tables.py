@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import ablation_table, curve_tables, posterior_table, uci_table
+from benchmarks import ablation_table, curve_tables, local_table, posterior_table, uci_table
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -25,6 +25,8 @@ PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
     "coverage": curve_tables.coverage_table,
+    "local": local_table.table,
+    "local_ablation": local_table.table,
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
     "synthetic": curve_tables.synthetic_table,
