@@ -1,6 +1,7 @@
 """lightning_modules: torch_gbp under Lightning: modules, data, evaluation, command line."""
 
 from lightning_modules.baseline import AdamWClassifier
+from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.networks import (
@@ -16,6 +17,7 @@ from lightning_modules.networks import (
     mlp,
 )
 from lightning_modules.regressor import GBPRegressor
+from lightning_modules.resnet import BlockResNet, ResNet
 
 __all__ = [
     "CIFAR10",
@@ -24,6 +26,8 @@ __all__ = [
     "MNIST",
     "UCI",
     "AdamWClassifier",
+    "BlockLocalClassifier",
+    "BlockResNet",
     "Conv890k",
     "ConvOnePass",
     "Digits",
@@ -32,6 +36,7 @@ __all__ = [
     "GBPClassifier",
     "GBPRegressor",
     "LeNet5",
+    "ResNet",
     "conv890k",
     "conv_one_pass",
     "digits_conv",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.networks import CIFAR_SHAPE, Shape
+from torch_gbp import GBPLinear, Softmax
+from torch_gbp.local import BlockLocal, split_equally
 
 
 class ResidualBlock(nn.Module):
@@ -63,3 +66,34 @@ class ResNet(nn.Sequential):
 
 def _stem(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class BlockResNet(BlockLocal):
+    """A `ResNet` in blocks of equally many stages, for `BlockLocalClassifier`; input (n, *in_shape).
+
+    Args:
+        in_shape, classes, depth, width: as in `ResNet`.
+        blocks: how many, 2 to 3 `depth` + 2.
+        gbp_head: the last block is a GBP layer on the pooled channels, trained by message passing, instead of a share of
+            the residual blocks and a plain linear layer.
+
+    >>> network = BlockResNet(blocks=3, depth=1, width=4)
+    >>> [len(block) for block in network.blocks]
+    [2, 1, 2]
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape = CIFAR_SHAPE,
+        classes: int = 10,
+        depth: int = 3,
+        width: int = 16,
+        blocks: int = 4,
+        gbp_head: bool = False,
+    ) -> None:
+        stages, example = list(ResNet(in_shape, classes, depth, width)), torch.zeros(2, *in_shape)
+        if not gbp_head:
+            super().__init__(split_equally(stages, blocks), classes, example)
+            return
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), GBPLinear(4 * width, classes))
+        super().__init__([*split_equally(stages[:-1], blocks - 1), head], classes, example, end_loss=Softmax())

@@ -196,6 +196,10 @@ BAD = {
         lambda: BlockLocal([gbp.GBPLinear(4, 4), gbp.GBPLinear(4, 3)], 3, torch.zeros(2, 4)),
         r"output of block 0 has no channels.*Gaussian of shape \(2, 4\).*GBP layers into the last block",
     ),
+    "gbp_and_plain": (
+        lambda: BlockLocal([nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), gbp.GBPLinear(4, 3))], 3, torch.zeros(2, 4)),
+        r"block 1 has GBP layers and plain weights.*Got: 2 plain of 6 parameters",
+    ),
     "labels_high": (
         lambda: network().step(X, torch.tensor([0, 3]), sgd(network())),
         r"labels must lie in 0 \.\.\. 2 \(in BlockLocal\)",

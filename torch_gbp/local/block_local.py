@@ -15,6 +15,7 @@ from torch_gbp.likelihoods import Softmax
 from torch_gbp.likelihoods.base import check_labels
 from torch_gbp.local.losses import LocalLoss
 from torch_gbp.local.recipes import variational
+from torch_gbp.parameter import GaussianParameter
 
 Backward = Callable[[Tensor], Any]
 
@@ -42,7 +43,8 @@ class BlockLocal(nn.Module):
     Shape: input as the first block takes it; labels (n,) integers, or class probabilities (n, classes).
 
     Raises:
-        InvalidInput: fewer than two blocks, blocks whose shapes do not chain, a boundary without channels, labels out of range.
+        InvalidInput: fewer than two blocks, shapes that do not chain, a boundary without channels, GBP layers beside plain
+            weights in one block, labels out of range.
 
     >>> blocks = [nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 3)]
     >>> network = BlockLocal(blocks, 3, torch.zeros(2, 4))
@@ -63,6 +65,7 @@ class BlockLocal(nn.Module):
     ) -> None:
         super().__init__()
         _require_several(blocks)
+        _require_pure(blocks)
         self.num_classes, self.end_loss = num_classes, end_loss
         self.blocks = nn.ModuleList(blocks)
         for k, output in enumerate(_boundaries(blocks, example)):
@@ -157,6 +160,21 @@ def _require_several(blocks: Sequence[nn.Module]) -> None:
             cause="a network that was not split",
             fix="use split_equally(network, 4) or split_at, or plain backpropagation for one block",
         )
+
+
+def _require_pure(blocks: Sequence[nn.Module]) -> None:
+    """A message is no gradient (its sign is that of the log evidence): plain weights before GBP layers would learn nonsense."""
+    for k, block in enumerate(blocks):
+        beliefs = [own for module in block.modules() if isinstance(module, GaussianParameter) for own in module.parameters()]
+        others = len(list(block.parameters())) - len(beliefs)
+        if beliefs and others:
+            raise InvalidInput(
+                f"block {k} has GBP layers and plain weights",
+                where="BlockLocal",
+                got=f"{others} plain of {others + len(beliefs)} parameters",
+                cause="a boundary that is not just before the first GBP layer",
+                fix="put all GBP layers, and nothing else with weights, into the last block",
+            )
 
 
 @torch.no_grad()
