@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "digits": digits.run,
     "local": local.run,
     "local_ablation": local.run_ablation,
+    "local_pipeline": local.run_pipeline,
     "prior_variance": prior_variance.run,
     "prior_variance_uci": prior_variance_uci.run,
     "thesis": thesis.run,

@@ -31,3 +31,16 @@ def _line(rows: list[Row], data: str, limit: int, epochs: int, method: str, bloc
         number(own, "peak_memory_mb", 1, spread=False, unit=" MB"),
         number(own, "train_seconds", 0, spread=False, unit=" s"),
     ]
+
+
+def pipeline_table(rows: list[Row]) -> str:
+    """One line for the loop in one process and one for each process of the pipeline."""
+    if not rows:
+        return NOT_RUN
+    lines = [[f"{DATA[row['data']]}, {row['limit']:,} images", row["method"], *_stage(row)] for row in rows]
+    return grid(["data", "process", "time", "idle", "activations kept"], lines)
+
+
+def _stage(row: Row) -> list[str]:
+    idle = f"{100 * row['idle_share']:.0f} %" if "idle_share" in row else "-"
+    return [f"{row['train_seconds']:.1f} s", idle, number([row], "activation_mb", 1, unit=" MB")]

@@ -27,6 +27,7 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "coverage": curve_tables.coverage_table,
     "local": local_table.table,
     "local_ablation": local_table.table,
+    "local_pipeline": local_table.pipeline_table,
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
     "synthetic": curve_tables.synthetic_table,

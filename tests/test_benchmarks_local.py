@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from lightning_helpers import write_image_sets
 from torch import nn
 from torch.testing import assert_close
@@ -93,6 +94,16 @@ def test_the_ablation_scores_held_out_images(run: Callable[..., dict[str, Any]],
     rows = run("local_ablation", "--quick", "--net", "resnet20_fashion")["rows"]
     assert [(row["method"], row["blocks"]) for row in rows] == list(zip(names, (4, 1, 4, 8), strict=True))
     assert all(row["limit"] == 6 for row in rows)  # the other 6 of 12 are scored
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+@pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
+def test_the_pipeline_tells_of_every_process_and_ends_at_the_same_weights(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("local_pipeline", "--quick", "--net", "resnet20_cifar10")["rows"]
+    assert [row["method"] for row in rows] == ["one process", *(f"block {k}" for k in range(4))]
+    assert all(row["apart"] == 0 and 0 <= row["idle_share"] <= 1 and row["activation_mb"] > 0 for row in rows[1:])
+    lines = local_table.pipeline_table(rows).splitlines()
+    assert lines[2].startswith("| CIFAR-10, 10 images | one process | ") and len(lines) == 7
 
 
 def test_a_table_tells_mean_and_error_of_each_case() -> None:

@@ -80,6 +80,7 @@ def test_no_gradient_crosses_a_boundary(local_loss, later):
 def test_heads_and_gradient_feedback_take_part_in_learning():
     """The heads of the released code get no gradient; here all that `block_parameters` lists does."""
     model, (x, y) = network(local_loss=LOSSES["gradient_feedback"]), images()
+    assert {id(p) for own in model.block_parameters() for p in own} == {id(p) for p in model.parameters()}
     for found in gradients(model, x, y):
         assert all(gradient is not None and gradient.abs().max() > 0 for gradient in found)
 
