@@ -61,7 +61,11 @@ def parse() -> argparse.Namespace:
         "--methods", nargs="+", choices=[*METHODS, *local.METHODS], default=None, help="default: all that are installed"
     )
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    known = local.METHODS if arguments.name.startswith("local") else METHODS
+    if strange := [method for method in arguments.methods or () if method not in known]:
+        parser.error(f"{arguments.name} has no method {', '.join(strange)}: use {', '.join(known)}")
+    return arguments
 
 
 def main() -> None:

@@ -128,3 +128,9 @@ def test_a_table_tells_mean_and_error_of_each_case() -> None:
 def test_an_unknown_network_is_refused(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(SystemExit, match="use resnet20_fashion, resnet20_cifar10"):
         run("local", "--net", "mlp")
+
+
+@pytest.mark.parametrize(("name", "method"), [("local", "adamw"), ("local_ablation", "gbp"), ("mnist", "block_local")])
+def test_a_method_of_another_benchmark_is_refused(run: Callable[..., dict[str, Any]], name: str, method: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(name, "--methods", method)

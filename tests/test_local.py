@@ -212,6 +212,10 @@ BAD = {
         lambda: network().step(X, torch.ones(2, 3), sgd(network())),
         r"probabilities must be at least 0 and sum to 1",
     ),
+    "label_count": (
+        lambda: network().step(X, torch.zeros(3).long(), sgd(network())),
+        r"Got: labels \(3,\), outputs \(2, 3\)",
+    ),
     "optimizers": (
         lambda: network().step(X, torch.tensor([0, 1]), sgd(network())[:2]),
         r"one optimizer for each block.*Got: 2 optimizers, 3",
@@ -234,13 +238,29 @@ def test_bad_input(make, text):
     assert "Way out: " in str(raised.value)
 
 
-def test_a_loss_that_is_not_finite_changes_neither_its_block_nor_later_ones():
-    model, (x, y) = network(), images()
+@pytest.mark.parametrize("local_loss", [heads_only, variational])
+def test_activations_that_are_not_finite_change_neither_their_block_nor_later_ones(local_loss):
+    model, (x, y) = network(local_loss=local_loss), images()
     optimizers = sgd(model)
     with torch.no_grad():
         model.blocks[1][0].weight[0, 0, 0, 0] = torch.inf
     before = [copy.deepcopy(list(block.parameters())) for block in model.blocks]
-    with pytest.raises(InvalidInput, match="the local loss of block 1 is nan"):
+    feedback = copy.deepcopy(model.losses[1].state_dict())
+    text = "the local loss of block 1 is nan" if local_loss is heads_only else "the activations are NaN or Inf"
+    with pytest.raises(InvalidInput, match=text):
         model.step(x, y, optimizers)
     kept = [all(map(torch.equal, block.parameters(), old)) for block, old in zip(model.blocks, before, strict=True)]
     assert kept == [False, True, True]
+    if local_loss is variational:
+        after = model.losses[1].state_dict()
+        assert all(torch.equal(after[name], value) for name, value in feedback.items() if "feedback" in name)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_inputs_that_are_not_finite_change_nothing(value):
+    model, (x, y) = network(), images()
+    x[3, 1, 2, 2] = value
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InvalidInput, match=r"1 of 1536 input values are NaN or Inf \(in BlockLocal\)"):
+        model.step(x, y, sgd(model))
+    assert_close(model.state_dict(), before, rtol=0, atol=0)

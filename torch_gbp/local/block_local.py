@@ -105,7 +105,7 @@ class BlockLocal(nn.Module):
             backward: in place of `loss.backward()`, e.g. Lightning's `manual_backward`.
 
         Raises:
-            InvalidInput: the loss is not finite; the block is as before.
+            InvalidInput: the loss is not finite; the block's weights are as before.
         """
         loss = torch.stack([*terms.values()]).sum()
         _require_finite(loss, k)
@@ -120,10 +120,10 @@ class BlockLocal(nn.Module):
         Each output is the one from before its block's step.
 
         Raises:
-            InvalidInput: another number of optimizers than blocks, labels out of range (nothing has changed), a loss
-                that is not finite (that block and later ones have not changed).
+            InvalidInput: another number of optimizers than blocks, NaN or Inf, labels out of range (nothing has changed); a
+                loss that is not finite (no weights of that block and of later ones have changed).
         """
-        self.check(y, len(optimizers))
+        self.check(x, y, len(optimizers))
         steps: list[BlockStep] = []
         for k, optimizer in enumerate(optimizers):
             output, terms = self.local_terms(k, x, y)
@@ -135,8 +135,8 @@ class BlockLocal(nn.Module):
         """Labels as class probabilities (n, classes): one-hot, or smoothed ones as they are."""
         return (y if y.is_floating_point() else F.one_hot(y.long(), self.num_classes)).to(like)
 
-    def check(self, y: Tensor, optimizers: int | None = None) -> None:
-        """Raises InvalidInput for labels that are no classes, or another number of optimizers than blocks."""
+    def check(self, x: Tensor, y: Tensor, optimizers: int | None = None) -> None:
+        """Raises InvalidInput for NaN or Inf, labels that are no classes of the inputs, or a wrong number of optimizers."""
         if optimizers not in (None, len(self.blocks)):
             raise InvalidInput(
                 "one optimizer for each block is needed",
@@ -144,7 +144,8 @@ class BlockLocal(nn.Module):
                 got=f"{optimizers} optimizers, {len(self.blocks)} blocks",
                 fix="make one for each entry of block_parameters()",
             )
-        fitting = torch.zeros(()).expand(len(y) if y.ndim else 0, self.num_classes)  # the shape alone is looked at
+        _require_finite_input(x)
+        fitting = torch.zeros(()).expand(len(x), self.num_classes)  # the shape alone is looked at
         if y.is_floating_point() and y.ndim == 2:
             Softmax().check(Gaussian(fitting, fitting), y)
         else:
@@ -219,11 +220,22 @@ def _require_channels(x: Any, k: int) -> None:
         )
 
 
+def _require_finite_input(x: Tensor) -> None:
+    bad = ~x.isfinite()
+    if bool(bad.any()):
+        raise InvalidInput(
+            f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
+            where="BlockLocal",
+            cause="missing values, or a feature with zero spread that was standardised",
+            fix="impute or drop them before the network",
+        )
+
+
 def _require_finite(loss: Tensor, k: int) -> None:
     if not bool(loss.isfinite()):
         raise InvalidInput(
             f"the local loss of block {k} is {loss.item()}",
             where="BlockLocal",
-            cause="NaN in the batch, or a learning rate that is too large",
-            fix="check the inputs, lower the rate of that block",
+            cause="a learning rate that is too large",
+            fix="go back to a checkpoint, lower the rate of that block",
         )

@@ -41,7 +41,7 @@ class RidgeFeedback(Feedback):
         ridge: positive, in units of examples.
 
     Raises:
-        InvalidInput: decay or ridge out of range.
+        InvalidInput: decay or ridge out of range; activations that are not finite (the running sums are kept).
 
     >>> feedback = RidgeFeedback(2, 1, ridge=1e-6)
     >>> loss = feedback.fit(torch.eye(2), torch.tensor([[1.0], [3.0]]))
@@ -73,8 +73,16 @@ class RidgeFeedback(Feedback):
 
     @torch.no_grad()
     def fit(self, labels: Tensor, activations: Tensor) -> Tensor:
+        moment = labels.T @ activations
+        if not bool(moment.isfinite().all()):
+            raise InvalidInput(
+                "the activations are NaN or Inf",
+                where="RidgeFeedback",
+                cause="a learning rate that is too large",
+                fix="go back to a checkpoint, lower the rate of the block",
+            )
         self.gram.mul_(self.decay).add_(labels.T @ labels)
-        self.moment.mul_(self.decay).add_(labels.T @ activations)
+        self.moment.mul_(self.decay).add_(moment)
         ridge = self.ridge * torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
         self.weight.copy_(torch.linalg.solve(self.gram + ridge, self.moment))
         return self.weight.new_zeros(())

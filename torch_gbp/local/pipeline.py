@@ -53,6 +53,7 @@ class Stage:
         share(network)  # now every process has the whole trained network
 
     Where blocks draw random numbers (dropout), each process draws its own, so the result is another than in one process.
+    Activations arrive contiguous (not channels_last), which may change the last bits.
 
     Args:
         network: all blocks; only the process's own is trained.
@@ -92,7 +93,7 @@ class Stage:
         return StageReport(self.block, count, means, time.perf_counter() - start, self._idle, self._kept)
 
     def _train(self, x: Tensor, y: Tensor, first: bool) -> dict[str, Tensor]:
-        self.network.check(y)
+        self.network.check(x, y)
         with KeptBytes(self.network.parameters()) if first else nullcontext() as kept:
             output, terms = self.network.local_terms(self.block, x, y)
         if kept is not None:
