@@ -81,19 +81,19 @@ def test_resumed_run_equals_the_unbroken_one(tmp_path):
 
 def test_a_message_passing_head_learns_with_its_trunk():
     model = blobs_blocks(nn.Sequential(gbp.GBPLinear(8, 3, prior_scale=1.0)))
-    classifier, run = BlockLocalClassifier(model, lr=0.02), trainer(8)
+    classifier, run = BlockLocalClassifier(model, lr=0.02), trainer(6)
     run.fit(classifier, Blobs(size=96))
     passing = run.optimizers[-1]
     assert isinstance(passing, gbp.MessagePassing)
-    assert passing.param_groups[0]["num_data"] == 96 and passing.param_groups[0]["epochs"] == 8
-    assert passing.param_groups[0]["examples_seen"] == 8 * 96
+    assert passing.param_groups[0]["num_data"] == 96 and passing.param_groups[0]["epochs"] == 6
+    assert passing.param_groups[0]["examples_seen"] == 6 * 96
     run.test(classifier, Blobs(), verbose=False)
     assert run.callback_metrics["test/accuracy"] > 0.9
 
 
 def test_a_residual_trunk_with_a_message_passing_head_learns_the_digits():
     model = BlockResNet((1, 8, 8), depth=1, width=8, blocks=3, gbp_head=True)
-    classifier, run = BlockLocalClassifier(model), trainer(3)
+    classifier, run = BlockLocalClassifier(model), trainer(2)
     run.fit(classifier, Digits(batch_size=32))
     (scores,) = run.test(classifier, Digits(), verbose=False)
     assert scores["test/accuracy"] > 0.8
@@ -106,6 +106,15 @@ def test_mixed_precision_with_one_loss_scale_is_refused():
     run.strategy.precision_plugin.precision = "16-mixed"
     with pytest.raises(InvalidInput, match="16-mixed scales one loss"):
         run.fit(classifier, Blobs())
+
+
+def test_bfloat16_activations_train_as_well():
+    classifier = BlockLocalClassifier(blobs_blocks(), lr=0.02)
+    run = trainer(6, precision="bf16-mixed")
+    run.fit(classifier, Blobs(size=96))
+    run.test(classifier, Blobs(), verbose=False)
+    assert run.callback_metrics["test/accuracy"] > 0.9
+    assert {value.dtype for value in classifier.state_dict().values()} == {torch.float32}
 
 
 def test_the_command_line_trains_blocks(tmp_path, monkeypatch):

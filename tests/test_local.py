@@ -13,6 +13,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.local import (
     BlockLocal,
     GradientFeedback,
+    KeptBytes,
     heads_only,
     linear_head,
     similarity_matching,
@@ -165,6 +166,14 @@ def test_double_precision_reaches_the_local_losses():
     model = BlockLocal([nn.Linear(4, 3).double(), nn.Linear(3, 2).double()], 2, torch.zeros(2, 4).double())
     steps = model.step(torch.randn(5, 4).double(), torch.tensor([0, 1, 1, 0, 1]), sgd(model))
     assert {term.dtype for step in steps for term in step.terms.values()} == {torch.float64}
+
+
+def test_kept_bytes_count_every_storage_once_and_no_weights():
+    layer, x = nn.Linear(4, 4, bias=False), torch.randn(8, 4)
+    with KeptBytes(layer.parameters()) as kept:
+        h = layer(x)
+        total = layer(h).sum() + h.view(-1).square().sum() + h[:4].square().sum()
+    assert total.requires_grad and kept.bytes == 2 * 8 * 4 * 4  # x and h
 
 
 def test_blocks_share_the_networks_weights_and_keep_its_order():

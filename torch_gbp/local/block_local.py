@@ -132,8 +132,9 @@ class BlockLocal(nn.Module):
         return steps
 
     def probabilities(self, y: Tensor, like: Tensor) -> Tensor:
-        """Labels as class probabilities (n, classes): one-hot, or smoothed ones as they are."""
-        return (y if y.is_floating_point() else F.one_hot(y.long(), self.num_classes)).to(like)
+        """Labels as class probabilities (n, classes): one-hot, or smoothed ones as they are; never in half precision."""
+        rows = y if y.is_floating_point() else F.one_hot(y.long(), self.num_classes)
+        return rows.to(like.device, torch.promote_types(like.dtype, torch.float32))
 
     def check(self, x: Tensor, y: Tensor, optimizers: int | None = None) -> None:
         """Raises InvalidInput for NaN or Inf, labels that are no classes of the inputs, or a wrong number of optimizers."""
