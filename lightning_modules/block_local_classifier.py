@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.gbp_module import count_seen
@@ -15,12 +15,13 @@ from torch_gbp import Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal
 from torch_gbp.parameter import GaussianParameter
+from torch_gbp.schedule import warmup_cosine
 
-BETAS, RISE = (0.9, 0.98), 0.25
+BETAS, WARMUP = (0.9, 0.98), 0.25
 
 
 class BlockLocalClassifier(ClassifierEvaluation):
-    """Trains the blocks of a `BlockLocal`, each by AdamW and one cycle of the rate; a GBP block by message passing.
+    """Trains the blocks of a `BlockLocal`, each by AdamW with warm-up and cosine; a GBP block by message passing.
 
     Logs `train/block0`, `train/block1`, ...: the loss of each block, and `train/loss`, that of the last (also in the progress
     bar). A batch is one step of the trainer, whatever the number of blocks.
@@ -66,7 +67,7 @@ class BlockLocalClassifier(ClassifierEvaluation):
         steps = int(self.trainer.estimated_stepping_batches)
         optimizers = [self._optimizer(k) for k in range(len(self.model.blocks))]
         cycled = [each for each in optimizers if isinstance(each, AdamW)]
-        return optimizers, [OneCycleLR(each, self.lr, steps, pct_start=RISE, cycle_momentum=False) for each in cycled]
+        return optimizers, [LambdaLR(each, lambda step: rate(step, steps)) for each in cycled]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """A step of every block, first to last."""
@@ -88,3 +89,12 @@ class BlockLocalClassifier(ClassifierEvaluation):
         self.trainer.fit_loop.setup_data()  # makes the training loader known
         epochs = int(self.trainer.estimated_stepping_batches) / self.trainer.num_training_batches
         return MessagePassing(self.model.blocks[k].named_parameters(), count_seen(self.trainer), epochs=epochs)
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of AdamW's peak rate in a step, counted from 0.
+
+    >>> [round(rate(step, 8), 2) for step in range(8)]
+    [0.5, 0.96, 0.85, 0.69, 0.5, 0.31, 0.15, 0.04]
+    """
+    return warmup_cosine(step / steps, (step + 1) / steps, WARMUP, final=0.0)

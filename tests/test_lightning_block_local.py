@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import torch_gbp as gbp
 from lightning_modules import BlockLocalClassifier, BlockResNet, Digits
-from lightning_modules.block_local_classifier import BETAS, RISE
+from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
@@ -49,7 +49,7 @@ def test_it_trains_as_the_loop_of_its_blocks_and_counts_batches():
     run.fit(BlockLocalClassifier(model, lr=0.02, weight_decay=0.1), Blobs())
     assert run.global_step == len(seen.batches) == 12
     optimizers = [torch.optim.AdamW(group, 0.02, BETAS, weight_decay=0.1) for group in other.block_parameters()]
-    schedules = [torch.optim.lr_scheduler.OneCycleLR(each, 0.02, 12, pct_start=RISE, cycle_momentum=False) for each in optimizers]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: rate(step, 12)) for each in optimizers]
     for x, y in seen.batches:
         other.train().step(x, y, optimizers)
         for schedule in schedules:

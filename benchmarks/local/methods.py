@@ -1,6 +1,6 @@
 """The methods of the benchmark `local`: one network in one recipe, only the way of giving credit differs.
 
-All take the same steps: AdamW, one cycle of the rate over all passes, an optimizer for each block.
+All take the same steps: AdamW, its rate rising over a quarter of the steps and falling on a cosine, an optimizer for each block.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.local.feedback_alignment import feedback_aligned
 from benchmarks.methods import Method, Training
+from lightning_modules.block_local_classifier import BETAS, WARMUP, rate
 from torch_gbp.local import BlockLocal, heads_only, similarity_matching, split_equally, variational
 
-RATE, WEIGHT_DECAY, BETAS, RISE = 0.005, 0.05, (0.9, 0.98), 0.25  # the rate: see benchmarks/README.md
+RATE, WEIGHT_DECAY = 0.005, 0.05  # the rate: see benchmarks/README.md
 BLOCKS, CLASSES = 4, 10
 RECIPE = {
-    "optimizer": "AdamW, one cycle",
+    "optimizer": "AdamW, warm-up and cosine",
     "lr": RATE,
     "weight_decay": WEIGHT_DECAY,
     "betas": BETAS,
-    "rise": RISE,
+    "warmup": WARMUP,
     "blocks": BLOCKS,
 }
 
@@ -35,11 +37,7 @@ class Recipe(Method):
     def __init__(self, network: nn.Module, groups: list[list[nn.Parameter]], steps: int) -> None:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = [torch.optim.AdamW(group, RATE, BETAS, weight_decay=WEIGHT_DECAY) for group in groups]
-        total = steps + 2  # it refuses a step beyond; two more are taken where memory is measured after the last
-        self.schedules = [
-            torch.optim.lr_scheduler.OneCycleLR(each, RATE, total, pct_start=RISE, cycle_momentum=False)
-            for each in self.optimizers
-        ]
+        self.schedules = [LambdaLR(each, lambda step: rate(step, steps)) for each in self.optimizers]
 
     def step(self, x: Tensor, y: Tensor) -> None:
         self.learn(self.laid_out(x), y)

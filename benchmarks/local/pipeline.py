@@ -13,10 +13,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from benchmarks.local.methods import BETAS, BLOCKS, CLASSES, RATE, WEIGHT_DECAY
+from benchmarks.local.methods import BLOCKS, CLASSES, RATE, WEIGHT_DECAY
 from benchmarks.local.nets import Case, asked_cases, asked_plan
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, Split, limited, load
+from lightning_modules.block_local_classifier import BETAS
 from torch_gbp.local import BlockLocal, Stage, StageReport, share, split_equally
 
 LIMIT = 2048  # images, in batches of the network's plan
