@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
-from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods import Softmax
-from torch_gbp.likelihoods.base import check_labels
+from torch_gbp.local.checks import (
+    boundaries,
+    require_each,
+    require_finite,
+    require_finite_input,
+    require_labels,
+    require_pure,
+    require_several,
+)
 from torch_gbp.local.losses import LocalLoss
 from torch_gbp.local.recipes import variational
-from torch_gbp.parameter import GaussianParameter
 
 Backward = Callable[[Tensor], Any]
 
@@ -64,11 +68,11 @@ class BlockLocal(nn.Module):
         end_loss: Callable[[Any, Tensor], Tensor] = F.cross_entropy,
     ) -> None:
         super().__init__()
-        _require_several(blocks)
-        _require_pure(blocks)
+        require_several(blocks)
+        require_pure(blocks)
         self.num_classes, self.end_loss = num_classes, end_loss
         self.blocks = nn.ModuleList(blocks)
-        for k, output in enumerate(_boundaries(blocks, example)):
+        for k, output in enumerate(boundaries(blocks, example)):
             self.register_buffer(f"output{k}", output, persistent=False)  # a buffer goes along to other devices and dtypes
         self.losses = nn.ModuleList(local_loss(tuple(out.shape[1:]), num_classes).to(out) for out in self.outputs)
 
@@ -108,7 +112,7 @@ class BlockLocal(nn.Module):
             InvalidInput: the loss is not finite; the block's weights are as before.
         """
         loss = torch.stack([*terms.values()]).sum()
-        _require_finite(loss, k)
+        require_finite(loss, k)
         optimizer.zero_grad()
         backward(loss)
         optimizer.step()
@@ -138,105 +142,7 @@ class BlockLocal(nn.Module):
 
     def check(self, x: Tensor, y: Tensor, optimizers: int | None = None) -> None:
         """Raises InvalidInput for NaN or Inf, labels that are no classes of the inputs, or a wrong number of optimizers."""
-        if optimizers not in (None, len(self.blocks)):
-            raise InvalidInput(
-                "one optimizer for each block is needed",
-                where="BlockLocal",
-                got=f"{optimizers} optimizers, {len(self.blocks)} blocks",
-                fix="make one for each entry of block_parameters()",
-            )
-        _require_finite_input(x)
-        fitting = torch.zeros(()).expand(len(x), self.num_classes)  # the shape alone is looked at
-        if y.is_floating_point() and y.ndim == 2:
-            Softmax().check(Gaussian(fitting, fitting), y)
-        else:
-            check_labels(Gaussian(fitting, fitting), y, "BlockLocal")
-
-
-def _require_several(blocks: Sequence[nn.Module]) -> None:
-    if len(blocks) < 2:
-        raise InvalidInput(
-            "block-local learning needs two blocks or more",
-            where="BlockLocal",
-            got=f"{len(blocks)}",
-            cause="a network that was not split",
-            fix="use split_equally(network, 4) or split_at, or plain backpropagation for one block",
-        )
-
-
-def _require_pure(blocks: Sequence[nn.Module]) -> None:
-    """A message is no gradient (its sign is that of the log evidence): plain weights before GBP layers would learn nonsense."""
-    for k, block in enumerate(blocks):
-        beliefs = [own for module in block.modules() if isinstance(module, GaussianParameter) for own in module.parameters()]
-        others = len(list(block.parameters())) - len(beliefs)
-        if beliefs and others:
-            raise InvalidInput(
-                f"block {k} has GBP layers and plain weights",
-                where="BlockLocal",
-                got=f"{others} plain of {others + len(beliefs)} parameters",
-                cause="a boundary that is not just before the first GBP layer",
-                fix="put all GBP layers, and nothing else with weights, into the last block",
-            )
-
-
-@torch.no_grad()
-def _boundaries(blocks: Sequence[nn.Module], example: Tensor) -> list[Tensor]:
-    """The outputs of all blocks but the last, of one example; nothing in the blocks changes."""
-    modes = [(module, module.training) for block in blocks for module in block.modules()]
-    try:
-        return _run(blocks, example)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _run(blocks: Sequence[nn.Module], x: Any) -> list[Tensor]:
-    outputs: list[Tensor] = []
-    for k, block in enumerate(blocks):
-        before = tuple(x.shape)
-        try:
-            x = block.eval()(x)
-        except (RuntimeError, ValueError) as error:
-            raise InvalidInput(
-                f"block {k} does not take what comes before it",
-                where="BlockLocal",
-                got=f"{'input' if k == 0 else f'output of block {k - 1}'} of shape {before}: {error}",
-                cause="blocks in another order, or a missing nn.Flatten",
-                fix="let each block take the shape that the block before it gives",
-            ) from error
-        if k < len(blocks) - 1:
-            _require_channels(x, k)
-            outputs.append(x[:1])
-    return outputs
-
-
-def _require_channels(x: Any, k: int) -> None:
-    if not isinstance(x, Tensor) or x.ndim < 2:
-        raise InvalidInput(
-            f"the output of block {k} has no channels",
-            where="BlockLocal",
-            got=f"{type(x).__name__} of shape {tuple(x.shape)}",
-            cause="a boundary after a layer that returns one value per example, or after GBP layers",
-            fix="put the boundary where activations are (n, channels, ...), GBP layers into the last block",
-        )
-
-
-def _require_finite_input(x: Tensor) -> None:
-    bad = ~x.isfinite()
-    if bool(bad.any()):
-        raise InvalidInput(
-            f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
-            where="BlockLocal",
-            cause="missing values, or a feature with zero spread that was standardised",
-            fix="impute or drop them before the network",
-        )
-
-
-def _require_finite(loss: Tensor, k: int) -> None:
-    if not bool(loss.isfinite()):
-        raise InvalidInput(
-            f"the local loss of block {k} is {loss.item()}",
-            where="BlockLocal",
-            cause="a learning rate that is too large",
-            fix="go back to a checkpoint, lower the rate of that block",
-        )
+        if optimizers is not None:
+            require_each(optimizers, len(self.blocks))
+        require_finite_input(x)
+        require_labels(y, len(x), self.num_classes)
