@@ -12,6 +12,7 @@ from benchmarks import (
     compare,
     coverage,
     digits,
+    local,
     posterior,
     prior_variance,
     prior_variance_uci,
@@ -29,6 +30,9 @@ from benchmarks.tasks import TASKS
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "ablation": ablation.run,
     "digits": digits.run,
+    "local": local.run,
+    "local_ablation": local.run_ablation,
+    "local_pipeline": local.run_pipeline,
     "prior_variance": prior_variance.run,
     "prior_variance_uci": prior_variance_uci.run,
     "thesis": thesis.run,
@@ -55,9 +59,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", type=int, default=None, help="passes (default: the task's)")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=None, help="default: all that are installed")
+    parser.add_argument(
+        "--methods", nargs="+", choices=[*METHODS, *local.METHODS], default=None, help="default: all that are installed"
+    )
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    known = local.METHODS if arguments.name.startswith("local") else METHODS
+    if strange := [method for method in arguments.methods or () if method not in known]:
+        parser.error(f"{arguments.name} has no method {', '.join(strange)}: use {', '.join(known)}")
+    return arguments
 
 
 def main() -> None:

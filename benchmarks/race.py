@@ -21,10 +21,11 @@ OWN_SEEDS = 1_000_003  # + seed: with the seed alone, a method that draws weight
 
 
 class Run(NamedTuple):
-    """One method with its settings."""
+    """One method with its settings; `make` is that of METHODS unless a benchmark brings its own."""
 
     name: str
     settings: Settings
+    make: Callable[..., Method] | None = None
 
 
 class Racer:
@@ -84,7 +85,8 @@ def make_training(net: Net, plan: Plan, split: Split, seed: int) -> Training:
 def made(run: Run, training: Training, seed: int) -> Method:
     """A method at its start, with a network of its own."""
     torch.manual_seed(OWN_SEEDS + seed)
-    return METHODS[run.name].make(training._replace(network=copy.deepcopy(training.network)), **run.settings)
+    make = run.make or METHODS[run.name].make
+    return make(training._replace(network=copy.deepcopy(training.network)), **run.settings)
 
 
 def _pass(racers: list[Racer], split: Split, batches: tuple[Tensor, ...]) -> None:

@@ -13,7 +13,7 @@ import torch
 from benchmarks.report import Result, Row, table
 
 RESULTS = Path(__file__).parent / "results"  # the committed files
-KEY = ("method", "order", "net", "limit", "seed", "epochs", "settings")  # order: of `thesis`; settings: of a search's rows
+KEY = ("method", "order", "net", "data", "blocks", "limit", "seed", "epochs", "settings")  # some are of few benchmarks alone
 
 
 def write(path: Path, name: str, result: Result) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import ablation_table, curve_tables, posterior_table, thesis_table, uci_table, video_table
+from benchmarks import ablation_table, curve_tables, local_table, posterior_table, thesis_table, uci_table, video_table
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -26,6 +26,9 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "ablation": ablation_table.table,
     "coverage": curve_tables.coverage_table,
     "graph_video": video_table.table,
+    "local": local_table.table,
+    "local_ablation": local_table.table,
+    "local_pipeline": local_table.pipeline_table,
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
     "synthetic": curve_tables.synthetic_table,

@@ -1,6 +1,7 @@
 """lightning_modules: torch_gbp under Lightning: modules, data, evaluation, command line."""
 
 from lightning_modules.baseline import AdamWClassifier
+from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.learn_priors import LearnPriors
@@ -17,6 +18,7 @@ from lightning_modules.networks import (
     mlp,
 )
 from lightning_modules.regressor import GBPRegressor
+from lightning_modules.resnet import BlockResNet, ResNet
 
 __all__ = [
     "CIFAR10",
@@ -25,6 +27,8 @@ __all__ = [
     "MNIST",
     "UCI",
     "AdamWClassifier",
+    "BlockLocalClassifier",
+    "BlockResNet",
     "Conv890k",
     "ConvOnePass",
     "Digits",
@@ -34,6 +38,7 @@ __all__ = [
     "GBPRegressor",
     "LeNet5",
     "LearnPriors",
+    "ResNet",
     "conv890k",
     "conv_one_pass",
     "digits_conv",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "numerics", "gaussian", "factor", "memory", "rules", "priors", "parameter", "layers", "sweep", "likelihoods",
     "stores", "batches", "schedule", "crowding", "soundness", "report", "optimizer", "orders", "inference",
-    "linear_response", "denoise", "trainer", "convert", "__init__",
+    "linear_response", "denoise", "trainer", "convert", "local", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 

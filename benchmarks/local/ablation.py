@@ -1,0 +1,55 @@
+"""What each part of block-local learning contributes: one part changed at a time, scored on held-out training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from benchmarks.local.comparison import raced
+from benchmarks.local.methods import RECIPE, Backprop, Local, Recipe
+from benchmarks.local.nets import asked_cases, asked_plan
+from benchmarks.race import Run
+from benchmarks.report import Request, Result, Row
+from benchmarks.splits import SUBSET_SEED, limited, load_held_out
+from torch_gbp.local import GradientFeedback, RidgeFeedback, heads_only, linear_head, variational
+
+NET, LIMIT, EPOCHS = "resnet20_cifar10", 5000, 6
+QUICK_LIMIT = 32
+
+
+def _local(blocks: int = 4, **settings: object) -> Callable[..., Recipe]:
+    return partial(Local, blocks=blocks, local_loss=partial(variational, **settings))  # type: ignore[arg-type]
+
+
+VARIANTS: dict[str, Callable[..., Recipe]] = {
+    "as shipped, 4 blocks": _local(),
+    "1 block (backpropagation)": Backprop,
+    "2 blocks": _local(2),
+    "8 blocks": _local(8),
+    "no feedback": partial(Local, local_loss=heads_only),
+    "no prediction": _local(head=None, weight=1.0),
+    "linear heads": _local(head=linear_head),
+    "feedback 5 times as strong": _local(weight=0.5),
+    "feedback with the sign of the released code": _local(weight=-0.1),
+    "feedback of the batch alone": _local(feedback=partial(RidgeFeedback, decay=0.0)),
+    "feedback learnt by gradient": _local(feedback=GradientFeedback),
+    "variance of beta 4 times that of alpha": _local(beta_variance=4.0),
+    "variance of beta a quarter of that of alpha": _local(beta_variance=0.25),
+}
+
+
+def run(request: Request) -> Result:
+    """Every variant on one network, all variants in one race."""
+    quick = {"limit": request.limit or QUICK_LIMIT}
+    usual = {"limit": request.limit or LIMIT, "epochs": request.epochs or EPOCHS}
+    request = request._replace(net=request.net or NET, **(quick if request.quick else usual))
+    return Result({**RECIPE, "scored": "held-out training images", "subset_seed": SUBSET_SEED}, _rows(request))
+
+
+def _rows(request: Request) -> Iterator[Row]:
+    runs = [Run(name, {}, make) for name, make in VARIANTS.items()]
+    ((name, case),) = asked_cases(request).items()
+    plan = asked_plan(case, request)
+    split = limited(load_held_out(case.task, request), plan.limit)
+    for seed in request.seeds[: 1 if request.quick else None]:
+        yield from raced(runs, {"net": name, "data": case.data, "seed": seed}, case, plan, split)

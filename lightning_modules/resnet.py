@@ -1,0 +1,99 @@
+"""Residual networks for small images, as an nn.Sequential of their stages, so that they can be cut into blocks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.networks import CIFAR_SHAPE, Shape
+from torch_gbp import GBPLinear, Softmax
+from torch_gbp.local import BlockLocal, split_equally
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch norm around a skip connection; input (n, inputs, h, w).
+
+    The skip takes every `stride`-th pixel and pads the channels with zeros, so it has no weights.
+
+    Args:
+        inputs, outputs: channels.
+        stride: of the first convolution.
+
+    Source: He et al. 2016, Deep residual learning for image recognition, section 4.2, option A.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.stride, self.added = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        skip = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+        return F.relu(inside + skip)
+
+
+class ResNet(nn.Sequential):
+    """Residual network of three stages with `width`, 2 `width` and 4 `width` channels; 6 `depth` + 2 layers.
+
+    Its children, in their order: `stem`, the residual blocks `stage1_1` to `stage3_DEPTH`, and `head`.
+
+    Args:
+        in_shape: channels, height and width of an image.
+        classes: number of outputs.
+        depth: residual blocks of a stage: 3 for ResNet-20.
+        width: channels of the first stage.
+
+    >>> sum(p.numel() for p in ResNet().parameters())
+    269722
+    """
+
+    def __init__(self, in_shape: Shape = CIFAR_SHAPE, classes: int = 10, depth: int = 3, width: int = 16) -> None:
+        children: dict[str, nn.Module] = {"stem": _stem(in_shape[0], width)}
+        inputs = width
+        for stage, outputs in enumerate((width, 2 * width, 4 * width), 1):
+            for block in range(1, depth + 1):
+                stride = 2 if stage > 1 and block == 1 else 1
+                children[f"stage{stage}_{block}"] = ResidualBlock(inputs, outputs, stride)
+                inputs = outputs
+        children["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+        super().__init__(OrderedDict(children))
+
+
+def _stem(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class BlockResNet(BlockLocal):
+    """A `ResNet` in blocks of equally many stages, for `BlockLocalClassifier`; input (n, *in_shape).
+
+    Args:
+        in_shape, classes, depth, width: as in `ResNet`.
+        blocks: how many, 2 to 3 `depth` + 2.
+        gbp_head: the last block is a GBP layer on the pooled channels, trained by message passing, instead of a share of
+            the residual blocks and a plain linear layer.
+
+    >>> network = BlockResNet(blocks=3, depth=1, width=4)
+    >>> [len(block) for block in network.blocks]
+    [2, 1, 2]
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape = CIFAR_SHAPE,
+        classes: int = 10,
+        depth: int = 3,
+        width: int = 16,
+        blocks: int = 4,
+        gbp_head: bool = False,
+    ) -> None:
+        stages, example = list(ResNet(in_shape, classes, depth, width)), torch.zeros(2, *in_shape)
+        if not gbp_head:
+            super().__init__(split_equally(stages, blocks), classes, example)
+            return
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), GBPLinear(4 * width, classes))
+        super().__init__([*split_equally(stages[:-1], blocks - 1), head], classes, example, end_loss=Softmax())

@@ -1,0 +1,136 @@
+"""The benchmark of block-local learning: feedback alignment's gradients, the rows and the tables, on made-up images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from lightning_helpers import write_image_sets
+from torch import nn
+from torch.testing import assert_close
+
+from benchmarks import local_table
+from benchmarks.__main__ import main
+from benchmarks.local import METHODS, ablation
+from benchmarks.local.feedback_alignment import AlignedConv2d, feedback_aligned
+from benchmarks.local.nets import CASES
+from benchmarks.tasks import Net, Plan
+from lightning_modules.networks import CIFAR_SHAPE
+from lightning_modules.resnet import ResNet
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Calls the command line on a few made-up images, with a net of 8 layers and 4 channels; the content of the result file."""
+    write_image_sets(tmp_path)
+    for name, case in CASES.items():
+        shape = (1, 28, 28) if case.data == "fashion" else CIFAR_SHAPE
+        small = Net("small", lambda shape=shape: ResNet(shape, depth=2, width=4), [Plan(2, None, 4, 4)])
+        monkeypatch.setitem(CASES, name, case._replace(net=small))
+
+    def call(name: str, *arguments: str) -> dict[str, Any]:
+        command = ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(tmp_path / "out.json"), "--accept-altered"]
+        monkeypatch.setattr(sys, "argv", [*command, *arguments])
+        main()
+        return json.loads((tmp_path / "out.json").read_text())
+
+    return call
+
+
+def small_network() -> nn.Sequential:
+    """Convolutions with stride, padding and groups, then linear layers, in float64."""
+    convolutions = (nn.Conv2d(2, 4, 3, 2, 1), nn.Tanh(), nn.Conv2d(4, 6, 2, groups=2, bias=False), nn.Tanh(), nn.Flatten())
+    return nn.Sequential(*convolutions, nn.Linear(54, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)).double()
+
+
+def gradients(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(network(x).square().sum(), [x, *network.parameters()]))
+
+
+def test_with_its_own_weights_as_feedback_alignment_is_backpropagation() -> None:
+    network, x = small_network(), torch.randn(3, 2, 8, 8).double().requires_grad_()
+    aligned = feedback_aligned(network)
+    assert_close(aligned(x), network(x))
+    assert not torch.equal(gradients(aligned, x)[0], gradients(network, x)[0])
+    for module in aligned.modules():
+        if hasattr(module, "fixed"):
+            assert module.fixed.shape == module.weight.shape and not torch.equal(module.fixed, module.weight)  # type: ignore
+            module.fixed.copy_(module.weight.detach())  # type: ignore
+    assert_close(gradients(aligned, x), gradients(network, x))
+
+
+def test_the_feedback_stays_and_all_layers_have_one() -> None:
+    aligned = feedback_aligned(ResNet(depth=1, width=4))
+    fixed = {name: value.clone() for name, value in aligned.named_buffers() if name.endswith("fixed")}
+    assert len(fixed) == 8  # stem, two convolutions in each of three residual blocks, the linear layer
+    assert isinstance(aligned.get_submodule("stem.0"), AlignedConv2d)
+    optimizer = torch.optim.SGD(aligned.parameters(), 0.1)
+    aligned(torch.randn(4, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    assert all(torch.equal(aligned.get_buffer(name), value) for name, value in fixed.items())
+
+
+def test_every_method_has_a_row_with_data_blocks_and_memory(run: Callable[..., dict[str, Any]]) -> None:
+    content = run("local", "--quick", "--seeds", "3")
+    rows = content["rows"]
+    assert [(row["net"], row["method"]) for row in rows] == [(net, method) for net in CASES for method in METHODS]
+    assert {row["data"] for row in rows} == {"fashion", "cifar10"}
+    assert all(row["blocks"] == (1 if row["method"] in ("backprop", "feedback_alignment") else 4) for row in rows)
+    assert all(row["epochs"] == 2 and row["seed"] == 3 and row["nll"] > 0 and row["train_seconds"] > 0 for row in rows)
+    memory = {row["method"]: row["activation_mb"] for row in rows if row["data"] == "cifar10"}
+    assert 0 < memory["block_local"] < memory["backprop"]
+    assert content["settings"]["lr"] > 0
+
+
+def test_the_ablation_scores_held_out_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["as shipped, 4 blocks", "1 block (backpropagation)", "no prediction", "8 blocks"]
+    monkeypatch.setattr(ablation, "VARIANTS", {name: ablation.VARIANTS[name] for name in names})
+    rows = run("local_ablation", "--quick", "--net", "resnet20_fashion")["rows"]
+    assert [(row["method"], row["blocks"]) for row in rows] == list(zip(names, (4, 1, 4, 8), strict=True))
+    assert all(row["limit"] == 6 for row in rows)  # the other 6 of 12 are scored
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+@pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
+def test_the_pipeline_tells_of_every_process_and_ends_at_the_same_weights(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("local_pipeline", "--quick", "--net", "resnet20_cifar10")["rows"]
+    assert [row["method"] for row in rows] == ["one process", *(f"block {k}" for k in range(4))]
+    assert all(row["apart"] == 0 and 0 <= row["idle_share"] <= 1 and row["activation_mb"] > 0 for row in rows[1:])
+    lines = local_table.pipeline_table(rows).splitlines()
+    assert lines[2].startswith("| CIFAR-10, 10 images | one process | ") and len(lines) == 7
+
+
+def test_a_table_tells_mean_and_error_of_each_case() -> None:
+    told = {
+        "data": "cifar10",
+        "limit": 1000,
+        "epochs": 3,
+        "nll": 0.5,
+        "activation_mb": 2.0,
+        "peak_memory_mb": 3.0,
+        "train_seconds": 9.0,
+    }
+    rows = [{"method": "block_local", "blocks": 4, "accuracy": accuracy, **told} for accuracy in (0.6, 0.8)]
+    lines = local_table.table([*rows, {"method": "backprop", "blocks": 1, "accuracy": 0.75, **told}]).splitlines()
+    assert lines[2] == (
+        "| CIFAR-10, 1,000 images, 3 passes | **block-local** | 4 | 70.00 ± 10.00 % | 0.5000 ± 0.0000 | 2.0 MB | 3.0 MB | 9 s |"
+    )
+    assert lines[3].startswith("| CIFAR-10, 1,000 images, 3 passes | backpropagation | 1 | 75.00 % |")
+    assert local_table.table([]) == "(not run yet)\n"
+
+
+def test_an_unknown_network_is_refused(run: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(SystemExit, match="use resnet20_fashion, resnet20_cifar10"):
+        run("local", "--net", "mlp")
+
+
+@pytest.mark.parametrize(("name", "method"), [("local", "adamw"), ("local_ablation", "gbp"), ("mnist", "block_local")])
+def test_a_method_of_another_benchmark_is_refused(run: Callable[..., dict[str, Any]], name: str, method: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(name, "--methods", method)

@@ -1,0 +1,156 @@
+"""Local losses: what a block is trained on at its boundary, term by term.
+
+A term is a module `term(activations, labels) -> scalar`, the mean over the batch; labels are rows of class
+probabilities (n, classes), one-hot for plain labels. `LocalLoss` adds terms up.
+
+Why prediction + divergence bounds the loss of the whole network, with one boundary z, alpha(z) = p(z | x) and any rho:
+
+    -log p(y | x) <= -E_alpha[log p(y | z)] <= -E_alpha[log p(y | z)] + D_KL(rho || alpha)
+
+(Jensen, then D_KL >= 0), so the mean over the boundaries bounds it too. That is equation (5): its entropy term H(p | alpha),
+the expectation under the forward message, is a constant between Gaussians of known variance, and the cross-entropy
+of the prediction where the next variable is the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.local.feedback import Feedback
+from torch_gbp.local.messages import channels, divergence, message, posterior
+
+
+class FeedbackLoss(nn.Module):
+    """D_KL(rho || alpha): how far the label moves the belief of the boundary's channels, summed over channels.
+
+    alpha = N(a, alpha_variance) around the normalised channels a, beta = N(b, beta_variance) around the feedback b,
+    rho proportional to alpha beta. At equal variances v the gradient in a is (a - b) / (4 v): activations are drawn
+    TOWARDS their feedback. (The similarity term of the released code has the other sign and pushes them away; equations
+    (2) to (6) leave no doubt.) b takes no gradient from this loss, and learns from a only while training.
+
+    Args:
+        feedback: from labels to b.
+        alpha_variance, beta_variance: the known variances, positive.
+        activity: from activations to channels, `messages.channels`.
+
+    Raises:
+        InvalidInput: a variance that is not positive.
+
+    Source: block-local learning, equations (2) and (5).
+
+    >>> import torch
+    >>> from torch_gbp.local.feedback import GradientFeedback
+    >>> loss = FeedbackLoss(GradientFeedback(2, 3)).eval()  # feedback 0: only the change of variance is left
+    >>> round(loss(torch.zeros(1, 3), torch.eye(2)[:1]).item(), 4)
+    0.2897
+    """
+
+    def __init__(
+        self,
+        feedback: Feedback,
+        alpha_variance: float = 1.0,
+        beta_variance: float = 1.0,
+        activity: Callable[[Tensor], Tensor] = channels,
+    ) -> None:
+        super().__init__()
+        if not (alpha_variance > 0 and beta_variance > 0):
+            raise InvalidInput(
+                "the variances of alpha and beta must be positive",
+                where="FeedbackLoss",
+                got=f"alpha_variance={alpha_variance}, beta_variance={beta_variance}",
+                fix="use 1 for both",
+            )
+        self.feedback, self.activity = feedback, activity
+        self.alpha_variance, self.beta_variance = alpha_variance, beta_variance
+
+    def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
+        a = self.activity(activations)
+        fit = self.feedback.fit(labels, a.detach()) if self.training else 0.0
+        alpha = message(a, self.alpha_variance)
+        beta = message(self.feedback(labels).detach(), self.beta_variance)
+        return divergence(posterior(alpha, beta), alpha).mean() + fit
+
+    def extra_repr(self) -> str:
+        return f"alpha_variance={self.alpha_variance:g}, beta_variance={self.beta_variance:g}"
+
+
+class PredictionLoss(nn.Module):
+    """-E_alpha[log p(y | z)] with a local head for p(y | z), taken at the mean of alpha: the head's cross-entropy.
+
+    Args:
+        head: from activations to logits (n, classes).
+
+    Source: block-local learning, second term of equation (5), and the prediction loss of Nokland & Eidnes 2019.
+
+    >>> import torch
+    >>> PredictionLoss(nn.Identity())(torch.zeros(1, 4), torch.eye(4)[:1]).item() == torch.tensor(4.0).log().item()
+    True
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.head(activations), labels)
+
+
+class SimilarityLoss(nn.Module):
+    """Similarity matching: mean squared difference of the cosine similarities of activations and of labels, all pairs.
+
+    Images go through a 3 x 3 convolution of as many channels, trained with the block, and each channel is told by its
+    standard deviation over space; rows are centred over channels before the cosine.
+
+    Args:
+        shape: of the boundary without the batch.
+
+    Source: Nokland & Eidnes 2019, Training neural networks with local error signals, "sim" loss.
+
+    >>> import torch
+    >>> SimilarityLoss((2,))(torch.eye(2), torch.eye(2)).item()
+    0.0
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.reader = nn.Conv2d(shape[0], shape[0], 3, padding=1, bias=False) if len(shape) == 3 else nn.Identity()
+
+    def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
+        read = self.reader(activations)
+        rows = read.flatten(2).std(2) if read.ndim > 2 and read[0, 0].numel() > 1 else read.flatten(1)
+        return F.mse_loss(_cosines(rows), _cosines(labels))
+
+
+class LocalLoss(nn.Module):
+    """Weighted sum of terms; `forward` gives each weighted term by its name, their sum is what the block minimises.
+
+    Args:
+        terms: by name.
+        weights: by name; 1 where none is given.
+
+    >>> import torch
+    >>> loss = LocalLoss({"prediction": PredictionLoss(nn.Identity())}, {"prediction": 0.5})
+    >>> {name: round(term.item(), 4) for name, term in loss(torch.zeros(1, 2), torch.eye(2)[:1]).items()}
+    {'prediction': 0.3466}
+    """
+
+    def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.terms = nn.ModuleDict(terms)
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in terms}
+
+    def forward(self, activations: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {name: self.weights[name] * term(activations, labels) for name, term in self.terms.items()}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    """Cosine similarity of all pairs of rows (n, c), centred over c; (n, n)."""
+    unit = F.normalize(rows - rows.mean(1, keepdim=True), dim=1)
+    return unit @ unit.T
