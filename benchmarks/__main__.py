@@ -12,6 +12,7 @@ from benchmarks import (
     compare,
     coverage,
     digits,
+    graph_mnist,
     posterior,
     prior_variance,
     prior_variance_uci,
@@ -32,6 +33,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "prior_variance_uci": prior_variance_uci.run,
     "thesis": thesis.run,
     "coverage": coverage.run,
+    "graph_mnist": graph_mnist.run,
+    "graph_mnist_validation": partial(graph_mnist.run, validation=True),
     "posterior": posterior.run,
     "posterior_reference": posterior.run_reference,
     "synthetic": synthetic.run,
@@ -53,7 +56,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", type=int, default=None, help="passes (default: the task's)")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=None, help="default: all that are installed")
+    parser.add_argument(
+        "--methods", nargs="+", choices=[*METHODS, *graph_mnist.METHODS], default=None, help="default: all that are installed"
+    )
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
     return parser.parse_args()
 

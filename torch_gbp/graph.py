@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from torch_gbp.errors import Diverged, InvalidInput, MissingRule
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, MissingRule
+from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, ShapeNode, Variable
@@ -102,7 +102,7 @@ class FactorGraph:
             iterations: at most so many.
             pace: damping and dropout.
             schedule: order of the visits; `sweeps` (up through all layers, then down) if None.
-            tolerance: stops where no message changes by more than this share of its largest entry.
+            tolerance: stops where every message changes by less than this share of its largest entry.
             check: energy and changes are looked at every so many iterations, and after the last.
 
         Raises:
@@ -112,13 +112,16 @@ class FactorGraph:
         trace = Trace(0, [], [], [])
         for iteration in range(1, iterations + 1):
             pace.watch = iteration % check == 0 or iteration == iterations
-            for visit in (schedule or sweeps)(self.nodes, pace.iteration == 0):
-                visit(pace)
+            try:
+                for visit in (schedule or sweeps)(self.nodes, pace.iteration == 0):
+                    visit(pace)
+            except (torch.linalg.LinAlgError, ImproperMarginal) as error:  # pyright: ignore[reportPrivateImportUsage]
+                raise _diverged(iteration, self.energies(), pace) from error
             pace.iteration += 1
             trace = trace._replace(iterations=iteration)
             if pace.watch:
                 self._look(trace, pace)
-                if trace.changes[-1] <= tolerance:
+                if trace.changes[-1] < tolerance:
                     break
         for node in self.nodes:
             node.finish()
@@ -282,6 +285,3 @@ def _diverged(iteration: int, energies: dict[str, float], pace: Pace) -> Diverge
 def _gaussian(variable: Variable) -> Gaussian:
     mean, variance = variable.belief()
     return Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)
-
-
-__all__ = ["FactorGraph", "Message", "Trace", "random_layers", "sweeps"]

@@ -28,7 +28,8 @@ _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotie
 class JointNode(Node):
     """The factors y = f(W a + b) + e of a linear layer, those of a batch joined into one for each output.
 
-    Inputs (n, i), outputs (n, o); memory o n^2. Its duals are damped, and so is the message to the inputs.
+    Inputs (n, i), outputs (n, o); memory o n^2. Its duals are damped, and so is the message to the inputs. Meant for the last
+    layer: several joint layers in a row answer each other in full, and oscillate.
     """
 
     def __init__(self, activation: Bound | None, weights: tuple[WeightBelief, ...], noise: float, prior: Message | None) -> None:
@@ -95,7 +96,7 @@ class JointNode(Node):
     def _tell(self, pace: Pace) -> None:
         """Weights from the damped duals; the message to the inputs."""
         mean, variance = self.input
-        (score,) = self.dual.keep([self.score.t().to(mean)], pace, pace.rate if pace.iteration else 1.0)
+        (score,) = self.dual.keep([self.score.t().to(mean)], pace, pace.rate if pace.iteration else 1.0, joined=True)
         steep = self.slope * score
         weight = self.weights[0]
         if weight.learn:

@@ -46,8 +46,11 @@ class Kept:
         self.parts: list[Tensor] | None = None
         self.change = 0.0  # the last one, as a share of the largest entry; only where it is watched
 
-    def keep(self, new: Sequence[Tensor], pace: Pace, rate: float) -> list[Tensor]:
-        """(1 - rate) old + rate new, but for dropped elements, which stay old; returns what is kept."""
+    def keep(self, new: Sequence[Tensor], pace: Pace, rate: float, joined: bool = False) -> list[Tensor]:
+        """(1 - rate) old + rate new, but for dropped elements, which stay old; returns what is kept.
+
+        `joined` drops all rows of a column or none: what was solved together cannot be taken apart.
+        """
         old = self.parts
         if old is None:
             undamped = pace.undamped_first or rate == 1
@@ -56,7 +59,7 @@ class Kept:
             return self.parts
         share = rate
         if pace.dropout:
-            share = rate * (torch.rand_like(new[0]) >= pace.dropout).to(new[0])
+            share = rate * (torch.rand_like(new[0][:1] if joined else new[0]) >= pace.dropout).to(new[0])
         if pace.watch:
             self.change = max(_change(before, part, share) for before, part in zip(old, new, strict=True))
         self.parts = [torch.lerp(before, part, share) for before, part in zip(old, new, strict=True)]
