@@ -12,6 +12,7 @@ from benchmarks import (
     compare,
     coverage,
     digits,
+    graph_mnist,
     local,
     posterior,
     prior_variance,
@@ -37,6 +38,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "prior_variance_uci": prior_variance_uci.run,
     "thesis": thesis.run,
     "coverage": coverage.run,
+    "graph_mnist": graph_mnist.run,
+    "graph_mnist_validation": partial(graph_mnist.run, validation=True),
     "posterior": posterior.run,
     "posterior_reference": posterior.run_reference,
     "synthetic": synthetic.run,
@@ -47,6 +50,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
 SEEDS = {"coverage": range(100), "uci": range(20), "posterior_reference": range(1)}  # the others: 0, 1, 2
+
+OWN_METHODS = {"local": local.METHODS, "graph_mnist": graph_mnist.METHODS}  # of the benchmarks whose names begin so
 
 
 def parse() -> argparse.Namespace:
@@ -59,12 +64,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", type=int, default=None, help="passes (default: the task's)")
-    parser.add_argument(
-        "--methods", nargs="+", choices=[*METHODS, *local.METHODS], default=None, help="default: all that are installed"
-    )
+    every = [*METHODS, *(method for own in OWN_METHODS.values() for method in own)]
+    parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
     arguments = parser.parse_args()
-    known = local.METHODS if arguments.name.startswith("local") else METHODS
+    known = next((own for start, own in OWN_METHODS.items() if arguments.name.startswith(start)), METHODS)
     if strange := [method for method in arguments.methods or () if method not in known]:
         parser.error(f"{arguments.name} has no method {', '.join(strange)}: use {', '.join(known)}")
     return arguments

@@ -27,16 +27,19 @@ from torch_gbp.rules import (
     exact_linear,
     leaky_relu,
     linear,
+    linearised,
     max_pool,
     shared_conv,
     shared_conv_transpose,
     shared_linear,
+    unary,
     upsample,
 )
 from torch_gbp.rules.conv import ConvOptions
 from torch_gbp.rules.conv_transpose import ConvTransposeOptions
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.max_pool import PoolOptions
+from torch_gbp.rules.unary import UnaryOptions
 from torch_gbp.rules.upsample import UpsampleOptions
 
 Tensors = tuple[Tensor | None, ...]
@@ -256,7 +259,37 @@ def _rectifier_ep(slope: float) -> Case:
     return Case(f"leaky_relu_ep_{slope}", leaky_relu, send, near_kink, answer, 2e-9, 5e-5, signed=True)
 
 
+def _linearised(observed: bool, bias: bool) -> Case:
+    answer = by_autograd(oracle.linearised(oracle.linear_moments), kinds(observed, bias))
+    name = f"linearised_linear{'_observed' * observed}{'_bias' * bias}"
+    sample = weighted((5, 4), (3, 4), observed, bias)
+    return Case(name, linearised, bridge(linearised.LINEAR, None), sample, answer, 1e-14, 1e-6)
+
+
+def _linearised_conv(name: str, observed: bool, bias: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    answer = by_autograd(oracle.linearised(partial(oracle.conv_moments, options)), kinds(observed, bias))
+    label, sample = f"linearised_conv_{name}{'_observed' * observed}", weighted(activation, weight, observed, bias)
+    return Case(label, linearised, bridge(linearised.CONV, options), sample, answer, 1e-14, 1e-6)
+
+
+def _linearised_rectifier(slope: float) -> Case:
+    answer, send = by_autograd(partial(oracle.linearised_rectifier, slope), "mv"), linearised.LEAKY_RELU
+    options = LeakyReLUOptions(slope)
+    return Case(f"linearised_leaky_relu_{slope}", linearised, bridge(send, options), near_kink, answer, 1e-14, 1e-6)
+
+
+def _unary(noise: float, prior: float) -> Case:
+    answer, send = partial(oracle.noisy_copy, noise, prior), bridge(unary.RULE, UnaryOptions(noise, prior))
+    return Case(f"unary_{noise}_{prior}", unary, send, belief(40), answer, 1e-9, 5e-4, bounded=True)
+
+
 CASES = [
+    *(_linearised(observed, bias) for observed in (False, True) for bias in (False, True)),
+    *(_linearised_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
+    *(_linearised_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_linearised_rectifier(slope) for slope in (0.0, 0.2, 1.0)),
+    *(_unary(noise, prior) for noise in (0.0, 0.3) for prior in (0.0, 0.25)),
     *(_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_conv(name, observed=True, bias=False) for name in ("plain", "rest")),

@@ -163,6 +163,40 @@ def by_autograd(moments: Callable[..., tuple[Tensor, Tensor]], kinds: str) -> Ca
     return answer
 
 
+def linearised(moments: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """First-order moments: the variance has the means as fixed slopes, and no product of two variances."""
+
+    def answer(mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        weight_mean, weight_var, bias_mean, bias_var = weights
+        out_mean, _ = moments(mean, variance, *weights)
+        slopes = weight_mean.detach()
+        _, out_var = moments(mean.detach(), None, slopes, weight_var, bias_mean, bias_var)
+        if variance is not None:
+            out_var = out_var + moments(mean.detach() * 0, variance, slopes, weight_var.detach() * 0, None, None)[1]
+        return out_mean, out_var
+
+    return answer
+
+
+def linearised_rectifier(slope: float, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """f(m) and f'(m)^2 v."""
+    steep = torch.where(mean > 0, torch.ones_like(mean), slope * torch.ones_like(mean)).detach()
+    return steep * mean, steep**2 * variance
+
+
+def noisy_copy(
+    noise: float, prior: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, ...]:
+    """y = z + e with a prior precision: the message to y and the prior, multiplied in natural form and sent through the noise."""
+    spread = variance + noise
+    out_mean, out_var = mean / (1 + spread * prior), spread / (1 + spread * prior)
+    told = precision / (1 - out_var * precision)  # natural form of the derivatives at the belief of y
+    information = score / (1 - out_var * precision) + told * out_mean
+    total = told + prior
+    back = (information - mean * total) / (1 + spread * total), total / (1 + spread * total)
+    return out_mean, out_var, *back
+
+
 def rectifier(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
     """Score form of a = f(z): moments, dE/dm and dVar/dm by quadrature (f' = 1 or the slope), G = E[f'^2] G'."""
 

@@ -90,6 +90,18 @@ def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:
     assert len(content["settings"]["published"]["gbp_onehot"]) == len(content["settings"]["limits"])
 
 
+def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.graph_mnist.ITERATIONS", 2)
+    rows = run("graph_mnist", "--quick", "--seeds", "4")["rows"]
+    assert [row["method"] for row in rows] == ["graph", "graph_random", "linear_adam", "cnn_adam", "cnn_adam_replay"]
+    assert all(row["limit"] == 64 and row["seed"] == 4 and 0 < row["nll"] < 100 for row in rows)
+
+
+def test_graph_mnist_validation_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("graph_mnist_validation", "--quick", "--methods", "cnn_adam")["rows"]
+    assert [row["limit"] for row in rows] == [32]
+
+
 def test_a_network_of_another_benchmark_is_refused(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(SystemExit, match="use mlp, lenet"):
         run("fashion", "--net", "onepass", "--methods", "sgd")

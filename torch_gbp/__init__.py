@@ -3,7 +3,9 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.graph import FactorGraph, Trace, random_layers, sweeps
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
+from torch_gbp.layer_orders import LayerSweeps, RandomLayers
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -25,8 +27,10 @@ from torch_gbp.likelihoods import (
     PairwiseArgmax,
     Regression,
     Softmax,
+    SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.nodes import Latent, Pace
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
@@ -40,6 +44,7 @@ __all__ = [
     "AveragedSites",
     "BatchSites",
     "Evaluation",
+    "FactorGraph",
     "Filtering",
     "FixedBatches",
     "GBPAdaptiveAvgPool2d",
@@ -56,19 +61,27 @@ __all__ = [
     "Inference",
     "InputBasis",
     "IntegratedSoftmax",
+    "Latent",
+    "LayerSweeps",
     "Likelihood",
     "LinearResponse",
     "Message",
     "MessagePassing",
     "OneHotRegression",
+    "Pace",
     "PairwiseArgmax",
     "Parallel",
+    "RandomLayers",
     "Regression",
     "Sequential",
     "Softmax",
+    "SquaredSoftmax",
     "StepReport",
+    "Trace",
     "Trainer",
     "from_torch",
+    "random_layers",
+    "sweeps",
     "thesis_iterations",
     "thesis_rate",
 ]

@@ -32,6 +32,10 @@ class ImproperMarginal(GBPError, ArithmeticError):
     """A product or quotient of messages that has no finite mean and positive variance."""
 
 
+class Diverged(GBPError, ArithmeticError):
+    """The energy of a factor graph grew without end."""
+
+
 class ForeignUpdate(GBPError, RuntimeError):
     """Somebody other than message passing wrote to a marginal."""
 

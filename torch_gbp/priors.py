@@ -102,9 +102,9 @@ def weight_prior(
     return Prior(_positive("prior_variance", variance), math.sqrt(ratio / fan_in), random_mean)
 
 
-def bias_prior() -> Prior:
-    """Prior N(0, 0.5) of every bias; it starts at its mean."""
-    return Prior(BIAS_VARIANCE, 0.0)
+def bias_prior(variance: float = BIAS_VARIANCE) -> Prior:
+    """Prior N(0, variance) of every bias; it starts at its mean."""
+    return Prior(_positive("bias_variance", variance), 0.0)
 
 
 def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor:

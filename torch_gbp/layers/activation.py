@@ -8,22 +8,24 @@ from torch import nn
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.layers.base import ActivationLayer, Belief
 from torch_gbp.memory import Forms
-from torch_gbp.rules import exact_leaky_relu, leaky_relu
+from torch_gbp.nodes import Bound, Node, SingleNode
+from torch_gbp.rules import exact_leaky_relu, leaky_relu, linearised
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
 _EXACT = factor(exact_leaky_relu.RULE)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see factor.py
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see factor.py
 
 
-class GBPLeakyReLU(GaussianLayer):
+class GBPLeakyReLU(ActivationLayer):
     """a = max(z, negative_slope z), with the exact mean and variance of a (rules/leaky_relu.py).
 
     Args:
         negative_slope: 0 <= negative_slope <= 1.
         inplace: accepted as in torch.nn.LeakyReLU; moments are always new tensors.
-        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message.
+        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message; or
+            `rules.linearised.LEAKY_RELU`, to first order at the mean.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
@@ -54,6 +56,12 @@ class GBPLeakyReLU(GaussianLayer):
         belief = self.accept(input, tuple(range(9)))
         options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
         return Gaussian(*self.memory.activation(Forms(factor(self.rule), _EXACT), options, *belief))
+
+    def bound(self) -> Bound:
+        return Bound(self.rule, LeakyReLUOptions(self.negative_slope))
+
+    def node(self, learn: bool) -> Node:
+        return SingleNode(self.bound(), 0.0, None)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.factor import factor
+from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.memory import NO_MEMORY, Memory
+from torch_gbp.nodes import Bound, LinearNode, Node, WeightBelief
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.priors import Prior, bias_prior
+from torch_gbp.priors import BIAS_VARIANCE, Prior, bias_prior
+from torch_gbp.rules import unary
+from torch_gbp.rules.unary import UnaryOptions
 
 PRIOR_SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
 
@@ -20,7 +24,50 @@ Belief = Gaussian | Tensor
 STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weights and biases
 
 
-class GaussianLayer(nn.Module):
+_UNARY = factor(unary.RULE)
+
+
+class FactorLayer(nn.Module):
+    """A layer whose factor may be noisy: output = rule(input) + N(0, noise^2), output ~ N(0, activation_sigma^2) a priori."""
+
+    noise = 0.0
+    activation_sigma: float | None = None
+
+    def set_noise(self, noise: float, activation_sigma: float | None) -> None:
+        """Standard deviations of the factor and of the unary prior of its output (None for none).
+
+        Raises:
+            InvalidInput: a noise that is negative, a prior deviation that is not positive, or one that is not finite.
+        """
+        _require_sigma("noise", noise, type(self).__name__, lowest=0.0)
+        if activation_sigma is not None:
+            _require_sigma("activation_sigma", activation_sigma, type(self).__name__, lowest=math.ulp(0.0))
+        self.noise, self.activation_sigma = float(noise), activation_sigma
+
+    def loosen(self, output: Gaussian) -> Gaussian:
+        """The output through the noise and its prior, in a single sweep."""
+        if not self.noise and self.activation_sigma is None:
+            return output
+        options = UnaryOptions(self.noise**2, 0.0 if self.activation_sigma is None else self.activation_sigma**-2)
+        return Gaussian(*_UNARY(options, *output))
+
+    def activation_prior(self, like: Tensor | None = None) -> Message | None:
+        """The unary prior of the output as a message, for `nodes`."""
+        if self.activation_sigma is None:
+            return None
+        zero = torch.zeros(()) if like is None else like.new_zeros(())
+        return Message(zero, zero + self.activation_sigma**-2)
+
+    def node(self, learn: bool) -> Node:
+        """The layer's factors for iterated inference on one batch (`FactorGraph`); `learn` is whether weights may move."""
+        raise MissingRule(
+            f"{type(self).__name__} has no factor node",
+            where="FactorGraph",
+            fix="use GBPLinear, GBPConv2d, GBPLeakyReLU and GBPMaxPool2d",
+        )
+
+
+class GaussianLayer(FactorLayer):
     """A layer without weights: maps a belief to a belief through one rule."""
 
     memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
@@ -31,17 +78,59 @@ class GaussianLayer(nn.Module):
         return Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)
 
 
-class WeightedLayer(nn.Module):
+class ActivationLayer(GaussianLayer):
+    """A layer that acts entry by entry, and so can be inside another layer's factor."""
+
+    def bound(self) -> Bound:
+        """The rule with its options."""
+        raise NotImplementedError
+
+
+class WeightedLayer(FactorLayer):
     """A layer with Gaussian weights and biases; `bias` is None without one."""
 
     weight: GaussianParameter
     bias: GaussianParameter | None
     memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
 
-    def make_marginals(self, shape: tuple[int, ...], prior: Prior, shared: bool, bias: bool, device: Any, dtype: Any) -> None:
+    def make_marginals(
+        self,
+        shape: tuple[int, ...],
+        prior: Prior,
+        shared: bool,
+        bias: bool,
+        device: Any,
+        dtype: Any,
+        bias_variance: float = BIAS_VARIANCE,
+    ) -> None:
         self.shared_precision = shared
         self.weight = GaussianParameter(shape, prior, device, dtype, shared)
-        self.bias = GaussianParameter(shape[:1], bias_prior(), device, dtype) if bias else None
+        self.bias = GaussianParameter(shape[:1], bias_prior(bias_variance), device, dtype) if bias else None
+
+    activation: ActivationLayer | None  # inside the factor; no default, which would hide the module
+    linearise = False
+
+    def set_factor(
+        self, noise: float, activation_sigma: float | None, activation: ActivationLayer | None, linearise: bool
+    ) -> None:
+        """Options of the factor y = activation(W a + b) + noise, see `set_noise`."""
+        self.set_noise(noise, activation_sigma)
+        self.activation, self.linearise = activation, linearise
+
+    def finished(self, output: Gaussian) -> Gaussian:
+        """What comes out of the factor in a single sweep: activation, noise, unary prior."""
+        return self.loosen(output if self.activation is None else self.activation(output))
+
+    def weight_beliefs(self, learn: bool) -> tuple[WeightBelief, ...]:
+        """Weights, and biases if there are any, as they enter the visit to a batch."""
+        learn = learn and self.weight.mean.requires_grad
+        return tuple(WeightBelief(own, learn) for own in (self.weight, self.bias) if own is not None)
+
+    def affine_node(self, affine: Bound, learn: bool) -> LinearNode:
+        """The node of a layer with this affine rule."""
+        activation = None if self.activation is None else self.activation.bound()
+        prior = self.activation_prior(self.weight.mean)
+        return LinearNode(affine, activation, self.weight_beliefs(learn), self.noise**2, prior)
 
     @property
     def weight_mean(self) -> Tensor:
@@ -73,6 +162,16 @@ class WeightedLayer(nn.Module):
         for own, theirs in ((self.weight, source.weight), (self.bias, source.bias)):
             if own is not None and theirs is not None:
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
+
+
+def _require_sigma(name: str, sigma: float, where: str, lowest: float) -> None:
+    if not lowest <= sigma < math.inf:
+        raise InvalidInput(
+            f"{name} is a standard deviation: {'positive' if lowest else 'not negative'} and finite",
+            where=where,
+            got=repr(sigma),
+            fix="use noise=0.0 for an exact factor and activation_sigma=None for no prior",
+        )
 
 
 def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:

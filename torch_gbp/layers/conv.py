@@ -9,17 +9,18 @@ from torch import nn
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.memory import Forms
-from torch_gbp.priors import VarianceFormula, code, weight_prior
-from torch_gbp.rules import conv, exact_conv, shared_conv
+from torch_gbp.nodes import Bound, Node
+from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
+from torch_gbp.rules import conv, exact_conv, linearised, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
 _EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
-_SEND = {
-    shared: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for shared, rule in ((False, conv.RULE), (True, shared_conv.RULE))
-}
+_RULES = {(False, False): conv.RULE, (True, False): shared_conv.RULE}  # (shared precision, linearised)
+_RULES |= {(shared, True): linearised.CONV for shared in (False, True)}
+_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
 
 
 class GBPConv2d(WeightedLayer):
@@ -35,6 +36,11 @@ class GBPConv2d(WeightedLayer):
         prior_formula: a function of `torch_gbp.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
         random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
         shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
+        bias_variance: variance of the bias prior.
+        noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
+        activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
+        activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
+        linearise: expand the product to first order at the means (rules/linearised.py) in place of moment matching.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -65,8 +71,14 @@ class GBPConv2d(WeightedLayer):
         prior_formula: VarianceFormula = code,
         random_prior_mean: bool = False,
         shared_precision: bool = True,
+        bias_variance: float = BIAS_VARIANCE,
+        noise: float = 0.0,
+        activation: ActivationLayer | None = None,
+        activation_sigma: float | None = None,
+        linearise: bool = False,
     ) -> None:
         super().__init__()
+        self.set_factor(noise, activation_sigma, activation, linearise)
         if in_channels % groups or out_channels % groups:
             raise InvalidInput(
                 "in_channels and out_channels must be divisible by groups",
@@ -88,7 +100,7 @@ class GBPConv2d(WeightedLayer):
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
         prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance, prior_formula, random_prior_mean)
-        self.make_marginals(shape, prior, shared_precision, bias, device, dtype)
+        self.make_marginals(shape, prior, shared_precision, bias, device, dtype, bias_variance)
 
     @classmethod
     def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: Any) -> GBPConv2d:
@@ -102,8 +114,11 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
-        forms = _SEND[self.shared_precision]
-        return Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals()))
+        forms = _SEND[self.shared_precision, self.linearise]
+        return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
+
+    def node(self, learn: bool) -> Node:
+        return self.affine_node(Bound(_RULES[self.shared_precision, self.linearise], self.options), learn)
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -8,15 +8,16 @@ from torch import nn
 
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.memory import Forms
-from torch_gbp.priors import VarianceFormula, code, weight_prior
-from torch_gbp.rules import exact_linear, linear, shared_linear
+from torch_gbp.nodes import Bound, JointNode, Node
+from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
+from torch_gbp.rules import exact_linear, linear, linearised, shared_linear
 
 _EXACT = factor(exact_linear.RULE, STORED_PRECISIONS)
-_SEND = {
-    shared: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for shared, rule in ((False, linear.RULE), (True, shared_linear.RULE))
-}
+_RULES = {(False, False): linear.RULE, (True, False): shared_linear.RULE}  # (shared precision, linearised)
+_RULES |= {(shared, True): linearised.LINEAR for shared in (False, True)}
+_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
 
 
 class GBPLinear(WeightedLayer):
@@ -31,6 +32,12 @@ class GBPLinear(WeightedLayer):
         prior_formula: a function of `torch_gbp.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
         random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
         shared_precision: one precision for all weights of an input, for speed; False keeps one for every weight.
+        bias_variance: variance of the bias prior.
+        noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
+        activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
+        activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
+        linearise: expand the product to first order at the means (rules/linearised.py) in place of moment matching.
+        joint: in iterated inference, take the factors of a batch together (nodes/joint.py); linearised.
 
     Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).
 
@@ -56,11 +63,19 @@ class GBPLinear(WeightedLayer):
         prior_formula: VarianceFormula = code,
         random_prior_mean: bool = False,
         shared_precision: bool = True,
+        bias_variance: float = BIAS_VARIANCE,
+        noise: float = 0.0,
+        activation: ActivationLayer | None = None,
+        activation_sigma: float | None = None,
+        linearise: bool = False,
+        joint: bool = False,
     ) -> None:
         super().__init__()
+        self.set_factor(noise, activation_sigma, activation, linearise)
+        self.joint = joint
         self.in_features, self.out_features = in_features, out_features
         prior = weight_prior(in_features, out_features, prior_scale, prior_variance, prior_formula, random_prior_mean)
-        self.make_marginals((out_features, in_features), prior, shared_precision, bias, device, dtype)
+        self.make_marginals((out_features, in_features), prior, shared_precision, bias, device, dtype, bias_variance)
 
     @classmethod
     def from_torch(cls, layer: nn.Linear, *, as_prior: bool = False, **prior: Any) -> GBPLinear:
@@ -73,13 +88,18 @@ class GBPLinear(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
-        forms = _SEND[self.shared_precision]
+        forms = _SEND[self.shared_precision, self.linearise]
         if mean.ndim == 2:
-            return Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals()))
+            return self.finished(Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals())))
         rows, spread = (None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance))
         assert rows is not None
         output = Gaussian(*self.memory.weighted(forms, None, rows, spread, *self.marginals()))
-        return output.reshape(*mean.shape[:-1], self.out_features)
+        return self.finished(output.reshape(*mean.shape[:-1], self.out_features))
+
+    def node(self, learn: bool) -> Node:
+        affine = Bound(_RULES[self.shared_precision, self.linearise], None)
+        node = self.affine_node(affine, learn)
+        return JointNode(node.activation, node.weights, node.noise, node.prior) if self.joint else node
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -8,6 +8,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.nodes import MaxPoolNode, Node
 from torch_gbp.rules import avg_pool, max_pool
 from torch_gbp.rules.max_pool import PoolOptions
 
@@ -26,6 +27,8 @@ class GBPMaxPool2d(GaussianLayer):
     Args:
         kernel_size, stride, padding, dilation, return_indices, ceil_mode: as in torch.nn.MaxPool2d; no indices are returned.
         rule: `rules.max_pool.SCORE` (default) or `rules.max_pool.EP`, weights by the probability of being the maximum.
+        noise: standard deviation of a noise on the maximum.
+        activation_sigma: standard deviation of a unary prior of the maximum around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w'). Put it before the activation: same function, fewer entries.
 
@@ -44,8 +47,11 @@ class GBPMaxPool2d(GaussianLayer):
         ceil_mode: bool = False,
         *,
         rule: Rule = max_pool.SCORE,
+        noise: float = 0.0,
+        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.set_noise(noise, activation_sigma)
         if return_indices:
             raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
         step = pair(kernel_size if stride is None else stride)
@@ -59,7 +65,10 @@ class GBPMaxPool2d(GaussianLayer):
         return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return Gaussian(*factor(self.rule)(self.options, *self.accept(input, (4,))))
+        return self.loosen(Gaussian(*factor(self.rule)(self.options, *self.accept(input, (4,)))))
+
+    def node(self, learn: bool) -> Node:
+        return MaxPoolNode(self.options, self.noise**2, self.activation_prior())
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

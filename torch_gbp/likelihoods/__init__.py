@@ -8,6 +8,7 @@ from torch_gbp.likelihoods.one_hot import OneHotRegression
 from torch_gbp.likelihoods.pairwise_argmax import PairwiseArgmax
 from torch_gbp.likelihoods.regression import Regression
 from torch_gbp.likelihoods.softmax import Softmax
+from torch_gbp.likelihoods.squared_softmax import SquaredSoftmax
 
 __all__ = [
     "Argmax",
@@ -18,4 +19,5 @@ __all__ = [
     "PairwiseArgmax",
     "Regression",
     "Softmax",
+    "SquaredSoftmax",
 ]

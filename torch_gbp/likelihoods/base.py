@@ -76,6 +76,13 @@ class Likelihood(nn.Module):
         """Log evidence and untempered message, from the outputs' moments."""
         raise NotImplementedError
 
+    def evidence_at(self, mean: Tensor, variance: Tensor, target: Tensor, at: Tensor | None) -> Evidence:
+        """`evidence` for iterated inference; `at` is the mean of the outputs' belief, None at first.
+
+        Likelihoods that linearise do it there; the others do not look at it.
+        """
+        return self.evidence(mean, variance, target)
+
     def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
         """Learns parameters of the likelihood itself; called when a step takes the batch's messages, if `learns`.
 

@@ -1,0 +1,287 @@
+"""FactorGraph: a network as a graph of noisy factors, and iterated inference of everything in it that is not observed.
+
+Inputs, activations, weights and outputs are all variables; training, prediction, inpainting and generation differ in what is
+observed. The graph is made for one batch, from the layers of a network, and forgotten after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, MissingRule
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import FactorLayer
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, ShapeNode, Variable
+from torch_gbp.sweep import Sweep, announce
+
+GROWTH = 1e3  # energy above the lowest so far, as a factor, that counts as diverged
+SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
+
+Visit = Callable[[Pace], None]
+Schedule = Callable[[list[Node], bool], Iterable[Visit]]
+"""(nodes from input to output, whether it is the first iteration) -> the visits of one iteration, in their order."""
+
+
+class Trace(NamedTuple):
+    """What an inference went through: iterations, and at those that were checked energy and largest relative change."""
+
+    iterations: int
+    checked: list[int]
+    energies: list[float]
+    changes: list[float]
+
+
+class FactorGraph:
+    """The factor graph of a network on one batch.
+
+    Args:
+        model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPLeakyReLU, GBPMaxPool2d and
+            nn.Flatten, nn.Unflatten, nn.Identity.
+        inputs: observed inputs (n, ...), or `Latent`.
+        likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
+        target: targets as the likelihood wants them; None observes nothing.
+        observed: mask of the targets that are known: (n,), or as the outputs are shaped; None for all.
+        learn: False takes the weights as known at their means.
+
+    Energy: sum of squared residuals / (2 noise^2), -log priors of activations, weights and inputs, and -log p(target | output).
+
+    Raises:
+        InvalidInput: an input without prior that is not observed; inputs that are not finite; masks of another shape.
+        MissingRule: a layer without factor node.
+
+    >>> import torch_gbp as gbp
+    >>> model = gbp.GBPLinear(2, 1, noise=0.1, linearise=True)
+    >>> graph = FactorGraph(model, Latent(torch.zeros(1, 2), 1.0), target=torch.ones(1, 1), learn=False)
+    >>> trace = graph.infer(100, Pace(rate=0.5))
+    >>> mean, variance = graph.input_belief()
+    >>> mean.shape
+    torch.Size([1, 2])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor | Latent,
+        likelihood: Likelihood | None = None,
+        target: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        learn: bool = True,
+    ) -> None:
+        _check_inputs(inputs)
+        self.inputs = inputs.variable() if isinstance(inputs, Latent) else Variable(values=inputs)
+        self.examples = len(inputs)
+        self.nodes: list[Node] = []
+        self.names: list[str] = []
+        lower = self.inputs
+        for name, module in _chain(model, ""):
+            node = ShapeNode(module) if isinstance(module, SHAPES) else module.node(learn)
+            lower = self._add(name, node, lower, Variable(node.prior))
+        self.output = lower
+        if likelihood is not None and target is not None:
+            evidence = _evidence(likelihood, target, observed)
+            self._add(type(likelihood).__name__, ObservationNode(evidence, likelihood.power, observed), lower, Variable())
+        elif target is not None:
+            self.output.values, self.output.known = target, observed
+
+    @torch.no_grad()
+    def infer(
+        self, iterations: int, pace: Pace | None = None, schedule: Schedule | None = None, tolerance: float = 0.0, check: int = 1
+    ) -> Trace:
+        """Iterates the messages; goes on from where the last call stopped.
+
+        Args:
+            iterations: at most so many.
+            pace: damping and dropout.
+            schedule: order of the visits; `sweeps` (up through all layers, then down) if None.
+            tolerance: stops where every message changes by less than this share of its largest entry.
+            check: energy and changes are looked at every so many iterations, and after the last.
+
+        Raises:
+            Diverged: an energy that is not finite or grew out of bounds, with the iteration and the layer.
+        """
+        pace = replace(pace or Pace())
+        trace = Trace(0, [], [], [])
+        for iteration in range(1, iterations + 1):
+            pace.watch = iteration % check == 0 or iteration == iterations
+            try:
+                for visit in (schedule or sweeps)(self.nodes, pace.iteration == 0):
+                    visit(pace)
+            except (torch.linalg.LinAlgError, ImproperMarginal) as error:  # pyright: ignore[reportPrivateImportUsage]
+                raise _diverged(iteration, self.energies(), pace) from error
+            pace.iteration += 1
+            trace = trace._replace(iterations=iteration)
+            if pace.watch:
+                self._look(trace, pace)
+                if trace.changes[-1] < tolerance:
+                    break
+        for node in self.nodes:
+            node.finish()
+        return trace
+
+    def energy(self) -> float:
+        """The energy at the belief means."""
+        return sum(self.energies().values())
+
+    @torch.no_grad()
+    def energies(self) -> dict[str, float]:
+        """The energy by layer; a layer's part has its factors, its weights' prior and the prior of its output."""
+        found = {name: node.energy() for name, node in zip(self.names, self.nodes, strict=True)}
+        return {"inputs": self.inputs.energy()} | found
+
+    def loss(self) -> Tensor:
+        """The energy, whose `backward` puts the batch's messages to the weights into their gradients, for `MessagePassing`."""
+        beliefs = [weight for node in self.nodes for weight in node.weights if weight.learn]
+        parameters, messages = [], []
+        for belief in beliefs:
+            score, precision = belief.message()
+            parameters += [belief.marginal.mean, belief.marginal.precision]
+            messages += [score, precision * (score.numel() // precision.numel())]
+        energy = torch.tensor(self.energy())
+        return _Said.apply(Sweep(self.examples, -energy), energy, messages, *parameters)  # type: ignore[return-value]
+
+    def input_belief(self) -> Gaussian:
+        """Belief of the inputs; observed entries have variance 0."""
+        return _gaussian(self.inputs)
+
+    def output_belief(self) -> Gaussian:
+        """Belief of the outputs."""
+        return _gaussian(self.output)
+
+    def beliefs(self) -> dict[str, Gaussian]:
+        """Belief of every layer's output, by the layer's name."""
+        inner = zip(self.names, self.nodes, strict=True)
+        return {name: _gaussian(node.upper) for name, node in inner if not isinstance(node, ObservationNode)}
+
+    def _add(self, name: str, node: Node, lower: Variable, upper: Variable) -> Variable:
+        node.connect(lower, upper)
+        self.nodes.append(node)
+        self.names.append(name or "model")
+        return upper
+
+    def _look(self, trace: Trace, pace: Pace) -> None:
+        energies = self.energies()
+        energy = sum(energies.values())
+        lowest = min([abs(known) for known in trace.energies] + [math.inf])
+        if not math.isfinite(energy) or energy > GROWTH * max(lowest, self.examples):
+            raise _diverged(trace.iterations, energies, pace)
+        trace.checked.append(trace.iterations)
+        trace.energies.append(energy)
+        trace.changes.append(max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None))
+
+
+def sweeps(nodes: list[Node], first: bool) -> Iterable[Visit]:
+    """Layers 0, 1, ..., L - 1, L - 2, ..., 1: the published schedule, in which the two ends are visited once.
+
+    So layer 0 answers what it heard in the iteration before, right after its new prediction; at first there is nothing yet.
+    """
+    bottom, *others = nodes
+    ends = [bottom.up] if first and others else [bottom.up, bottom.down]
+    return [*ends, *(node.up for node in others), *(node.down for node in reversed(others))]
+
+
+def random_layers(nodes: list[Node], first: bool) -> Iterable[Visit]:
+    """As many layers as there are, drawn with replacement, each up and down at once: the asynchronous schedule.
+
+    The first iteration begins with a way up, which gives every variable a belief.
+    """
+    start = [node.up for node in nodes] if first else []
+    drawn = [nodes[k] for k in torch.randint(len(nodes), (len(nodes),)).tolist()]
+    return [*start, *(visit for node in drawn for visit in (node.up, node.down))]
+
+
+class _Said(Function):
+    @staticmethod
+    def forward(ctx: Any, sweep: Sweep, energy: Tensor, messages: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.sweep, ctx.messages = sweep, messages
+        return energy.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
+        announce(ctx.sweep)
+        return None, None, None, *(message * factor[0].to(message) for message in ctx.messages)
+
+
+def _chain(module: nn.Module, name: str) -> Iterable[tuple[str, Any]]:
+    """The layers of nested nn.Sequential, in their order, with their names."""
+    if isinstance(module, nn.Sequential):
+        for key, child in module.named_children():
+            yield from _chain(child, f"{name}.{key}" if name else key)
+        return
+    if not isinstance(module, (FactorLayer, *SHAPES)):
+        raise MissingRule(
+            f"{type(module).__name__} has no factor node",
+            where=f"FactorGraph, layer {name or 'model'}",
+            cause="a plain torch layer, or a network with a forward of its own",
+            fix="use nn.Sequential of GBP layers and reshapes",
+        )
+    yield name, module
+
+
+def _check_inputs(inputs: Tensor | Latent) -> None:
+    if isinstance(inputs, Latent):
+        if not inputs.anchored:
+            raise InvalidInput(
+                "a variable has neither a prior nor an observation",
+                where="FactorGraph, the inputs",
+                got="Latent(sigma=None) with entries that are not known",
+                cause="missing pixels without a prior",
+                fix="give sigma, or mark all entries as known",
+            )
+        return
+    if not inputs.is_floating_point() or inputs.numel() == 0 or not bool(inputs.isfinite().all()):
+        raise InvalidInput(
+            "inputs must be finite floating-point numbers of at least one example",
+            where="FactorGraph",
+            got=f"{inputs.dtype}, shape {tuple(inputs.shape)}",
+            cause="integer images, an empty batch, or missing pixels marked by NaN",
+            fix="convert with x.float() / 255; missing pixels are Latent(x, sigma, known=mask)",
+        )
+
+
+def _evidence(likelihood: Likelihood, target: Tensor, observed: Tensor | None) -> Any:
+    """The likelihood with its targets, checked once; unknown targets may be any valid value."""
+    checked = False
+
+    def evidence(mean: Tensor, variance: Tensor, at: Tensor | None) -> Any:
+        nonlocal checked
+        if not checked:
+            likelihood.check(Gaussian(mean, variance), target)
+            if observed is not None and observed.shape not in (target.shape[:1], mean.shape):
+                raise InvalidInput(
+                    "the mask of known targets must be (n,) or of the outputs' shape",
+                    where="FactorGraph",
+                    got=f"{tuple(observed.shape)}, outputs {tuple(mean.shape)}",
+                    fix="use one entry for every example",
+                )
+            checked = True
+        return likelihood.evidence_at(mean, variance, target, at)
+
+    return evidence
+
+
+def _diverged(iteration: int, energies: dict[str, float], pace: Pace) -> Diverged:
+    worst = next(
+        (name for name, energy in energies.items() if not math.isfinite(energy)), max(energies, key=energies.__getitem__)
+    )
+    damping, weights = 1 - pace.rate / 2, 1 - pace.weight_rate / 2
+    return Diverged(
+        f"the energy diverged in iteration {iteration}, most of it in layer {worst}",
+        where="FactorGraph",
+        got=f"energy {sum(energies.values()):.4g}",
+        cause="messages of many examples that answer at once and overshoot",
+        fix=f"use damping {damping:.3g} (weights {weights:.3g}), joint=True in linear layers, or smaller batches",
+    )
+
+
+def _gaussian(variable: Variable) -> Gaussian:
+    mean, variance = variable.belief()
+    return Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)

@@ -1,0 +1,145 @@
+"""The joint factor of a linear layer: all examples' factors of one output are one factor, exact in the weights.
+
+Examples push the weights of an output in nearly the same direction, so the sum of their messages overshoots by up to the
+number of examples. Taken together, the residuals of a batch have the covariance, for each output j and N examples,
+
+    K_j = D_j (P V_j P' + v_d) D_j + diag(D_j^2 s_j + noise + 1 / R_j)        P (N, I) the inputs' means, D_j = diag f'(u_j)
+
+with V_j and v_d the variances of weights and bias before the batch, s = sum_k W_jk^2 v_k of the inputs, and R_j the precisions
+of the rest at the outputs. Then the batch's scores are r = K^-1 (mean of the rest - prediction before the batch), the weights
+W_j = W0_j + V_j P' D_j r, and the message to an output is the prediction from all other examples.
+Source: Woodbury's identity on the M-dimensional factor of GBP Learning (arXiv 2311.14649), M the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Message
+from torch_gbp.nodes.node import Bound, Node
+from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.nodes.weights import WeightBelief
+
+_TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
+
+
+class JointNode(Node):
+    """The factors y = f(W a + b) + e of a linear layer, those of a batch joined into one for each output.
+
+    Inputs (n, i), outputs (n, o); memory o n^2. Its duals are damped, and so is the message to the inputs. Meant for the last
+    layer: several joint layers in a row answer each other in full, and oscillate.
+    """
+
+    def __init__(self, activation: Bound | None, weights: tuple[WeightBelief, ...], noise: float, prior: Message | None) -> None:
+        self.activation, self.weights, self.noise, self.prior = activation, weights, noise, prior
+        self.before = [_spread(weight) for weight in weights]
+        self.dual = Kept()
+
+    def up(self, pace: Pace) -> None:
+        self._look()
+        mean, _ = self.input
+        (_, weight_var), *bias = self.before
+        gram = torch.bmm(mean * weight_var[:, None], mean.t().expand(len(weight_var), -1, -1))  # (o, n, n)
+        self.gram = gram if not bias else gram + bias[0][1][:, None, None]
+        self._solve()
+        # Prediction of every output from the others: the posterior of f, with the entry's own site divided out.
+        shift, left = (
+            (self.kernel @ self.score[:, :, None])[:, :, 0].t(),
+            _diagonal(self.kernel - self.kernel @ self.inverse @ self.kernel),
+        )
+        rest = 1 - left * self.sharp
+        mean, variance = (shift - left * self.sharp * self.gap) / rest, left / rest
+        self.upper.predict(self.prediction + mean.to(self.own), self.own + variance.to(self.own))
+        self._tell(pace)
+
+    def down(self, pace: Pace) -> None:
+        self._look()
+        self._solve()
+        self._tell(pace)
+
+    def _look(self) -> None:
+        """Inputs, and the outputs' slopes and predictions before the batch, at the present beliefs."""
+        self.input = mean, variance = self.lower.belief()
+        weight = self.weights[0].mean
+        now, before = (_affine(mean, parts) for parts in ([w.mean for w in self.weights], [m for m, _ in self.before]))
+        self.slope, bent = torch.ones_like(now), now
+        if self.activation is not None:
+            (bent, _), saved = self.activation.forward(now, torch.zeros_like(now))
+            self.slope, _ = self.activation.backward(saved, self.slope, self.slope)
+        inputs = 0.0 if variance is None else self.slope.square() * (variance @ weight.square().t())
+        self.prediction = bent + self.slope * (before - now)
+        if variance is not None and self.dual.parts is not None:
+            self.prediction = self.prediction - inputs * self.dual.parts[0]
+        self.own = inputs + self.noise + torch.zeros_like(now)
+
+    def _solve(self) -> None:
+        """r = K^-1 gap in float64, K = kernel + diag(1 / sharp); sharp is 0 where nothing is known of an output."""
+        score, precision = (part.double() for part in self._rest())
+        self.sharp, self.gap = precision, torch.where(precision > 0, score / precision.clamp_min(_TINY), 0.0)
+        slope, root = self.slope.t().double(), precision.sqrt().t()
+        self.kernel = self.gram.double() * slope[:, :, None] * slope[:, None, :]
+        eye = torch.eye(len(precision), dtype=torch.float64, device=precision.device)
+        inner = torch.linalg.inv(eye + self.kernel * root[:, :, None] * root[:, None, :])
+        self.inverse = inner * root[:, :, None] * root[:, None, :]
+        self.score = (self.inverse @ self.gap.t()[:, :, None])[:, :, 0]  # (o, n)
+
+    def _rest(self) -> tuple[Tensor, Tensor]:
+        """Score and precision of what is known of the outputs about the prediction, `own` its noise."""
+        asked, self.upper.prediction = self.upper.prediction, (self.prediction, self.own)
+        try:
+            return self.upper.answer()
+        finally:
+            self.upper.prediction = asked
+
+    def _tell(self, pace: Pace) -> None:
+        """Weights from the damped duals; the message to the inputs."""
+        mean, variance = self.input
+        (score,) = self.dual.keep([self.score.t().to(mean)], pace, pace.rate if pace.iteration else 1.0, joined=True)
+        steep = self.slope * score
+        weight = self.weights[0]
+        if weight.learn:
+            weight.mean = self.before[0][0] + self.before[0][1] * (steep.t() @ mean)
+            for bias, (centre, spread) in zip(self.weights[1:], self.before[1:], strict=True):
+                bias.mean = centre + spread * steep.sum(0)
+        if variance is not None:
+            precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ weight.mean.square()
+            self.lower.hear(Message.centred(steep @ weight.mean, precision, mean), pace, pace.rate)
+
+    def finish(self) -> None:
+        """Variances of the weights, V - V^2 p' K^-1 p, in the precision that the marginal stores."""
+        slope, mean = self.slope.t().double(), self.input[0].double()
+        inner = self.inverse * slope[:, :, None] * slope[:, None, :]
+        explained = ((inner @ mean) * mean).sum(1)
+        for weight, (_, spread), said in zip(self.weights, self.before, (explained, inner.sum((1, 2))), strict=False):
+            if weight.learn:
+                sharp = (spread - spread.double().square() * said).reciprocal().to(spread)
+                shared = weight.before.precision.numel() / sharp.numel()
+                sharp = sharp.sum_to_size(weight.before.precision.shape) * shared
+                weight.become(weight.mean, torch.maximum(sharp, weight.before.precision))
+
+    def predicted(self, mean: Tensor) -> Tensor:
+        output = _affine(mean, [weight.mean for weight in self.weights])
+        return output if self.activation is None else self.activation.forward(output, torch.zeros_like(output))[0][0]
+
+    def kept(self) -> list[Kept]:
+        return [self.dual, self.lower.above]
+
+
+def _spread(weight: WeightBelief) -> tuple[Tensor, Tensor]:
+    """Mean and variance before the batch, a variance for every weight."""
+    if weight.mean.ndim > 2:
+        raise InvalidInput("joint factors are for linear layers", where="a convolution", fix="use joint=False")
+    mean = weight.before.information / weight.before.precision if weight.learn else weight.mean
+    return mean, weight.variance.expand_as(weight.mean)
+
+
+def _diagonal(matrices: Tensor) -> Tensor:
+    """(o, n, n) -> (n, o)."""
+    return matrices.diagonal(dim1=1, dim2=2).t()
+
+
+def _affine(rows: Tensor, parts: list[Tensor]) -> Tensor:
+    """rows W' (+ b)."""
+    return rows @ parts[0].t() if len(parts) == 1 else torch.addmm(parts[1], rows, parts[0].t())

@@ -1,0 +1,55 @@
+"""ObservationNode: what a likelihood says about the outputs, for the examples whose target is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.nodes.node import Node
+from torch_gbp.nodes.pace import Pace
+
+Evidence = Callable[[Tensor, Tensor, Tensor | None], Any]
+"""(mean, variance, belief mean or None at first) -> log evidence, score, precision."""
+
+
+class ObservationNode(Node):
+    """The factor p(target | output) at the top of a graph; its first message of a batch is not damped.
+
+    Args:
+        evidence: the likelihood with its targets. The belief's mean is where a factor that is linearised is taken.
+        power: likelihood power, on the message.
+        known: which targets are known, (n,) or as the outputs are shaped; None for all. The others say nothing.
+    """
+
+    def __init__(self, evidence: Evidence, power: float = 1.0, known: Tensor | None = None) -> None:
+        self.evidence, self.power, self.known = evidence, power, known
+        self.at: Tensor | None = None
+
+    def up(self, pace: Pace) -> None:
+        """Nothing is above."""
+
+    def down(self, pace: Pace) -> None:
+        mean, variance = self.lower.upward()
+        assert variance is not None
+        found = self.evidence(mean, variance, self.at)
+        message = Gaussian(mean, variance).evidence_message(found.score, found.precision).tempered(self.power)
+        self.lower.hear(self._masked(message), pace, pace.rate if pace.iteration else 1.0)
+        self.at, _ = self.lower.belief()
+
+    def energy(self) -> float:
+        """-log p(target | output) at the belief means."""
+        mean, _ = self.lower.belief()
+        log = self.evidence(mean, mean.new_zeros(mean.shape), mean).log
+        if self.known is not None:
+            known = self.known if self.known.ndim == 1 else self.known.flatten(1).all(1)
+            log = log[known]
+        return -self.power * float(log.sum())
+
+    def _masked(self, message: Message) -> Message:
+        if self.known is None:
+            return message
+        known = self.known.view(-1, *(1 for _ in message.precision.shape[1:])) if self.known.ndim == 1 else self.known
+        return Message(*(part.where(known, part.new_zeros(())) for part in message))

@@ -1,0 +1,58 @@
+"""WeightBelief: the weights of a factor during a visit to a batch, marginal before the batch x its summed messages."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import require_positive
+from torch_gbp.gaussian import Message
+from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.parameter import GaussianParameter
+
+
+class WeightBelief:
+    """Belief of one weight tensor while a batch is looked at; the marginal itself stays as it is.
+
+    A marginal that has heard nothing (its precision is the prior's) has the prior's mean; the mean it stores, a random
+    start, is then only where the first linearisation is. Entries of a precision that is shared count alike.
+
+    Args:
+        marginal: the weights before the batch.
+        learn: False fixes the weights at their means, without uncertainty, for prediction and denoising.
+    """
+
+    def __init__(self, marginal: GaussianParameter, learn: bool = True) -> None:
+        self.marginal, self.learn, self.said = marginal, learn, Kept()
+        self.mean, self.precision = marginal.mean.detach(), marginal.precision.detach()
+        prior = marginal.prior_message()
+        fresh = self.precision == marginal.prior_precision
+        centre = (prior.information / prior.precision).expand_as(self.mean)
+        self.before = Message(self.precision * torch.where(fresh, centre, self.mean), self.precision)
+        self.variance = self.precision.reciprocal() if learn else torch.zeros_like(self.precision)
+
+    def hear(self, score: Tensor, precision: Tensor, pace: Pace) -> None:
+        """Takes the centred message (g, G) of the whole batch, G as the marginal stores it, damped."""
+        share = precision.numel() / score.numel()
+        precision = precision if share == 1 else precision * share
+        said = Message(*self.said.keep(Message.centred(score, precision, self.mean), pace, pace.weight_rate))
+        after = self.before * said
+        self.mean, self.precision = after.information / after.precision, after.precision
+        self.variance = self.precision.reciprocal()
+
+    def become(self, mean: Tensor, precision: Tensor) -> None:
+        """Takes the posterior that somebody else computed, precision as the marginal stores it."""
+        require_positive(precision, "precision after the batch", "a singular joint factor")
+        self.mean, self.precision, self.variance = mean, precision, precision.reciprocal()
+
+    def message(self) -> Message:
+        """What the batch said, centred at the marginal's mean: marginal x message is this belief."""
+        gap = self.mean - self.marginal.mean.detach()
+        return Message(self.precision * gap, self.precision - self.before.precision)
+
+    def energy(self) -> float:
+        """-log of the marginal before the batch at the belief's mean, up to a constant."""
+        if not self.learn:
+            return 0.0
+        gap = self.mean - self.before.information / self.before.precision
+        return 0.5 * float((self.before.precision * gap.square()).sum())
