@@ -3,7 +3,7 @@
 from torch_gbp.batches import FixedBatches
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.graph import FactorGraph, Trace, random_layers, sweeps
+from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layer_orders import LayerSweeps, RandomLayers
 from torch_gbp.layers import (
@@ -30,7 +30,7 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
-from torch_gbp.nodes import Latent, Pace
+from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport

@@ -7,7 +7,7 @@ observed. The graph is made for one batch, from the layers of a network, and for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,15 +19,11 @@ from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, MissingRu
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, ShapeNode, Variable
+from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, Schedule, ShapeNode, Variable, sweeps
 from torch_gbp.sweep import Sweep, announce
 
 GROWTH = 1e3  # energy above the lowest so far, as a factor, that counts as diverged
 SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
-
-Visit = Callable[[Pace], None]
-Schedule = Callable[[list[Node], bool], Iterable[Visit]]
-"""(nodes from input to output, whether it is the first iteration) -> the visits of one iteration, in their order."""
 
 
 class Trace(NamedTuple):
@@ -176,26 +172,6 @@ class FactorGraph:
         trace.checked.append(trace.iterations)
         trace.energies.append(energy)
         trace.changes.append(max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None))
-
-
-def sweeps(nodes: list[Node], first: bool) -> Iterable[Visit]:
-    """Layers 0, 1, ..., L - 1, L - 2, ..., 1: the published schedule, in which the two ends are visited once.
-
-    So layer 0 answers what it heard in the iteration before, right after its new prediction; at first there is nothing yet.
-    """
-    bottom, *others = nodes
-    ends = [bottom.up] if first and others else [bottom.up, bottom.down]
-    return [*ends, *(node.up for node in others), *(node.down for node in reversed(others))]
-
-
-def random_layers(nodes: list[Node], first: bool) -> Iterable[Visit]:
-    """As many layers as there are, drawn with replacement, each up and down at once: the asynchronous schedule.
-
-    The first iteration begins with a way up, which gives every variable a belief.
-    """
-    start = [node.up for node in nodes] if first else []
-    drawn = [nodes[k] for k in torch.randint(len(nodes), (len(nodes),)).tolist()]
-    return [*start, *(visit for node in drawn for visit in (node.up, node.down))]
 
 
 class _Said(Function):

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from torch_gbp.graph import FactorGraph, Schedule, Trace, random_layers, sweeps
-from torch_gbp.nodes import Pace
+from torch_gbp.graph import FactorGraph, Trace
+from torch_gbp.nodes import Pace, Schedule, random_layers, sweeps
 from torch_gbp.orders import Order, Visit
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index

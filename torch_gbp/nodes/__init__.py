@@ -6,6 +6,7 @@ from torch_gbp.nodes.max_pool import MaxPoolNode
 from torch_gbp.nodes.node import Bound, LinearNode, Node, ShapeNode, SingleNode
 from torch_gbp.nodes.observation import ObservationNode
 from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.nodes.schedules import Schedule, random_layers, sweeps
 from torch_gbp.nodes.variable import Variable, normal_prior
 from torch_gbp.nodes.weights import WeightBelief
 
@@ -19,9 +20,12 @@ __all__ = [
     "Node",
     "ObservationNode",
     "Pace",
+    "Schedule",
     "ShapeNode",
     "SingleNode",
     "Variable",
     "WeightBelief",
     "normal_prior",
+    "random_layers",
+    "sweeps",
 ]
