@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import time
@@ -43,8 +44,8 @@ def _compared(told: Row, case: Case, split: Split, batch: int) -> Iterator[Row]:
     torch.manual_seed(told["seed"])
     network = make_blocks(case.net.make(), split.x[:2])
     with tempfile.TemporaryDirectory() as folder:
-        # Forked, so that no process spends its time on importing; nothing here has started threads.
-        start_processes(_worker, (folder, network, split, batch), nprocs=BLOCKS, start_method="fork")
+        # Not forked: a fork of a process with threads may hang. The clocks of the processes start after their imports.
+        start_processes(_worker, (folder, copy.deepcopy(network), split, batch), nprocs=BLOCKS, start_method="forkserver")
         found: list[tuple[StageReport, dict[str, Tensor]]] = [
             torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(BLOCKS)
         ]
@@ -76,6 +77,7 @@ def loop(network: BlockLocal, split: Split, batch: int) -> float:
 def _worker(rank: int, folder: str, network: BlockLocal, split: Split, batch: int) -> None:
     """One process: learns its block, gets the others."""
     torch.set_num_threads(1)
+    network = copy.deepcopy(network)  # what comes here lies in memory that all processes share
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=BLOCKS)
     report = Stage(network, _optimizer(network, rank)).run(_batches(split, batch) if rank == 0 else None)
     share(network)
