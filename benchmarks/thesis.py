@@ -111,7 +111,15 @@ WAYS = {
         },
         largest=2560,  # an hour and more for 5,120
     ),
-    "averaged": Way(_averaged, {"gbp_onehot": OneHotRegression, "gbp_argmax": Argmax, "gbp": Softmax}),
+    "averaged": Way(
+        _averaged,
+        {
+            "gbp_onehot": OneHotRegression,
+            "gbp_argmax": Argmax,
+            "gbp_argmax_plain": lambda: Argmax(regulariser_variance=None),
+            "gbp": Softmax,
+        },
+    ),
 }
 
 
