@@ -7,17 +7,15 @@ outgoing moments and all messages with the oracle.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import oracle
+import oracle_activation
 import oracle_exact
-import torch
+import oracle_pool
+from case_inputs import Case, belief, bridge, kinds, near_kink, shared, weighted, with_above
 from oracle import by_autograd
-from torch import Tensor
 
-from torch_gbp.factor import Rule, factor
 from torch_gbp.rules import (
     avg_pool,
     conv,
@@ -41,90 +39,6 @@ from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.max_pool import PoolOptions
 from torch_gbp.rules.unary import UnaryOptions
 from torch_gbp.rules.upsample import UpsampleOptions
-
-Tensors = tuple[Tensor | None, ...]
-
-
-class Case(NamedTuple):
-    """One row. Tolerances are relative to the largest entry of each answer, and to every entry."""
-
-    name: str
-    rule: Any  # the module in torch_gbp/rules
-    send: Callable[..., tuple[Tensor, Tensor]]  # inputs -> moments of the output, differentiable by the bridge
-    sample: Callable[[str], Tensors]  # "random", "asymmetric" or "extreme" -> inputs in float64
-    answer: Callable[..., Tensors]  # (g, G, *inputs) -> moments, then one message part per input
-    float64: float
-    float32: float
-    signed: bool = False  # messages from above may have negative precision
-    bounded: bool = False  # (g, G) are derivatives of one factor's evidence: v G < 1
-
-
-def means(kind: str, *shape: int) -> Tensor:
-    """Centred; shifted and skewed; or over ten orders of magnitude of both signs."""
-    draw = torch.randn(shape, dtype=torch.float64)
-    return {"random": draw, "asymmetric": 3 + draw.exp(), "extreme": draw * 10 ** torch.empty_like(draw).uniform_(-5, 3)}[kind]
-
-
-def variances(kind: str, *shape: int) -> Tensor:
-    """About 1; skewed; or over eight orders of magnitude."""
-    draw = torch.empty(shape, dtype=torch.float64)
-    if kind == "random":
-        return draw.uniform_(0.5, 2)
-    return draw.exponential_(2) + 0.01 if kind == "asymmetric" else 10 ** draw.uniform_(-6, 2)
-
-
-def message(kind: str, like: Tensor, signed: bool = False) -> tuple[Tensor, Tensor]:
-    """A centred message (g, G) to the output; a signed one is negative in a third of its precisions."""
-    score, precision = means(kind, *like.shape), variances(kind, *like.shape)
-    return score, torch.where(
-        torch.rand_like(precision) < 1 / 3, -0.2 * precision.clamp_max(1), precision
-    ) if signed else precision
-
-
-def weighted(
-    activation: tuple[int, ...], weight: tuple[int, ...], observed: bool, bias: bool, groups: int = 1
-) -> Callable[[str], Tensors]:
-    outputs = groups * weight[0]  # of a transposed convolution; the others' weights count all groups' outputs
-
-    def sample(kind: str) -> Tensors:
-        hidden = None if observed else variances(kind, *activation)
-        biases = (means(kind, outputs), variances(kind, outputs)) if bias else (None, None)
-        return means(kind, *activation), hidden, means(kind, *weight), variances(kind, *weight), *biases
-
-    return sample
-
-
-def shared(sample: Callable[[str], Tensors]) -> Callable[[str], Tensors]:
-    """The same inputs, but one weight variance for each input (channel)."""
-
-    def draw(kind: str) -> Tensors:
-        *first, weight_mean, weight_var, bias_mean, bias_var = sample(kind)
-        assert weight_var is not None
-        tied = weight_var[:1] if weight_var.ndim == 2 else weight_var[:1, :, :1, :1]
-        return *first, weight_mean, tied, bias_mean, bias_var
-
-    return draw
-
-
-def belief(*shape: int) -> Callable[[str], Tensors]:
-    return lambda kind: (means(kind, *shape), variances(kind, *shape))
-
-
-def near_kink(kind: str) -> Tensors:
-    """Beliefs whose mean lies at most 12 deviations from 0: beyond, one side of the kink is all there is."""
-    variance = variances(kind, 60)
-    spread = {"random": 1.0, "asymmetric": 2.0, "extreme": 12.0}[kind]
-    return variance.sqrt() * torch.empty_like(variance).uniform_(-spread, spread), variance
-
-
-def bridge(rule: Rule, options: Any) -> Callable[..., tuple[Tensor, Tensor]]:
-    return lambda *inputs: factor(rule)(options, *inputs)
-
-
-def kinds(observed: bool, bias: bool) -> str:
-    """Which inputs of a weighted rule are means and variances that get a message, see `oracle.by_autograd`."""
-    return ("--" if observed else "mv") + "mv" + ("mv" if bias else "--")
-
 
 CONVOLUTIONS = {
     "plain": ((2, 2, 4, 4), (3, 2, 2, 2), ConvOptions()),
@@ -217,45 +131,40 @@ def _exact_conv(name: str, observed: bool, bias: bool, tied: bool) -> Case:
     return Case(label, exact_conv, send, shared(sample) if tied else sample, answer, 1e-8, 2e-4, bounded=True)
 
 
-def with_above(kind: str) -> Tensors:
-    """A belief near the kink, and a message from above that is up to as strong and agrees within a few deviations."""
-    mean, variance = near_kink(kind)
-    precision = torch.rand_like(variance) / variance
-    return mean, variance, precision * (mean + variance.sqrt() * torch.randn_like(mean)), precision
-
-
 def _exact_rectifier(slope: float, above: bool) -> Case:
     sample = with_above if above else lambda kind: (*near_kink(kind), None, None)
-    send, answer = bridge(exact_leaky_relu.RULE, LeakyReLUOptions(slope)), partial(oracle.exact_rectifier, slope)
+    send, answer = bridge(exact_leaky_relu.RULE, LeakyReLUOptions(slope)), partial(oracle_activation.exact_rectifier, slope)
     return Case(f"exact_leaky_relu_{slope}{'_above' * above}", exact_leaky_relu, send, sample, answer, 2e-9, 5e-4, bounded=True)
 
 
 def _max_pool(name: str, form: str) -> Case:
-    rule, combine = {"score": (max_pool.SCORE, oracle.largest), "ep": (max_pool.EP, oracle.probability_of_maximum)}[form]
-    answer = by_autograd(partial(oracle.pooled, POOLS[name], combine), "mv")
+    rule, combine = {"score": (max_pool.SCORE, oracle_pool.largest), "ep": (max_pool.EP, oracle_pool.probability_of_maximum)}[
+        form
+    ]
+    answer = by_autograd(partial(oracle_pool.pooled, POOLS[name], combine), "mv")
     return Case(f"max_pool_{form}_{name}", max_pool, bridge(rule, POOLS[name]), belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
     send = partial(avg_pool.avg_pool, POOLS[name], count_include_pad, divisor)
-    answer = by_autograd(partial(oracle.pooled, POOLS[name], oracle.mean_weights(count_include_pad, divisor)), "mv")
+    answer = by_autograd(partial(oracle_pool.pooled, POOLS[name], oracle_pool.mean_weights(count_include_pad, divisor)), "mv")
     label = f"avg_pool_{name}{'' if count_include_pad else '_inside'}{f'_by{divisor}' if divisor else ''}"
     return Case(label, avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _adaptive(size: tuple[int | None, int | None]) -> Case:
-    answer = by_autograd(partial(oracle.adaptive, size), "mv")
+    answer = by_autograd(partial(oracle_pool.adaptive, size), "mv")
     send = partial(avg_pool.adaptive_avg_pool, size)
     return Case(f"adaptive_avg_pool_{size[0]}x{size[1]}", avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _rectifier(slope: float) -> Case:
-    send, answer = bridge(leaky_relu.SCORE, LeakyReLUOptions(slope)), partial(oracle.rectifier, slope)
+    send, answer = bridge(leaky_relu.SCORE, LeakyReLUOptions(slope)), partial(oracle_activation.rectifier, slope)
     return Case(f"leaky_relu_{slope}", leaky_relu, send, near_kink, answer, 1e-14, 1e-6)
 
 
 def _rectifier_ep(slope: float) -> Case:
-    send, answer = bridge(leaky_relu.EP, LeakyReLUOptions(slope)), partial(oracle.rectifier_ep, slope)
+    send, answer = bridge(leaky_relu.EP, LeakyReLUOptions(slope)), partial(oracle_activation.rectifier_ep, slope)
     return Case(f"leaky_relu_ep_{slope}", leaky_relu, send, near_kink, answer, 2e-9, 5e-5, signed=True)
 
 
@@ -274,7 +183,7 @@ def _linearised_conv(name: str, observed: bool, bias: bool) -> Case:
 
 
 def _linearised_rectifier(slope: float) -> Case:
-    answer, send = by_autograd(partial(oracle.linearised_rectifier, slope), "mv"), linearised.LEAKY_RELU
+    answer, send = by_autograd(partial(oracle_activation.linearised_rectifier, slope), "mv"), linearised.LEAKY_RELU
     options = LeakyReLUOptions(slope)
     return Case(f"linearised_leaky_relu_{slope}", linearised, bridge(send, options), near_kink, answer, 1e-14, 1e-6)
 

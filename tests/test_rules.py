@@ -4,7 +4,8 @@ import pkgutil
 
 import pytest
 import torch
-from cases import CASES, Case, message
+from case_inputs import Case, message
+from cases import CASES
 
 import torch_gbp.rules
 from torch_gbp.rules import leaky_relu
