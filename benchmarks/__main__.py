@@ -50,8 +50,12 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
 SEEDS = {"coverage": range(100), "uci": range(20), "posterior_reference": range(1)}  # the others: 0, 1, 2
-
-OWN_METHODS = {"local": local.METHODS, "graph_mnist": graph_mnist.METHODS}  # of the benchmarks whose names begin so
+OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
+    "local": local.METHODS,
+    "graph_mnist": graph_mnist.METHODS,
+    "posterior": posterior.POSTERIORS,
+    "thesis": thesis.METHODS,
+}
 
 
 def parse() -> argparse.Namespace:
@@ -64,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", type=int, default=None, help="passes (default: the task's)")
-    every = [*METHODS, *(method for own in OWN_METHODS.values() for method in own)]
+    every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
     arguments = parser.parse_args()

@@ -121,6 +121,7 @@ WAYS = {
         },
     ),
 }
+METHODS = tuple(dict.fromkeys(method for way in WAYS.values() for method in way.likelihoods))
 
 
 @torch.no_grad()

@@ -128,3 +128,12 @@ def test_peak_memory_counts_storages_once_and_frees_them() -> None:
         del temporary
     assert memory.peak == 3 * 4000
     assert memory.bytes == 4000
+
+
+@pytest.mark.parametrize(("name", "method"), [("mnist", "gbp_argmax_plain"), ("thesis", "adamw"), ("posterior", "heads_only")])
+def test_methods_of_other_benchmarks_are_refused(
+    run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], name: str, method: str
+) -> None:
+    with pytest.raises(SystemExit):
+        run(name, "--methods", method)
+    assert f"{name} has no method {method}: use gbp" in capsys.readouterr().err
