@@ -13,7 +13,7 @@ from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
 from torch_gbp.likelihoods.noise import expected_square
 from torch_gbp.memory import NO_MEMORY
 from torch_gbp.rules import max_pool
-from torch_gbp.stores import batch_sites
+from torch_gbp.stores import Step, batch_sites
 
 pytestmark = pytest.mark.usefixtures("float64")
 ORDERS = {"parallel": Inference(3, damping=0.5), "sequential": Inference(3, order=Sequential())}
@@ -82,6 +82,17 @@ def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
     assert changed(before, model) == []
     visit(propagate, Inference(1000, damping=0.95), model, Regression(0.01), 0, x, torch.sin(3 * x))
     assert (model(x).mean - torch.sin(3 * x)).square().mean().sqrt() < 0.2
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_distance_is_told_in_prior_deviations_on_either_side(sign):
+    """Prior N(0, 1), evidence of precision 3 that alone would put the mean at 8 or -8: together at 6 or -6."""
+    weight = GBPLinear(2, 1, prior_variance=1.0, shared_precision=False).weight
+    weight.mean.data.zero_()
+    message = gbp.Message(torch.tensor([[sign * 24.0, 0.0]]), torch.full((1, 2), 3.0))
+    with torch.no_grad():
+        found = BatchSites().distance(weight, {"sites": {}}, message, Step(rate=1.0, batches=1.0, batch=0))
+    assert found == pytest.approx(6.0)
 
 
 @each_order
