@@ -22,6 +22,7 @@ from benchmarks import (
     thesis,
     uci,
     video,
+    widening,
 )
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "posterior_reference": posterior.run_reference,
     "synthetic": synthetic.run,
     "graph_video": video.run,
+    "widening": widening.run,
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
     **{name: partial(compare.run, name) for name in TASKS},

@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import ablation_table, curve_tables, local_table, posterior_table, thesis_table, uci_table, video_table
+from benchmarks import (
+    ablation_table,
+    curve_tables,
+    local_table,
+    posterior_table,
+    thesis_table,
+    uci_table,
+    video_table,
+    widening_table,
+)
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -34,6 +43,7 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "synthetic": curve_tables.synthetic_table,
     "thesis": thesis_table.table,
     "uci": uci_table.table,
+    "widening": widening_table.table,
 }
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -2,6 +2,7 @@
 
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.block_local_classifier import BlockLocalClassifier
+from lightning_modules.calibrate import Calibrate
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.learn_priors import LearnPriors
@@ -29,6 +30,7 @@ __all__ = [
     "AdamWClassifier",
     "BlockLocalClassifier",
     "BlockResNet",
+    "Calibrate",
     "Conv890k",
     "ConvOnePass",
     "Digits",

@@ -90,6 +90,17 @@ def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:
     assert len(content["settings"]["published"]["gbp_onehot"]) == len(content["settings"]["limits"])
 
 
+def test_widening_scores_every_power_with_every_widening(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.widening.CASES", [("lowdata", "mlp", 640)])
+    rows = run("widening", "--quick", "--seeds", "0")["rows"]
+    assert len({row["method"] for row in rows}) == len(rows) == 12
+    told = {row["method"]: row for row in rows}
+    assert told["power 64, widening 1"]["nll"] != told["power 64, widening 16"]["nll"]
+    assert 0.25 <= told["power 128, calibrated"]["widening"] <= 512
+
+
 def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.graph_mnist.ITERATIONS", 2)
     rows = run("graph_mnist", "--quick", "--seeds", "4")["rows"]

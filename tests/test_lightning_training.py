@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import torch_gbp as gbp
-from lightning_modules import GBPClassifier, LearnPriors
+from lightning_modules import AdamWClassifier, Calibrate, GBPClassifier, LearnPriors
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
@@ -160,6 +160,23 @@ def test_priors_are_learned_as_by_the_core_trainer():
     gbp.Trainer(model, gbp.Softmax(1.0), epochs=3, store=gbp.BatchSites(), learn_priors=True, progress=False).fit(in_order)
     assert_same(module.model, model, atol=0, rtol=0)
     assert not torch.equal(model[0].weight.prior_precision, network()[0].weight.prior_precision)
+
+
+def test_the_callback_calibrates_by_the_validation_examples():
+    """Validation labels shuffled: nothing the network says of them is right, so predictions have to be wide."""
+    data = Blobs()
+    data.setup()
+    loader = data.train_dataloader()
+    x, y = (torch.stack([row[part] for row in loader.dataset]) for part in (0, 1))
+    wrong = DataLoader(torch.utils.data.TensorDataset(x, y.roll(7)), 16)
+    module = GBPClassifier(network(), gbp.Softmax())
+    trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).fit(module, loader, wrong)
+    expected = gbp.Softmax()
+    assert float(module.likelihood.widening) == gbp.calibrate(module.model, expected, wrong) > 50
+    with pytest.raises(InvalidInput, match="AdamWClassifier"):
+        trainer(1, callbacks=[Calibrate()], limit_val_batches=1.0).fit(AdamWClassifier(nn.Linear(2, 3)), loader, wrong)
+    with pytest.raises(InvalidInput, match="validation loader"):
+        trainer(1, callbacks=[Calibrate()], limit_val_batches=1.0).fit(module, loader, [wrong, wrong])
 
 
 def test_failed_step_leaves_the_marginals_of_batch_sites():

@@ -125,7 +125,7 @@ def test_integrated_probabilities_sum_to_one_before_they_are_normalised(kind):
 def test_closed_form_softmax_is_close_to_the_integral_for_small_variances():
     """The probit approximation; at variances up to 4 its probabilities were seen to be 0.2 away."""
     belief = Gaussian(2 * torch.randn(12, 5, dtype=torch.float64), 0.1 * torch.rand(12, 5, dtype=torch.float64))
-    found, exact = (likelihood.predictive(belief).probs for likelihood in (Softmax(), IntegratedSoftmax()))
+    found, exact = (likelihood.distribution(belief).probs for likelihood in (Softmax(), IntegratedSoftmax()))
     assert 1e-5 < (found - exact).abs().max() < 0.01
 
 
@@ -163,9 +163,9 @@ def test_predictive_of_two_classes_is_the_chance_to_win(likelihood, noise):
 @pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])
 def test_softmax_predicts_its_evidence(kind):
     belief, target = beliefs(kind), labels()
-    assert_close(Softmax().predictive(belief).log_prob(target), Softmax().log_evidence(belief, target), rtol=1e-12, atol=1e-12)
+    assert_close(Softmax().distribution(belief).log_prob(target), Softmax().log_evidence(belief, target), rtol=1e-12, atol=1e-12)
     shrunk = belief.mean / (1 + math.pi * belief.variance / 8).sqrt()
-    assert_close(Softmax().predictive(belief).probs, torch.softmax(shrunk, 1), rtol=1e-11, atol=1e-14)
+    assert_close(Softmax().distribution(belief).probs, torch.softmax(shrunk, 1), rtol=1e-11, atol=1e-14)
 
 
 @each_classifier

@@ -80,8 +80,8 @@ def test_of_classes_takes_the_whole_curvature(power):
 def test_an_automatic_power_is_that_of_training():
     model, (x, y) = GBPLinear(3, 3), three_classes(6)
     own = LinearResponse(model, Softmax(), x, y)
-    told = LinearResponse(model, Softmax(Softmax().power * crowding(12, 6)), x, y)
-    assert crowding(12, 6) == math.sqrt(2)
+    told = LinearResponse(model, Softmax(Softmax().power * crowding([9, 3], 6)), x, y)
+    assert crowding([9, 3], 6) == math.sqrt(9.15 / 6)
     assert_close(tuple(own(x)), tuple(told(x)), rtol=1e-12, atol=0)
 
 

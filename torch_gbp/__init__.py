@@ -36,6 +36,7 @@ from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
+from torch_gbp.widening import calibrate
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ __all__ = [
     "StepReport",
     "Trace",
     "Trainer",
+    "calibrate",
     "from_torch",
     "random_layers",
     "sweeps",

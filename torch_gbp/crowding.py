@@ -1,29 +1,35 @@
 """How much more an example counts where there are more weights than examples, and how much a step's messages count."""
 
 import math
+from collections.abc import Sequence
 
 from torch_gbp.sweep import Listener, processes
 
 MOST = 2.0
+LATER = 20  # weights behind the first layer that crowd as one of the first layer does
 
 
-def crowding(weights: int, examples: int) -> float:
-    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, sqrt(weights / examples))).
+def crowding(weights: Sequence[int], examples: int) -> float:
+    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, sqrt((first + later / 20) / examples))),
+    from the numbers of weights of the first layer and of all that follow.
 
     Weights that are independent a posteriori add up their noise in every sum, the more of it the fewer examples
-    there are for a weight, so the crowded network wants a colder posterior. The form of the rule is empirical: the
-    best powers were 64 at one weight per example and 128 from 4.5 on (benchmarks/README.md).
+    there are for a weight, so the crowded network wants a colder posterior. Weights on the inputs crowd most: pixels are
+    nearly copies of each other, what a layer has learnt is less so. The form of the rule is empirical: power 128 was
+    better than 64 for multilayer perceptrons and for 640 images, 64 for convolutions and many images (benchmarks/README.md).
 
-    >>> crowding(60_000, 60_000), crowding(135_000, 60_000), crowding(120_000, 640)
+    >>> crowding([60_000], 60_000), crowding([630, 50_000, 2_200], 1_440), crowding([100_000, 20_000], 640)
     (1.0, 1.5, 2.0)
     """
-    return min(MOST, max(1.0, math.sqrt(weights / examples)))
+    crowd = weights[0] + sum(weights[1:]) / LATER
+    return min(MOST, max(1.0, math.sqrt(crowd / examples)))
 
 
-def strength(heard: Listener, weights: int, examples: int, accumulated: int) -> float:
-    """By how much a step multiplies the messages that it finds.
+def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
+    """By how much a step multiplies the messages that it finds; `weights` are those of each marginal, in order.
 
     Undoes the averages that Lightning takes over accumulated batches and DDP over processes; does for a likelihood of
     automatic power what that leaves to the optimizer, which knows weights and examples.
     """
-    return accumulated * processes() * (crowding(weights, examples) if heard.automatic else 1.0)
+    crowded = crowding(weights, examples) if heard.automatic else 1.0
+    return accumulated * processes() * crowded

@@ -59,12 +59,12 @@ class LinearResponse:
         self.model, self.likelihood = model.eval(), likelihood
         self.weights = [own for own in model.modules() if isinstance(own, GaussianParameter) and own.mean.requires_grad]
         mean = self._mean(x)
-        size = sum(own.mean.numel() for own in self.weights)
-        needed = mean.numel() * (size + mean.numel()) * mean.element_size()
+        sizes = [own.mean.numel() for own in self.weights]
+        needed = mean.numel() * (sum(sizes) + mean.numel()) * mean.element_size()
         require_memory(
             needed, mean.device, f"the joint posterior of {mean.numel()} outputs", "use fewer examples, or the marginals"
         )
-        power = likelihood.power * (crowding(size, len(x)) if likelihood.automatic else 1.0)
+        power = likelihood.power * (crowding(sizes, len(x)) if likelihood.automatic else 1.0)
         root = _root(power * _curvature(likelihood, mean, y))
         self._told = torch.cat([root_n.T @ slopes for root_n, slopes in zip(root, self._slopes(x), strict=True)])
         identity = torch.eye(len(self._told), dtype=mean.dtype, device=mean.device)

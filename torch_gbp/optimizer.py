@@ -190,7 +190,7 @@ class MessagePassing(Optimizer):
     @property
     def scale(self) -> float:
         """By how much `step` multiplies the messages it finds (`torch_gbp.crowding.strength`)."""
-        weights = sum(marginal.mean.numel() for marginal in self.marginals)
+        weights = [marginal.mean.numel() for marginal in self.marginals]
         return strength(self._listener, weights, self.param_groups[0]["num_data"], self.accumulated)
 
     def messages(self) -> list[tuple[GaussianParameter, Message]]:

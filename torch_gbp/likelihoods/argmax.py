@@ -77,7 +77,7 @@ class Argmax(Likelihood):
         pull = mills / deviation
         return t, pull, mills * truncated_moments(t)[0] / deviation.square()
 
-    def predictive(self, output: Gaussian) -> Categorical:
+    def distribution(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
         return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance))
 

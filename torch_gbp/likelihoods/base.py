@@ -30,16 +30,18 @@ class Likelihood(nn.Module):
     The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
     `power` multiplies the messages. power = 1 is Bayes' rule for the model as written; a larger power counts
     every example that many times (a cold posterior), and a factor on the loss acts in the same way.
+    A cold posterior finds good means and is too sure of them: predictions take `widening` times the outputs' variance.
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
-            networks with more weights than examples (crowding.py).
+            networks with more weights than examples (crowding.py), and `automatic_widening`.
 
     Raises:
         InvalidInput: power not positive and finite; outputs that are no Gaussian; targets whose shape, type or values do not fit.
     """
 
-    automatic_power = 1.0
+    automatic_power, automatic_widening = 1.0, 1.0
+    widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
 
     def __init__(self, power: float | None = 1.0) -> None:
@@ -49,6 +51,8 @@ class Likelihood(nn.Module):
         if not (math.isfinite(power) and power > 0):
             raise InvalidInput("power must be positive and finite", where=type(self).__name__, got=repr(power), fix="use 1")
         self.power = float(power)
+        self.usual_widening = self.automatic_widening if self.automatic else 1.0
+        self.register_buffer("widening", torch.tensor(self.usual_widening))
 
     def forward(self, output: Gaussian, target: Tensor) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output."""
@@ -94,11 +98,16 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def predictive(self, output: Gaussian) -> Distribution:
-        """Distribution of the target given the belief of the output."""
+        """Distribution of the target given the belief of the output, its variance times `widening`."""
+        return self.distribution(Gaussian(output.mean, output.variance * self.widening))
+
+    def distribution(self, output: Gaussian) -> Distribution:
+        """Distribution of the target where the output is N(mean, variance)."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        settings = [f"{name}={value}" for name, value in self.settings().items()]
+        widening = {} if float(self.widening) == 1 else {"widening": f"{float(self.widening):g}"}
+        settings = [f"{name}={value}" for name, value in (self.settings() | widening).items()]
         return ", ".join([*settings, f"power={self.power:g}{' (automatic)' * self.automatic}"])
 
     def settings(self) -> dict[str, float | None]:

@@ -74,7 +74,7 @@ class HeteroscedasticRegression(Likelihood):
         score = torch.cat([(target - m) * precision, score_s], -1)
         return Evidence(log.flatten(1).sum(1), score, torch.cat([precision, 0.5 * (chance * share.square()).sum(-1)], -1))
 
-    def predictive(self, output: Gaussian) -> MixtureSameFamily:
+    def distribution(self, output: Gaussian) -> MixtureSameFamily:
         """The mixture of N(m, v + exp(s)) over s ~ N(m_s, v_s) that the rule takes for p(y)."""
         (m, m_s), (v, v_s) = output.mean.chunk(2, -1), output.variance.chunk(2, -1)
         s, log_weight = _rule(m_s, v_s, torch.zeros_like(m))

@@ -62,7 +62,7 @@ class IntegratedSoftmax(Likelihood):
         blocks = [_integrate(*block) for block in zip(*parts, strict=True)]
         return Evidence(*(torch.cat(part).to(mean) for part in zip(*blocks, strict=True)))
 
-    def predictive(self, output: Gaussian) -> Categorical:
+    def distribution(self, output: Gaussian) -> Categorical:
         """p(y) of every class."""
         labels = torch.arange(output.mean.shape[1], device=output.device)
         logs = [self.evidence(*output, label.expand(len(output.mean))).log for label in labels]

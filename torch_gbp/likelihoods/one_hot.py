@@ -47,7 +47,7 @@ class OneHotRegression(Likelihood):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         return gaussian_evidence(mean, variance, F.one_hot(target.long(), mean.shape[1]).to(mean), self.noise_variance)
 
-    def predictive(self, output: Gaussian) -> Categorical:
+    def distribution(self, output: Gaussian) -> Categorical:
         """Probability of each class to have the largest noisy output."""
         variance = output.variance + self.noise_variance
         return Categorical(logits=log_probability_of_maximum(output.mean, variance, COMPARISON_NOISE))

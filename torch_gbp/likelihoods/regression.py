@@ -61,7 +61,7 @@ class Regression(Likelihood):
         new = expected_square(mean, variance, target) if seen else tilted_square(mean, variance, target, old / self.power)
         self.noise_variance.copy_(average(old, new, share))
 
-    def predictive(self, output: Gaussian) -> Normal:
+    def distribution(self, output: Gaussian) -> Normal:
         """N(m, v + noise) of every target."""
         return Normal(output.mean, (output.variance + self.noise_variance).sqrt())
 

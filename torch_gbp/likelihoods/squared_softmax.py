@@ -66,7 +66,7 @@ class SquaredSoftmax(Likelihood):
         log = -0.5 * fit - volume - 0.5 * p.shape[1] * math.log(2 * math.pi)
         return Evidence(log.to(mean), score.to(mean), precision.to(mean))
 
-    def predictive(self, output: Gaussian) -> Categorical:
+    def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m), k = 1 / sqrt(1 + pi v / 8), the probit approximation of E[softmax(z)]."""
         return Categorical(logits=output.mean * torch.rsqrt(1 + (math.pi / 8) * output.variance))
 

@@ -1,0 +1,40 @@
+"""Calibrate: the widening of predictions, chosen by the validation images of a Lightning run."""
+
+from __future__ import annotations
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from lightning_modules.gbp_module import GBPModule
+from torch_gbp import calibrate
+from torch_gbp.errors import InvalidInput
+
+
+class Calibrate(Callback):
+    """Before every validation of a fit, the likelihood's widening becomes the one that the validation examples favour.
+
+    So validation scores and checkpoints are those of calibrated predictions, see `torch_gbp.calibrate`; the one number that
+    the examples choose makes the scores on them look better by very little.
+
+    Raises:
+        InvalidInput: the module does not train by message passing, or there are several validation loaders.
+
+    >>> trainer = lightning.Trainer(max_epochs=5, callbacks=[Calibrate()], logger=False, enable_progress_bar=False)
+    """
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if not isinstance(pl_module, GBPModule):
+            raise InvalidInput(
+                "only message passing has variances to widen",
+                where="Calibrate",
+                got=type(pl_module).__name__,
+                fix="use it with GBPClassifier or GBPRegressor",
+            )
+        if isinstance(loader := trainer.val_dataloaders, (list, tuple)):
+            raise InvalidInput(
+                "one validation loader is needed", where="Calibrate", got=f"{len(loader)} of them", fix="join them"
+            )
+        assert loader is not None
+        pl_module.log("val/widening", calibrate(pl_module.model, pl_module.likelihood, loader))
