@@ -1,16 +1,15 @@
 """How much more an example counts where there are more weights than examples, and how much a step's messages count."""
 
-import math
 from collections.abc import Sequence
 
 from torch_gbp.sweep import Listener, processes
 
 MOST = 2.0
-LATER = 20  # weights behind the first layer that crowd as one of the first layer does
+LATER = 50  # weights behind the first layer that crowd as one of the first layer does
 
 
 def crowding(weights: Sequence[int], examples: int) -> float:
-    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, sqrt((first + later / 20) / examples))),
+    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, (first + later / 50) / examples)),
     from the numbers of weights of the first layer and of all that follow.
 
     Weights that are independent a posteriori add up their noise in every sum, the more of it the fewer examples
@@ -18,11 +17,10 @@ def crowding(weights: Sequence[int], examples: int) -> float:
     nearly copies of each other, what a layer has learnt is less so. The form of the rule is empirical: power 128 was
     better than 64 for multilayer perceptrons and for 640 images, 64 for convolutions and many images (benchmarks/README.md).
 
-    >>> crowding([60_000], 60_000), crowding([630, 50_000, 2_200], 1_440), crowding([100_000, 20_000], 640)
+    >>> crowding([60_000], 60_000), crowding([500, 50_000], 1_000), crowding([100_000, 20_000], 640)
     (1.0, 1.5, 2.0)
     """
-    crowd = weights[0] + sum(weights[1:]) / LATER
-    return min(MOST, max(1.0, math.sqrt(crowd / examples)))
+    return min(MOST, max(1.0, (weights[0] + sum(weights[1:]) / LATER) / examples))
 
 
 def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
