@@ -103,7 +103,7 @@ def _graph(order: gbp.LayerSweeps, x: Tensor, y: Tensor) -> Callable[[Tensor], T
     inference = gbp.Inference(ITERATIONS, damping=DAMPING, order=order)
     for batch in torch.arange(len(x)).split(BATCH):
         inference(model, likelihood, propagate, x[batch], y[batch])
-    return lambda chunk: likelihood.predictive(model(chunk)).logits
+    return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 
 def _adam(net: Callable[[torch.Size], nn.Module], replays: int, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
