@@ -25,6 +25,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
 LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
 BATCH, CHUNK, QUICK_LIMIT = 50, 500, 100
 ITERATIONS, DAMPING, WEIGHT_DAMPING, SIGMA = 32, 0.65, 0.92, 0.01
+START = 0.1  # standard deviation of the random weights of the first linearisation, in both layers
 PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
 ADAM_RATE, REPLAYS = 1e-3, 10
 
@@ -40,7 +41,14 @@ class Images(NamedTuple):
 
 def run(request: Request, validation: bool = False) -> Result:
     """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
-    settings = {"iterations": ITERATIONS, "damping": DAMPING, "weight_damping": WEIGHT_DAMPING, "sigma": SIGMA, "batch": BATCH}
+    settings = {
+        "iterations": ITERATIONS,
+        "damping": DAMPING,
+        "weight_damping": WEIGHT_DAMPING,
+        "sigma": SIGMA,
+        "batch": BATCH,
+        "start": START,
+    }
     adam = {"adam_rate": ADAM_RATE, "replays": REPLAYS}
     return Result(
         {**settings, **adam, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation)
@@ -89,12 +97,16 @@ def network(shape: torch.Size) -> nn.Sequential:
     factor: dict[str, Any] = {"shared_precision": False, "bias_variance": 0.1**2, "noise": SIGMA}
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
     side = (shape[-1] - 4) // 2
-    return nn.Sequential(
-        gbp.GBPConv2d(shape[0], 16, 5, prior_variance=0.1**2, activation=bend, activation_sigma=3.0, linearise=True, **factor),
-        gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0),
-        nn.Flatten(),
-        gbp.GBPLinear(16 * side * side, 10, prior_variance=0.15**2, activation_sigma=2.0, joint=True, linearise=True, **factor),
+    filters = gbp.GBPConv2d(
+        shape[0], 16, 5, prior_variance=0.1**2, activation=bend, activation_sigma=3.0, linearise=True, **factor
     )
+    dense = gbp.GBPLinear(
+        16 * side * side, 10, prior_variance=0.15**2, activation_sigma=2.0, joint=True, linearise=True, **factor
+    )
+    for layer in (filters, dense):
+        layer.weight.prior = layer.weight.prior._replace(start_deviation=START)
+        layer.reset_parameters()
+    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
 
 
 def _graph(order: gbp.LayerSweeps, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
