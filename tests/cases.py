@@ -188,6 +188,11 @@ def _linearised_rectifier(slope: float) -> Case:
     return Case(f"linearised_leaky_relu_{slope}", linearised, bridge(send, options), near_kink, answer, 1e-14, 1e-6)
 
 
+def _linearised_sigmoid() -> Case:
+    answer = by_autograd(oracle_activation.linearised_sigmoid, "mv")
+    return Case("linearised_sigmoid", linearised, bridge(linearised.SIGMOID, None), near_kink, answer, 1e-14, 1e-6)
+
+
 def _unary(noise: float, prior: float) -> Case:
     answer, send = partial(oracle.noisy_copy, noise, prior), bridge(unary.RULE, UnaryOptions(noise, prior))
     return Case(f"unary_{noise}_{prior}", unary, send, belief(40), answer, 1e-9, 5e-4, bounded=True)
@@ -198,6 +203,7 @@ CASES = [
     *(_linearised_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_linearised_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
     *(_linearised_rectifier(slope) for slope in (0.0, 0.2, 1.0)),
+    _linearised_sigmoid(),
     *(_unary(noise, prior) for noise in (0.0, 0.3) for prior in (0.0, 0.25)),
     *(_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),

@@ -15,6 +15,7 @@ from torch_gbp.layers import (
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    GBPSigmoid,
     GBPUpsample,
     InputBasis,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "GBPLinear",
     "GBPMaxPool2d",
     "GBPReLU",
+    "GBPSigmoid",
     "GBPUpsample",
     "Gaussian",
     "HeteroscedasticRegression",

@@ -6,8 +6,8 @@ A product w a is w m_a + m_w a - m_w m_a near the means, so against `rules/linea
     g_W = g' m_a                                G_W = G' m_a^2                  (sums over examples, positions)
     g_a = g m_W                                 G_a = G m_W^2
 
-and f(z), f(z) = z for z > 0 and l z below, has mean f(m), variance f'(m)^2 v, and sends (f' g, f'^2 G). Iterated, the means go
-to a stationary point of the graph's energy, where every residual is taken at the means.
+and f(z), a rectifier or the logistic function, has mean f(m), variance f'(m)^2 v, and sends (f' g, f'^2 G). Iterated, the
+means go to a stationary point of the graph's energy, where every residual is taken at the means.
 Source: GBP Learning (arXiv 2311.14649) section 3.1, equations 5 to 8, with the messages of a layer summed up.
 """
 
@@ -96,6 +96,20 @@ def leaky_relu_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, 
     return _sloped(score, mean, options.slope), _sloped(precision, mean, options.slope**2)
 
 
+def sigmoid_forward(_: None, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+    """Moments of 1 / (1 + exp(-z))."""
+    height = torch.sigmoid(mean)
+    slope = height * (1 - height)
+    return (height, slope.square() * variance), (slope,)
+
+
+def sigmoid_backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred message to z."""
+    (slope,) = saved
+    assert slope is not None
+    return slope * score, slope.square() * precision
+
+
 def _sloped(part: Tensor, at: Tensor, slope: float) -> Tensor:
     """part x (1 where at > 0, slope elsewhere), in one pass over memory."""
     return torch.ops.aten.leaky_relu_backward(part, at, slope, False)
@@ -104,3 +118,4 @@ def _sloped(part: Tensor, at: Tensor, slope: float) -> Tensor:
 LINEAR = Rule(linear_forward, linear_backward)
 CONV = Rule(conv_forward, conv_backward)
 LEAKY_RELU = Rule(leaky_relu_forward, leaky_relu_backward)
+SIGMOID = Rule(sigmoid_forward, sigmoid_backward)
