@@ -250,7 +250,11 @@ BAD = {
     "latent_mask": (lambda: Latent(torch.zeros(1, 2), 1.0, torch.ones(2)), InvalidInput, "`known` must be a mask"),
     "latent_sigma": (lambda: Latent(torch.zeros(1, 2), 0.0).variable(), InvalidInput, "must be positive"),
     "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), nn.ReLU()), torch.zeros(1, 2)), MissingRule, "ReLU has no factor"),
-    "pool": (lambda: FactorGraph(gbp.GBPAvgPool2d(2), torch.zeros(1, 1, 4, 4)), MissingRule, "GBPAvgPool2d has no factor"),
+    "pool": (
+        lambda: FactorGraph(gbp.GBPAdaptiveAvgPool2d(2), torch.zeros(1, 1, 4, 4)),
+        MissingRule,
+        "GBPAdaptiveAvgPool2d has no factor",
+    ),
     "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise is a standard deviation"),
     "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma is a standard deviation"),
     "likelihood": (lambda: gbp.SquaredSoftmax(0.0), InvalidInput, "sigma must be positive"),

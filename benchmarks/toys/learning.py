@@ -51,6 +51,7 @@ def layer(i: int, o: int, seed: int, **options: Any) -> gbp.GBPLinear:
 
 def learn(method: str, toy: Toy, pacing: Pacing, request: Request) -> float:
     """Puts the posterior means into the network; seconds of the processor."""
+    torch.manual_seed(request.seeds[0])  # of the dropout
     started = time.process_time()
     METHODS[method](toy, pacing._replace(iterations=QUICK_ITERATIONS) if request.quick else pacing)
     return time.process_time() - started
