@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import ablation_table, curve_tables, local_table, posterior_table, thesis_table, uci_table, video_table
+from benchmarks import (
+    ablation_table,
+    curve_tables,
+    graph_mnist_table,
+    local_table,
+    posterior_table,
+    thesis_table,
+    uci_table,
+    video_table,
+)
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -26,6 +35,7 @@ PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
     "coverage": curve_tables.coverage_table,
+    "graph_mnist": graph_mnist_table.table,
     "graph_regression": toys_table.curve_table,
     "graph_video": video_table.table,
     "graph_xor": toys_table.xor_table,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
 from torch_gbp.scalar_graph import Factors
 
@@ -86,8 +87,7 @@ def _row(method: str, seed: int, data: Points, request: Request) -> tuple[Row, T
 
     toy = Toy(data.x, data.y, gbp.Regression(SIGMA**2), observe, network(seed))
     seconds = learn(method, toy, PACE[method], request)
-    with torch.no_grad():
-        fit = toy.network(data.drawn).mean
+    fit = activations(toy.network, data.drawn)[-1]
     case = {"method": method, "net": f"1-{HIDDEN}-1", "limit": COUNT, "seed": seed, "epochs": 1}
     told = [round(value, 4) for value in fit.flatten().tolist()]
     return {**case, "rmse": _rms((fit - data.truth)[inside(data.drawn)]), "processor_seconds": seconds, "fit": told}, fit

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import torch_gbp as gbp
@@ -34,16 +35,25 @@ def scalar_graph(model: nn.Sequential, x: Tensor, observe: Observe) -> tuple[Sca
     layers: list[Any] = list(model)
     places = list(_places(layers, len(x)))
     groups, start, precision, below = [], [], [], None
-    for layer, own in zip(layers, places, strict=True):
+    for layer, own, output in zip(layers, places, activations(model, x), strict=True):
         groups.append(_factors(layer, own, x, below))
-        with torch.no_grad():
-            known = x if below is None else start[-1].view(len(x), -1)
-            start += [layer.weight.mean.flatten(), layer.bias.mean, layer(known).mean.flatten()]
+        start += [layer.weight.mean.detach().flatten(), layer.bias.mean.detach(), output.flatten()]
         told = layer.weight.prior_precision, layer.bias.prior_precision, torch.tensor(layer.activation_sigma**-2)
         precision += [one.to(x).expand(part.numel()) for one, part in zip(told, own, strict=True)]
         below = own.output
     groups.append(observe(places[-1].output))
     return ScalarGraph(torch.zeros_like(torch.cat(start)), torch.cat(precision), groups, torch.cat(start)), places
+
+
+@torch.no_grad()
+def activations(model: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Every layer's outputs where weights and activations below are at their means, without noise and unary priors."""
+    found: list[Tensor] = []
+    layers: list[Any] = list(model)
+    for layer in layers:
+        x = _bent(layer, F.linear(x, layer.weight.mean, layer.bias.mean))
+        found.append(x)
+    return found
 
 
 def adopt(model: nn.Sequential, graph: ScalarGraph, places: list[Places]) -> None:
@@ -72,13 +82,15 @@ def _factors(layer: gbp.GBPLinear, own: Places, x: Tensor, below: Tensor | None)
     weight, bias = own.weight.expand(n, o, i), own.bias.expand(n, o)[..., None]
     inputs = () if below is None else (below[:, None].expand(n, o, i),)
     index = torch.cat([weight, *inputs, bias, own.output[..., None]], 2).flatten(0, 1)
-    rows = x[:, None].expand(n, o, i).flatten(0, 1)
+    rows = x.repeat_interleave(o, 0)
 
     def residual(values: Tensor) -> Tensor:
         a = rows if below is None else values[..., i : 2 * i]
-        mean = (values[..., :i] * a).sum(-1) + values[..., -2]
-        if layer.activation is not None:
-            (mean, _), _ = layer.activation.bound().forward(mean, torch.zeros_like(mean))
-        return mean - values[..., -1]
+        return _bent(layer, (values[..., :i] * a).sum(-1) + values[..., -2]) - values[..., -1]
 
     return Factors(index, residual, layer.noise)
+
+
+def _bent(layer: gbp.GBPLinear, mean: Tensor) -> Tensor:
+    """The layer's activation, if it has one inside."""
+    return mean if layer.activation is None else layer.activation.bound().forward(mean, torch.zeros_like(mean))[0][0]

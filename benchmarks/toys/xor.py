@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
 from torch_gbp.rules import linearised
 from torch_gbp.scalar_graph import Factors
@@ -61,8 +62,7 @@ def _row(method: str, seed: int, request: Request) -> tuple[Row, Tensor]:
     """A result row and the classes of the grid; `accuracy` is the grid's, against the class of the nearest point."""
     toy = Toy(POINTS, LABELS, gbp.SquaredSoftmax(SIGMA), _observe, network(seed))
     seconds = learn(method, toy, PACE[method], request)
-    with torch.no_grad():
-        found, drawn = toy.network(POINTS).mean.argmax(1), toy.network(grid()).mean.argmax(1)
+    found, drawn = (activations(toy.network, x)[-1].argmax(1) for x in (POINTS, grid()))
     truth = (grid().prod(1) < 0).long()
     scores = {"corners": int((found == LABELS).sum()), "accuracy": float((drawn == truth).double().mean())}
     case = {"method": method, "net": f"2-{HIDDEN}-2", "limit": len(POINTS), "seed": seed, "epochs": 1}
