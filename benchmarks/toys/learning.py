@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from benchmarks.report import Request
 from benchmarks.toys.exact import Observe, adopt, scalar_graph
 
 START = 0.1  # deviation of the weights where the factors are linearised first
@@ -28,11 +27,7 @@ class Toy(NamedTuple):
 
 
 class Pacing(NamedTuple):
-    """Iterations, and the damping and dropout of the messages in each.
-
-    Dropping a part d of the elements of a message slows it down by 1 - d in the mean; a sum of many dropped messages is a sum
-    of slower ones, so the summed messages have `damping` = 1 - (1 - d)(1 - damping of the single messages), and no dropout.
-    """
+    """Iterations, and the damping and dropout of the messages in each."""
 
     iterations: int
     damping: float
@@ -49,11 +44,11 @@ def layer(i: int, o: int, seed: int, **options: Any) -> gbp.GBPLinear:
     return made
 
 
-def learn(method: str, toy: Toy, pacing: Pacing, request: Request) -> float:
+def learn(method: str, toy: Toy, pacing: Pacing, seed: int, quick: bool) -> float:
     """Puts the posterior means into the network; seconds of the processor."""
-    torch.manual_seed(request.seeds[0])  # of the dropout
+    torch.manual_seed(seed)  # of the dropout
     started = time.process_time()
-    METHODS[method](toy, pacing._replace(iterations=QUICK_ITERATIONS) if request.quick else pacing)
+    METHODS[method](toy, pacing._replace(iterations=QUICK_ITERATIONS) if quick else pacing)
     return time.process_time() - started
 
 

@@ -61,7 +61,7 @@ def _rows(request: Request) -> Iterator[Row]:
 def _row(method: str, seed: int, request: Request) -> tuple[Row, Tensor]:
     """A result row and the classes of the grid; `accuracy` is the grid's, against the class of the nearest point."""
     toy = Toy(POINTS, LABELS, gbp.SquaredSoftmax(SIGMA), _observe, network(seed))
-    seconds = learn(method, toy, PACE[method], request)
+    seconds = learn(method, toy, PACE[method], seed, request.quick)
     found, drawn = (activations(toy.network, x)[-1].argmax(1) for x in (POINTS, grid()))
     truth = (grid().prod(1) < 0).long()
     scores = {"corners": int((found == LABELS).sum()), "accuracy": float((drawn == truth).double().mean())}
