@@ -18,7 +18,7 @@ from benchmarks.summary import estimate
 
 DATA = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
 FULL = 45_000  # images; fewer are a part of the data set, for which no figure is published
-ROOM = 30  # factor by which the axis of images goes on, for the names at the lines' ends
+ROOM = 100  # factor by which the axis of images goes on, for the names at the lines' ends
 
 
 class Look(NamedTuple):
@@ -31,7 +31,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "graph": Look("factor graph", OURS),
-    "graph_random": Look("factor graph, random layers", OURS, "--"),
+    "graph_random": Look("random layers", OURS, "--"),
     "linear_adam": Look("linear, Adam", REFERENCE),
     "cnn_adam": Look("CNN, Adam", TRUTH),
     "cnn_adam_replay": Look("CNN, Adam, replay", TRUTH, "--"),
