@@ -20,6 +20,7 @@ from benchmarks import (
     search,
     synthetic,
     thesis,
+    toys,
     uci,
     video,
     widening,
@@ -41,6 +42,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "coverage": coverage.run,
     "graph_mnist": graph_mnist.run,
     "graph_mnist_validation": partial(graph_mnist.run, validation=True),
+    "graph_regression": toys.curve.run,
+    "graph_xor": toys.xor.run,
     "posterior": posterior.run,
     "posterior_reference": posterior.run_reference,
     "synthetic": synthetic.run,
@@ -51,10 +54,18 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: partial(compare.run, name) for name in TASKS},
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
-SEEDS = {"coverage": range(100), "uci": range(20), "posterior_reference": range(1)}  # the others: 0, 1, 2
+SEEDS = {  # the others: 0, 1, 2
+    "coverage": range(100),
+    "graph_regression": range(5),
+    "graph_xor": range(10),
+    "uci": range(20),
+    "posterior_reference": range(1),
+}
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "local": local.METHODS,
     "graph_mnist": graph_mnist.METHODS,
+    "graph_regression": toys.METHODS,
+    "graph_xor": toys.METHODS,
     "posterior": posterior.POSTERIORS,
     "thesis": thesis.METHODS,
 }

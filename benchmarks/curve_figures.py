@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from benchmarks.coverage import INPUTS, LEVELS, REGIONS, SIGMAS, coverage
 from benchmarks.curve_tables import PREDICTIVE_TITLES
 from benchmarks.curves import curve, line, points
-from benchmarks.panels import make_panels, settle
+from benchmarks.panels import OURS, REFERENCE, TRUTH, dress_plain, make_panels, settle
 from benchmarks.report import Row
 from benchmarks.results import committed
 from benchmarks.synthetic import DRAWN, NETS
 
-OURS, TRUTH, GREY = "#D55E00", "#0072B2", "#8C8C8C"
 SIDES = {"left": ("x < -10", TRUTH), "inside": ("training range", "#009E73"), "right": ("x > 10", OURS)}
 
 
@@ -48,11 +47,11 @@ def coverage_of_levels(results: Path) -> Figure | None:
 
 
 def _coverage(axes: Any, title: str, rows: list[Row]) -> None:
-    axes[0].plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes[0].plot([0, 1], [0, 1], color=REFERENCE, linestyle=":")
     for region, (side, colour) in SIDES.items():
         axes[0].plot(LEVELS, coverage(rows, region), color=colour, label=side)
     axes[0].legend(fontsize=7, frameon=False)
-    _dress(axes[0], title, "credible level", "coverage of the curve")
+    dress_plain(axes[0], title, "credible level", "coverage of the curve")
     for own, region in zip(axes[1:], REGIONS, strict=False):
         _sigmas(own, rows, region)
 
@@ -66,7 +65,7 @@ def _predictive(axes: Any, name: str, row: Row) -> None:
     axes.plot(x, curve(x), color=TRUTH, linewidth=0.9, linestyle="--")
     axes.plot(*points(row["limit"], *net.ends), ".", color="black", markersize=1.5)
     axes.set_ylim(-1.5, 3.0)
-    _dress(axes, net.title, "x", f"y (log-likelihood {row['log_likelihood']:.2f})")
+    dress_plain(axes, net.title, "x", f"y (log-likelihood {row['log_likelihood']:.2f})")
 
 
 def _sigmas(axes: Any, rows: list[Row], region: str) -> None:
@@ -74,16 +73,7 @@ def _sigmas(axes: Any, rows: list[Row], region: str) -> None:
     for (name, level), shade in zip(SIGMAS.items(), (1.0, 0.7, 0.4), strict=True):
         covered = (needed <= level).double().mean(0)
         axes.plot(line(*REGIONS[region], INPUTS)[:, 0], covered, color=OURS, alpha=shade, label=f"{name[-1]} sigma")
-        axes.axhline(level, color=GREY, linewidth=0.6, linestyle=":")
+        axes.axhline(level, color=REFERENCE, linewidth=0.6, linestyle=":")
     axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=7, frameon=False)
-    _dress(axes, SIDES[region][0], "x", "share of networks that cover the curve")
-
-
-def _dress(axes: Any, title: str, x_title: str, y_title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=9, weight="bold")
-    axes.set_xlabel(x_title, fontsize=8)
-    axes.set_ylabel(y_title, fontsize=8)
-    axes.tick_params(labelsize=7.5)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress_plain(axes, SIDES[region][0], "x", "share of networks that cover the curve")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from benchmarks import graph_mnist_table
 from benchmarks.curve_figures import coverage_of_levels, synthetic
 from benchmarks.labels import Label, label_ends, label_points
 from benchmarks.methods import METHODS
@@ -15,6 +16,7 @@ from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
 from benchmarks.summary import Estimate, Gathered, case_title, estimate, gather
 from benchmarks.tasks import TASKS
+from benchmarks.toys.picture import curve_fits, xor_map
 
 FIGURES = Path(__file__).parent / "figures"
 LOW_DATA = "lowdata"
@@ -35,6 +37,11 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     figures.mkdir(parents=True, exist_ok=True)
     drawn = {f"{score.name}_against_time": against_time(score, results) for score in SCORES}
     drawn |= {LOW_DATA: low_data(results), "synthetic": synthetic(results), "coverage": coverage_of_levels(results)}
+    drawn |= {
+        "graph_xor": xor_map(results),
+        "graph_regression": curve_fits(results),
+        "graph_mnist": graph_mnist_table.figure(results),
+    }
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
         figure.savefig(path)

@@ -15,6 +15,7 @@ from benchmarks.summary import Estimate
 DPI, SIZE, COLUMNS = 150, (3.9, 3.2), 3  # pixels per inch, inches of a panel, panels side by side
 # Okabe & Ito's colours, told apart by colour-blind readers too, and a grey: each method has those of its place in METHODS.
 COLOURS = ("#D55E00", "#D55E00", "#D55E00", "#000000", "#8C8C8C", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OURS, TRUTH, REFERENCE = "#D55E00", "#0072B2", "#8C8C8C"  # where there are no methods to tell apart
 MARKERS, LINES = "os^ooooooo", ("-", "--", ":", *7 * "-")  # the three of torch_gbp share a colour
 NARROW = 6  # a logarithmic axis whose ends are closer than this factor gets ticks at even distances
 
@@ -79,9 +80,7 @@ def error_bars(axes: Any, method: str, xs: Sequence[Estimate], ys: Sequence[Esti
 
 def dress(axes: Any, title: str, x_title: str, x_ticks: Sequence[float], score: Score) -> None:
     """Titles, and logarithmic axes with plain numbers, along x at these ticks."""
-    axes.set_title(title, loc="left", fontsize=9, weight="bold")
-    axes.set_xlabel(x_title, fontsize=8)
-    axes.set_ylabel(score.title, fontsize=8)
+    dress_plain(axes, title, x_title, score.title)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(x_ticks))
     axes.set_yscale("log")
@@ -90,6 +89,13 @@ def dress(axes: Any, title: str, x_title: str, x_ticks: Sequence[float], score: 
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def dress_plain(axes: Any, title: str, x_title: str, y_title: str) -> None:
+    """Titles, and linear axes."""
+    axes.set_title(title, loc="left", fontsize=9, weight="bold")
+    axes.set_xlabel(x_title, fontsize=8)
+    axes.set_ylabel(y_title, fontsize=8)
     axes.tick_params(labelsize=7.5)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from benchmarks import (
     ablation_table,
     curve_tables,
+    graph_mnist_table,
     local_table,
     posterior_table,
     thesis_table,
@@ -28,13 +29,17 @@ from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
 from benchmarks.summary import case_title, gather
 from benchmarks.tasks import TASKS
+from benchmarks.toys import table as toys_table
 
 ROOT = Path(__file__).parent.parent
 PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
     "coverage": curve_tables.coverage_table,
+    "graph_mnist": graph_mnist_table.table,
+    "graph_regression": toys_table.curve_table,
     "graph_video": video_table.table,
+    "graph_xor": toys_table.xor_table,
     "local": local_table.table,
     "local_ablation": local_table.table,
     "local_pipeline": local_table.pipeline_table,

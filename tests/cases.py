@@ -182,10 +182,25 @@ def _linearised_conv(name: str, observed: bool, bias: bool) -> Case:
     return Case(label, linearised, bridge(linearised.CONV, options), sample, answer, 1e-14, 1e-6)
 
 
+def _linearised_conv_transpose(name: str, observed: bool, bias: bool, tied: bool) -> Case:
+    activation, weight, options = TRANSPOSED[name]
+    moments = oracle.linearised(partial(oracle.conv_transpose_moments, options))
+    answer = by_autograd(oracle.tied(moments) if tied else moments, kinds(observed, bias))
+    sample = weighted(activation, weight, observed, bias, options.groups)
+    label = f"linearised_conv_transpose_{name}{'_observed' * observed}{'_shared' * tied}"
+    send = bridge(linearised.CONV_TRANSPOSE, options)
+    return Case(label, linearised, send, shared(sample) if tied else sample, answer, 1e-14, 1e-6)
+
+
 def _linearised_rectifier(slope: float) -> Case:
     answer, send = by_autograd(partial(oracle_activation.linearised_rectifier, slope), "mv"), linearised.LEAKY_RELU
     options = LeakyReLUOptions(slope)
     return Case(f"linearised_leaky_relu_{slope}", linearised, bridge(send, options), near_kink, answer, 1e-14, 1e-6)
+
+
+def _linearised_sigmoid() -> Case:
+    answer = by_autograd(oracle_activation.linearised_sigmoid, "mv")
+    return Case("linearised_sigmoid", linearised, bridge(linearised.SIGMOID, None), near_kink, answer, 1e-14, 1e-6)
 
 
 def _unary(noise: float, prior: float) -> Case:
@@ -197,7 +212,10 @@ CASES = [
     *(_linearised(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_linearised_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_linearised_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_linearised_conv_transpose(name, observed=False, bias=True, tied=name == "plain") for name in TRANSPOSED),
+    *(_linearised_conv_transpose(name, observed=True, bias=False, tied=False) for name in ("plain", "rest")),
     *(_linearised_rectifier(slope) for slope in (0.0, 0.2, 1.0)),
+    _linearised_sigmoid(),
     *(_unary(noise, prior) for noise in (0.0, 0.3) for prior in (0.0, 0.25)),
     *(_linear(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),

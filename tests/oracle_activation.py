@@ -15,6 +15,13 @@ def linearised_rectifier(slope: float, mean: Tensor, variance: Tensor) -> tuple[
     return steep * mean, steep**2 * variance
 
 
+def linearised_sigmoid(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """f(m) + f'(m0) (m - m0) at m0 = m, and f'(m)^2 v; f' from the definition, e^-m / (1 + e^-m)^2."""
+    at = mean.detach()
+    steep = torch.exp(-at) / (1 + torch.exp(-at)) ** 2
+    return 1 / (1 + torch.exp(-at)) + steep * (mean - at), steep**2 * variance
+
+
 def rectifier(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
     """Score form of a = f(z): moments, dE/dm and dVar/dm by quadrature (f' = 1 or the slope), G = E[f'^2] G'."""
 

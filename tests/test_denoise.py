@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from torch_gbp.denoise import Denoiser, PairwiseSmoother, Reconstruction, Tukey
 from torch_gbp.denoise.filters import Filters
-from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.errors import Diverged, InvalidInput
 
 
 def stripes(high=24, wide=26, noise=0.0):
@@ -158,7 +158,7 @@ def test_divergence_stops_with_the_damping_to_try_and_keeps_the_filters():
     model = make(weight_deviation=30.0)
     model.reset()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ImproperMarginal, match=r"diverges in iteration \d+.*reconstruction layer.*damping 0\.00.*rate=0\.5"):
+    with pytest.raises(Diverged, match=r"diverges in iteration \d+.*reconstruction layer.*damping 0\.00.*rate=0\.5"):
         model.infer(noisy, iterations=500, rate=1.0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -172,6 +172,7 @@ BAD = {
     "channels": (lambda m, y: m.infer(y[:1]), r"expected 2 channels.*shape \(1, 12, 12\)"),
     "size": (lambda m, y: (m.infer(y, iterations=1), m.infer(y[:, 1:])), r"frames of shape \(2, 12, 12\).*\(2, 11, 12\)"),
     "rate": (lambda m, y: m.infer(y, rate=0.0), r"rate in \(0, 1\].*rate=0\.0"),
+    "iterations": (lambda m, y: m.infer(y, iterations=0), r"iterations must be positive.*in Denoiser.*iterations=0, rate=0\.1"),
     "share": (lambda m, y: m.advance(1.5), r"towards_first must be in \[0, 1\].*1\.5"),
 }
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from torch_gbp.denoise import pairwise
+from torch_gbp.denoise import PairwiseSmoother, pairwise
 from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence
 from torch_gbp.denoise.robust import Huber, Tukey
-from torch_gbp.errors import ImproperMarginal
+from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -98,3 +98,14 @@ def test_neighbours_stand_where_they_should():
     below, above, right, left = (pairwise.beside(values, side) for side in pairwise._SIDES)
     assert below.tolist() == [[3, 4, 5], [0, 0, 0]] and above.tolist() == [[0, 0, 0], [0, 1, 2]]
     assert right.tolist() == [[1, 2, 0], [4, 5, 0]] and left.tolist() == [[0, 0, 1], [0, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [({"iterations": 0}, "iterations=0, rate=0.3"), ({"rate": 0.0}, "iterations=200, rate=0.0"), ({"rate": 1.2}, "rate=1.2")],
+    ids=["iterations", "no rate", "rate"],
+)
+def test_impossible_iterations_are_refused(settings, got):
+    with pytest.raises(InvalidInput, match=r"positive and rate in \(0, 1\] \(in PairwiseSmoother\)\.") as raised:
+        PairwiseSmoother().infer(torch.full((1, 4, 4), 0.5), **settings)
+    assert got in str(raised.value) and "Way out: take 200 and 0.3" in str(raised.value)

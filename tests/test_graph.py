@@ -236,6 +236,13 @@ def test_diverging_energy_names_iteration_layer_and_damping():
         graph.infer(2000)
 
 
+def test_divergence_is_found_though_only_the_last_iteration_is_looked_at():
+    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior_variance=100.0, **LINEARISED)
+    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1))
+    with pytest.raises(Diverged, match="diverged in iteration 8,"):
+        graph.infer(8, check=8)
+
+
 BAD = {
     "unanchored": (lambda: FactorGraph(line(2, 1), Latent(torch.zeros(1, 2), None)), InvalidInput, "neither a prior nor"),
     "nan": (lambda: FactorGraph(line(2, 1), torch.full((1, 2), torch.nan)), InvalidInput, "inputs must be finite"),
@@ -243,7 +250,11 @@ BAD = {
     "latent_mask": (lambda: Latent(torch.zeros(1, 2), 1.0, torch.ones(2)), InvalidInput, "`known` must be a mask"),
     "latent_sigma": (lambda: Latent(torch.zeros(1, 2), 0.0).variable(), InvalidInput, "must be positive"),
     "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), nn.ReLU()), torch.zeros(1, 2)), MissingRule, "ReLU has no factor"),
-    "pool": (lambda: FactorGraph(gbp.GBPAvgPool2d(2), torch.zeros(1, 1, 4, 4)), MissingRule, "GBPAvgPool2d has no factor"),
+    "pool": (
+        lambda: FactorGraph(gbp.GBPAdaptiveAvgPool2d(2), torch.zeros(1, 1, 4, 4)),
+        MissingRule,
+        "GBPAdaptiveAvgPool2d has no factor",
+    ),
     "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise is a standard deviation"),
     "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma is a standard deviation"),
     "likelihood": (lambda: gbp.SquaredSoftmax(0.0), InvalidInput, "sigma must be positive"),

@@ -15,6 +15,7 @@ from torch_gbp.layers import (
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    GBPSigmoid,
     GBPUpsample,
     InputBasis,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "GBPLinear",
     "GBPMaxPool2d",
     "GBPReLU",
+    "GBPSigmoid",
     "GBPUpsample",
     "Gaussian",
     "HeteroscedasticRegression",

@@ -33,7 +33,10 @@ class ImproperMarginal(GBPError, ArithmeticError):
 
 
 class Diverged(GBPError, ArithmeticError):
-    """The energy of a factor graph grew without end."""
+    """Iterated messages that run away: an energy that grows without end, or a mean where no posterior can be.
+
+    Raised by `FactorGraph` and `Denoiser` (energy), and by `MessagePassing` with `BatchSites` (distance from the prior).
+    """
 
 
 class ForeignUpdate(GBPError, RuntimeError):

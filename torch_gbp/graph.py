@@ -6,41 +6,28 @@ observed. The graph is made for one batch, from the layers of a network, and for
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, MissingRule
+from torch_gbp.errors import ImproperMarginal
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import FactorLayer
+from torch_gbp.graph_parts import SHAPES, chain, check_inputs, evidence_of
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, Schedule, ShapeNode, Variable, sweeps
 from torch_gbp.sweep import Sweep, announce
-
-GROWTH = 1e3  # energy above the lowest so far, as a factor, that counts as diverged
-SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
-
-
-class Trace(NamedTuple):
-    """What an inference went through: iterations, and at those that were checked energy and largest relative change."""
-
-    iterations: int
-    checked: list[int]
-    energies: list[float]
-    changes: list[float]
+from torch_gbp.trace import Trace, diverged
 
 
 class FactorGraph:
     """The factor graph of a network on one batch.
 
     Args:
-        model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPLeakyReLU, GBPMaxPool2d and
-            nn.Flatten, nn.Unflatten, nn.Identity.
+        model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU,
+            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity.
         inputs: observed inputs (n, ...), or `Latent`.
         likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
         target: targets as the likelihood wants them; None observes nothing.
@@ -72,18 +59,18 @@ class FactorGraph:
         observed: Tensor | None = None,
         learn: bool = True,
     ) -> None:
-        _check_inputs(inputs)
+        check_inputs(inputs)
         self.inputs = inputs.variable() if isinstance(inputs, Latent) else Variable(values=inputs)
         self.examples = len(inputs)
         self.nodes: list[Node] = []
         self.names: list[str] = []
         lower = self.inputs
-        for name, module in _chain(model, ""):
+        for name, module in chain(model):
             node = ShapeNode(module) if isinstance(module, SHAPES) else module.node(learn)
             lower = self._add(name, node, lower, Variable(node.prior))
         self.output = lower
         if likelihood is not None and target is not None:
-            evidence = _evidence(likelihood, target, observed)
+            evidence = evidence_of(likelihood, target, observed)
             self._add(type(likelihood).__name__, ObservationNode(evidence, likelihood.power, observed), lower, Variable())
         elif target is not None:
             self.output.values, self.output.known = target, observed
@@ -99,20 +86,21 @@ class FactorGraph:
             pace: damping and dropout.
             schedule: order of the visits; `sweeps` (up through all layers, then down) if None.
             tolerance: stops where every message changes by less than this share of its largest entry.
-            check: energy and changes are looked at every so many iterations, and after the last.
+            check: energy and changes are looked at in the first iteration, every so many, and after the last.
 
         Raises:
-            Diverged: an energy that is not finite or grew out of bounds, with the iteration and the layer.
+            Diverged: an energy that is not finite or grew out of bounds, or messages without a posterior; names the iteration,
+                the layer and the damping to try.
         """
         pace = replace(pace or Pace())
         trace = Trace(0, [], [], [])
         for iteration in range(1, iterations + 1):
-            pace.watch = iteration % check == 0 or iteration == iterations
+            pace.watch = iteration % check == 0 or iteration in (1, iterations)
             try:
                 for visit in (schedule or sweeps)(self.nodes, pace.iteration == 0):
                     visit(pace)
             except (torch.linalg.LinAlgError, ImproperMarginal) as error:  # pyright: ignore[reportPrivateImportUsage]
-                raise _diverged(iteration, self.energies(), pace) from error
+                raise diverged(iteration, self.energies(), pace) from error
             pace.iteration += 1
             trace = trace._replace(iterations=iteration)
             if pace.watch:
@@ -164,14 +152,8 @@ class FactorGraph:
         return upper
 
     def _look(self, trace: Trace, pace: Pace) -> None:
-        energies = self.energies()
-        energy = sum(energies.values())
-        lowest = min([abs(known) for known in trace.energies] + [math.inf])
-        if not math.isfinite(energy) or energy > GROWTH * max(lowest, self.examples):
-            raise _diverged(trace.iterations, energies, pace)
-        trace.checked.append(trace.iterations)
-        trace.energies.append(energy)
-        trace.changes.append(max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None))
+        change = max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None)
+        trace.add(self.energies(), change, self.examples, pace)
 
 
 class _Said(Function):
@@ -184,78 +166,6 @@ class _Said(Function):
     def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
         announce(ctx.sweep)
         return None, None, None, *(message * factor[0].to(message) for message in ctx.messages)
-
-
-def _chain(module: nn.Module, name: str) -> Iterable[tuple[str, Any]]:
-    """The layers of nested nn.Sequential, in their order, with their names."""
-    if isinstance(module, nn.Sequential):
-        for key, child in module.named_children():
-            yield from _chain(child, f"{name}.{key}" if name else key)
-        return
-    if not isinstance(module, (FactorLayer, *SHAPES)):
-        raise MissingRule(
-            f"{type(module).__name__} has no factor node",
-            where=f"FactorGraph, layer {name or 'model'}",
-            cause="a plain torch layer, or a network with a forward of its own",
-            fix="use nn.Sequential of GBP layers and reshapes",
-        )
-    yield name, module
-
-
-def _check_inputs(inputs: Tensor | Latent) -> None:
-    if isinstance(inputs, Latent):
-        if not inputs.anchored:
-            raise InvalidInput(
-                "a variable has neither a prior nor an observation",
-                where="FactorGraph, the inputs",
-                got="Latent(sigma=None) with entries that are not known",
-                cause="missing pixels without a prior",
-                fix="give sigma, or mark all entries as known",
-            )
-        return
-    if not inputs.is_floating_point() or inputs.numel() == 0 or not bool(inputs.isfinite().all()):
-        raise InvalidInput(
-            "inputs must be finite floating-point numbers of at least one example",
-            where="FactorGraph",
-            got=f"{inputs.dtype}, shape {tuple(inputs.shape)}",
-            cause="integer images, an empty batch, or missing pixels marked by NaN",
-            fix="convert with x.float() / 255; missing pixels are Latent(x, sigma, known=mask)",
-        )
-
-
-def _evidence(likelihood: Likelihood, target: Tensor, observed: Tensor | None) -> Any:
-    """The likelihood with its targets, checked once; unknown targets may be any valid value."""
-    checked = False
-
-    def evidence(mean: Tensor, variance: Tensor, at: Tensor | None) -> Any:
-        nonlocal checked
-        if not checked:
-            likelihood.check(Gaussian(mean, variance), target)
-            if observed is not None and observed.shape not in (target.shape[:1], mean.shape):
-                raise InvalidInput(
-                    "the mask of known targets must be (n,) or of the outputs' shape",
-                    where="FactorGraph",
-                    got=f"{tuple(observed.shape)}, outputs {tuple(mean.shape)}",
-                    fix="use one entry for every example",
-                )
-            checked = True
-        return likelihood.evidence_at(mean, variance, target, at)
-
-    return evidence
-
-
-def _diverged(iteration: int, energies: dict[str, float], pace: Pace) -> Diverged:
-    worst = next(
-        (name for name, energy in energies.items() if not math.isfinite(energy)), max(energies, key=energies.__getitem__)
-    )
-    damping, weights = 1 - pace.rate / 2, 1 - pace.weight_rate / 2
-    return Diverged(
-        f"the energy diverged in iteration {iteration}, most of it in layer {worst}",
-        where="FactorGraph",
-        got=f"energy {sum(energies.values()):.4g}",
-        cause="messages of many examples that answer at once and overshoot",
-        fix=f"use damping {damping:.3g} (weights {weights:.3g}), joint=True in linear layers, or smaller batches",
-    )
 
 
 def _gaussian(variable: Variable) -> Gaussian:

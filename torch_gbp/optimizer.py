@@ -47,8 +47,9 @@ class MessagePassing(Optimizer):
 
     Raises:
         InvalidInput: not GBP parameters, num_data missing or smaller than a batch, rates out of range, no message.
-        ImproperMarginal: messages that are not finite, would make a precision fall below the prior's, or (BatchSites) take
-            a mean a million prior deviations away. The marginals from before the step are kept.
+        ImproperMarginal: messages that are not finite, or would make a precision fall below the prior's.
+        Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
+            After either, the marginals are those from before the step.
 
     >>> import torch_gbp as gbp
     >>> model = gbp.GBPLinear(2, 1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter, owner_of
 from torch_gbp.stores import Step, Store
@@ -113,7 +113,7 @@ def require_examples(heard: int, num_data: int) -> int:
 
 
 def check_turns(store: Store, turns: list[Turn], states: list[State]) -> None:
-    """Raises ImproperMarginal, before anything is written, if any of the messages should not be."""
+    """Raises ImproperMarginal or Diverged, before anything is written, if any of the messages should not be."""
     quick = sound([turn.message for turn in turns])
     for turn, state in zip(turns, states, strict=True):
         entry = turn.marginal, state, turn.message, turn.step
@@ -162,9 +162,9 @@ def check_message(turn: Turn, after: Tensor) -> None:
 
 
 def check_distance(turn: Turn, distance: float) -> None:
-    """Raises ImproperMarginal if a mean would be so many prior deviations away that the iteration must have diverged."""
+    """Raises Diverged if a mean would be so many prior deviations away that no posterior is there."""
     if distance > FARTHEST:
-        raise ImproperMarginal(
+        raise Diverged(
             "the iteration diverges: a mean would be far from everything its prior allows",
             where=f"{turn.name}, step {turn.group['steps'] + 1}",
             got=f"{distance:.3g} prior deviations",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Robust, Tukey
-from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.errors import Diverged, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 
 OBSERVED = Tukey(0.2)  # GBP Learning, table D1
@@ -38,8 +38,9 @@ class Denoiser(nn.Module):
         deviation, robust: of the pixel observations.
 
     Raises (on `infer`):
-        InvalidInput: an image that is not (channels, h, w) in [0, 1], has other channels, or another size than the one before.
-        ImproperMarginal: inference that diverges; the filters stay as they were.
+        InvalidInput: an image that is not (channels, h, w) in [0, 1], has other channels, or another size than the one before;
+            iterations or a rate out of range.
+        Diverged: an energy that is not finite or grows; the filters stay as they were.
 
     Source: GBP Learning, section 5.2 and table D1.
 
@@ -116,13 +117,7 @@ def _like(image: Tensor, layer: Reconstruction) -> Tensor:
 
 
 def _iterate(visit: Visit, observation: PixelObservation, iterations: int, rate: float, tolerance: float) -> Denoised:
-    if iterations < 1 or not 0 < rate <= 1:
-        raise InvalidInput(
-            "iterations must be positive and rate in (0, 1]",
-            where="Denoiser",
-            got=f"iterations={iterations}, rate={rate}",
-            fix="take 300 and 0.1",
-        )
+    check_pace("Denoiser", iterations, rate, fix="take 300 and 0.1")
     z = observation.start()
     energies, changes = [], []
     belief = Gaussian(z, torch.ones_like(z))
@@ -139,9 +134,21 @@ def _iterate(visit: Visit, observation: PixelObservation, iterations: int, rate:
     return Denoised(belief, energies, changes)
 
 
+def check_pace(where: str, iterations: int, rate: float, fix: str) -> None:
+    """Raises InvalidInput for no iterations, or a rate that is not in (0, 1]."""
+    if iterations < 1 or not 0 < rate <= 1:
+        raise InvalidInput(
+            "iterations must be positive and rate in (0, 1]",
+            where=where,
+            got=f"iterations={iterations}, rate={rate}",
+            cause="a damping in the place of the rate, which is 1 - damping",
+            fix=fix,
+        )
+
+
 def _check_energy(energies: list[float], iteration: int, rate: float) -> None:
     if not math.isfinite(energies[-1]) or energies[-1] > BLOWN_UP * energies[0]:
-        raise ImproperMarginal(
+        raise Diverged(
             f"inference diverges in iteration {iteration + 1}",
             where="the reconstruction layer of Denoiser",
             got=f"energy {energies[0]:.4g} at first, {energies[-1]:.4g} now, damping {1 - rate:.2f}",

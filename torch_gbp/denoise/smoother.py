@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torch_gbp.denoise.denoiser import Denoised
+from torch_gbp.denoise.denoiser import Denoised, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence
 from torch_gbp.denoise.robust import Robust, Tukey
@@ -33,9 +33,10 @@ class PairwiseSmoother(NamedTuple):
         """The clean image behind a noisy one, (channels, h, w) in [0, 1]; arguments as of `Denoiser.infer`.
 
         Raises:
-            InvalidInput: an image that is not (channels, h, w) in [0, 1].
+            InvalidInput: an image that is not (channels, h, w) in [0, 1]; iterations or a rate out of range.
             ImproperMarginal: so few iterations that nothing has reached some missing pixel yet.
         """
+        check_pace("PairwiseSmoother", iterations, rate, fix="take 200 and 0.3")
         observation = PixelObservation(image, self.deviation, self.robust, missing)
         heard, mean = silence(observation.pixels), observation.start()
         energies: list[float] = []

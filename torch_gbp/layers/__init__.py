@@ -1,6 +1,6 @@
 """Layers: thin torch modules that hold weight marginals and send messages through a rule."""
 
-from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU
+from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU, GBPSigmoid
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.input_basis import InputBasis
@@ -17,6 +17,7 @@ __all__ = [
     "GBPLinear",
     "GBPMaxPool2d",
     "GBPReLU",
+    "GBPSigmoid",
     "GBPUpsample",
     "InputBasis",
 ]

@@ -1,4 +1,4 @@
-"""GBPLeakyReLU and GBPReLU: the rectifiers with exact moments."""
+"""GBPLeakyReLU and GBPReLU, the rectifiers with exact moments, and GBPSigmoid, linearised."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch_gbp.rules import exact_leaky_relu, leaky_relu, linearised
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
 _EXACT = factor(exact_leaky_relu.RULE)
+_SIGMOID = factor(linearised.SIGMOID)
 _FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see factor.py
 
 
@@ -81,3 +82,26 @@ class GBPReLU(GBPLeakyReLU):
     @classmethod
     def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPReLU:
         return cls()
+
+
+class GBPSigmoid(ActivationLayer):
+    """a = 1 / (1 + exp(-z)) to first order at the mean: mean f(m), variance f'(m)^2 v (rules/linearised.py).
+
+    Meant for deep factor graphs, where the point of the expansion moves with the beliefs; in a single sweep the error grows
+    with the variance of z.
+
+    Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
+
+    >>> import torch
+    >>> GBPSigmoid()(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).variance
+    tensor([0.0625])
+    """
+
+    def forward(self, input: Belief) -> Gaussian:
+        return Gaussian(*_SIGMOID(None, *self.accept(input, tuple(range(9)))))
+
+    def bound(self) -> Bound:
+        return Bound(linearised.SIGMOID, None)
+
+    def node(self, learn: bool) -> Node:
+        return SingleNode(self.bound(), 0.0, None)

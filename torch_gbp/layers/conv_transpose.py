@@ -9,12 +9,13 @@ from torch import nn
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import Moments, factor
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.memory import Forms
+from torch_gbp.nodes import Bound, Node
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.priors import VarianceFormula, bias_prior, code, weight_prior
-from torch_gbp.rules import conv_transpose, shared_conv_transpose
+from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, bias_prior, code, weight_prior
+from torch_gbp.rules import conv_transpose, linearised, shared_conv_transpose
 from torch_gbp.rules.conv_transpose import ConvTransposeOptions
 
 
@@ -26,10 +27,9 @@ def _no_exact_rule(*_: Any) -> Moments:
     )
 
 
-_SEND = {
-    shared: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule)
-    for shared, rule in ((False, conv_transpose.RULE), (True, shared_conv_transpose.RULE))
-}
+_RULES = {(False, False): conv_transpose.RULE, (True, False): shared_conv_transpose.RULE}  # (shared precision, linearised)
+_RULES |= {(shared, True): linearised.CONV_TRANSPOSE for shared in (False, True)}
+_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule) for kind, rule in _RULES.items()}
 
 
 class GBPConvTranspose2d(WeightedLayer):
@@ -44,6 +44,7 @@ class GBPConvTranspose2d(WeightedLayer):
         prior_variance, prior_scale, prior_formula, random_prior_mean: as in `GBPConv2d`; the fan-in is the number of entries
             that reach one output.
         shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
+        bias_variance, noise, activation, activation_sigma, linearise: as in `GBPConv2d`.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -75,8 +76,14 @@ class GBPConvTranspose2d(WeightedLayer):
         prior_formula: VarianceFormula = code,
         random_prior_mean: bool = False,
         shared_precision: bool = True,
+        bias_variance: float = BIAS_VARIANCE,
+        noise: float = 0.0,
+        activation: ActivationLayer | None = None,
+        activation_sigma: float | None = None,
+        linearise: bool = False,
     ) -> None:
         super().__init__()
+        self.set_factor(noise, activation_sigma, activation, linearise)
         _check(in_channels, out_channels, groups, padding_mode)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
         self.options = ConvTransposeOptions(pair(stride), pair(padding), pair(output_padding), groups, pair(dilation))
@@ -87,7 +94,7 @@ class GBPConvTranspose2d(WeightedLayer):
         self.shared_precision = shared_precision
         shape = (out_channels // groups, in_channels, *self.kernel_size)
         self.weight = GaussianParameter(shape, prior, device, dtype, shared_precision)
-        self.bias = GaussianParameter((out_channels,), bias_prior(), device, dtype) if bias else None
+        self.bias = GaussianParameter((out_channels,), bias_prior(bias_variance), device, dtype) if bias else None
 
     @classmethod
     def from_torch(cls, layer: nn.ConvTranspose2d, *, as_prior: bool = False, **prior: Any) -> GBPConvTranspose2d:
@@ -104,8 +111,11 @@ class GBPConvTranspose2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
-        forms = _SEND[self.shared_precision]
-        return Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals()))
+        forms = _SEND[self.shared_precision, self.linearise]
+        return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
+
+    def node(self, learn: bool) -> Node:
+        return self.affine_node(Bound(_RULES[self.shared_precision, self.linearise], self.options), learn)
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

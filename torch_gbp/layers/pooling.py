@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import Rule, factor
+from torch_gbp.factor import Moments, Rule, factor, linear_rule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
-from torch_gbp.nodes import MaxPoolNode, Node
+from torch_gbp.nodes import Bound, LinearNode, MaxPoolNode, Node, SingleNode
 from torch_gbp.rules import avg_pool, max_pool
 from torch_gbp.rules.max_pool import PoolOptions
 
 Size = int | tuple[int, int]
 _FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see factor.py
+
+
+def _average(settings: tuple[PoolOptions, bool, int | None], mean: Tensor, variance: Tensor) -> Moments:
+    return avg_pool.avg_pool(*settings, mean, variance)
+
+
+_AVERAGE = linear_rule(_average)
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -79,6 +86,8 @@ class GBPAvgPool2d(GaussianLayer):
 
     Args:
         kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in torch.nn.AvgPool2d.
+        noise: standard deviation of a noise on the average.
+        activation_sigma: standard deviation of a unary prior of the average around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w').
 
@@ -95,8 +104,12 @@ class GBPAvgPool2d(GaussianLayer):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
+        *,
+        noise: float = 0.0,
+        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.set_noise(noise, activation_sigma)
         step = pair(kernel_size if stride is None else stride)
         self.options = PoolOptions(pair(kernel_size), step, pair(padding), ceil_mode=ceil_mode)
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
@@ -108,8 +121,16 @@ class GBPAvgPool2d(GaussianLayer):
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        belief = self.accept(input, (4,))
-        return Gaussian(*avg_pool.avg_pool(self.options, self.count_include_pad, self.divisor_override, *belief))
+        return self.loosen(Gaussian(*_average(self._settings(), *self.accept(input, (4,)))))
+
+    def node(self, learn: bool) -> Node:
+        """Exact messages where every entry is in one window; summed ones where windows overlap."""
+        apart = all(step >= size for size, step in zip(*self.options[:2], strict=True))
+        bound, noise, prior = Bound(_AVERAGE, self._settings()), self.noise**2, self.activation_prior()
+        return SingleNode(bound, noise, prior) if apart else LinearNode(bound, None, (), noise, prior)
+
+    def _settings(self) -> tuple[PoolOptions, bool, int | None]:
+        return self.options, self.count_include_pad, self.divisor_override
 
     def extra_repr(self) -> str:
         kernel, stride, padding, _, ceil_mode = self.options

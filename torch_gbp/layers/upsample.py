@@ -5,9 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.factor import linear_rule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.nodes import Bound, Node, UpsampleNode
 from torch_gbp.rules.upsample import UpsampleOptions, upsample
+
+_RULE = linear_rule(upsample)
 
 
 class GBPUpsample(GaussianLayer):
@@ -16,6 +20,8 @@ class GBPUpsample(GaussianLayer):
     Args:
         size, scale_factor, mode, align_corners, recompute_scale_factor: as in torch.nn.Upsample, for images;
             "nearest" is the only mode.
+        noise: standard deviation of a noise on every copy.
+        activation_sigma: standard deviation of a unary prior of the copies around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w').
 
@@ -34,8 +40,12 @@ class GBPUpsample(GaussianLayer):
         mode: str = "nearest",
         align_corners: bool | None = None,
         recompute_scale_factor: bool | None = None,
+        *,
+        noise: float = 0.0,
+        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.set_noise(noise, activation_sigma)
         if mode != "nearest" or align_corners is not None or recompute_scale_factor:
             raise InvalidInput(
                 "only nearest-neighbour upsampling has a message rule",
@@ -61,7 +71,10 @@ class GBPUpsample(GaussianLayer):
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return Gaussian(*upsample(self.options, *self.accept(input, (4,))))
+        return self.loosen(Gaussian(*upsample(self.options, *self.accept(input, (4,)))))
+
+    def node(self, learn: bool) -> Node:
+        return UpsampleNode(Bound(_RULE, self.options), self.noise**2, self.activation_prior())
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items() if value is not None)

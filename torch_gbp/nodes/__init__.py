@@ -7,6 +7,7 @@ from torch_gbp.nodes.node import Bound, LinearNode, Node, ShapeNode, SingleNode
 from torch_gbp.nodes.observation import ObservationNode
 from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.nodes.schedules import Schedule, random_layers, sweeps
+from torch_gbp.nodes.upsample import UpsampleNode
 from torch_gbp.nodes.variable import Variable, normal_prior
 from torch_gbp.nodes.weights import WeightBelief
 
@@ -23,6 +24,7 @@ __all__ = [
     "Schedule",
     "ShapeNode",
     "SingleNode",
+    "UpsampleNode",
     "Variable",
     "WeightBelief",
     "normal_prior",

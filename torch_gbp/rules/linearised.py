@@ -6,8 +6,8 @@ A product w a is w m_a + m_w a - m_w m_a near the means, so against `rules/linea
     g_W = g' m_a                                G_W = G' m_a^2                  (sums over examples, positions)
     g_a = g m_W                                 G_a = G m_W^2
 
-and f(z), f(z) = z for z > 0 and l z below, has mean f(m), variance f'(m)^2 v, and sends (f' g, f'^2 G). Iterated, the means go
-to a stationary point of the graph's energy, where every residual is taken at the means.
+and f(z), a rectifier or the logistic function, has mean f(m), variance f'(m)^2 v, and sends (f' g, f'^2 G). Iterated, the
+means go to a stationary point of the graph's energy, where every residual is taken at the means.
 Source: GBP Learning (arXiv 2311.14649) section 3.1, equations 5 to 8, with the messages of a layer summed up.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from torch_gbp.factor import Moments, Rule, Saved
 from torch_gbp.rules.conv import ConvOptions, transpose
+from torch_gbp.rules.conv_transpose import ConvTransposeOptions, gather, spread
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 from torch_gbp.rules.linear import affine
 
@@ -84,6 +85,40 @@ def conv_backward(options: ConvOptions, saved: Saved, score: Tensor, precision: 
     return *to_input, score_w, precision_w.sum_to_size(weight_var.shape), *to_bias
 
 
+def conv_transpose_forward(
+    options: ConvTransposeOptions,
+    mean: Tensor,  # (n, c, h, w)
+    variance: Tensor | None,  # (n, c, h, w), None for an observed input
+    weight_mean: Tensor,  # (o / groups, c, kh, kw)
+    weight_var: Tensor,  # the same or, shared, (1, c, 1, 1)
+    bias_mean: Tensor | None,  # (o,)
+    bias_var: Tensor | None,
+) -> tuple[Moments, Saved]:
+    """Moments of z, (n, o, h', w') each."""
+    second = mean * mean
+    out_var = spread(second, weight_var.expand_as(weight_mean), bias_var, options)
+    squared = None
+    if variance is not None:
+        squared = weight_mean * weight_mean
+        out_var += spread(variance, squared, None, options)
+    kept = mean, second, weight_mean, squared, weight_var, bias_mean
+    return (spread(mean, weight_mean, bias_mean, options), out_var), kept
+
+
+def conv_transpose_backward(
+    options: ConvTransposeOptions, saved: Saved, score: Tensor, precision: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Centred messages to a, W and b."""
+    mean, second, weight_mean, squared, weight_var, bias_mean = saved
+    assert mean is not None and second is not None and weight_mean is not None and weight_var is not None
+    hidden = squared is not None
+    score_a, score_w = gather(score, mean, weight_mean, options, hidden)
+    precision_a, precision_w = gather(precision, second, weight_mean if squared is None else squared, options, hidden)
+    to_input = (score_a, precision_a) if hidden else (None, None)
+    to_bias = (None, None) if bias_mean is None else (score.sum((0, 2, 3)), precision.sum((0, 2, 3)))
+    return *to_input, score_w, precision_w.sum_to_size(weight_var.shape), *to_bias
+
+
 def leaky_relu_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of a; at 0 the slope is the one below."""
     return (F.leaky_relu(mean, options.slope), _sloped(variance, mean, options.slope**2)), (mean,)
@@ -96,6 +131,20 @@ def leaky_relu_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, 
     return _sloped(score, mean, options.slope), _sloped(precision, mean, options.slope**2)
 
 
+def sigmoid_forward(_: None, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+    """Moments of 1 / (1 + exp(-z))."""
+    height = torch.sigmoid(mean)
+    slope = height * (1 - height)
+    return (height, slope.square() * variance), (slope,)
+
+
+def sigmoid_backward(_: None, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred message to z."""
+    (slope,) = saved
+    assert slope is not None
+    return slope * score, slope.square() * precision
+
+
 def _sloped(part: Tensor, at: Tensor, slope: float) -> Tensor:
     """part x (1 where at > 0, slope elsewhere), in one pass over memory."""
     return torch.ops.aten.leaky_relu_backward(part, at, slope, False)
@@ -103,4 +152,6 @@ def _sloped(part: Tensor, at: Tensor, slope: float) -> Tensor:
 
 LINEAR = Rule(linear_forward, linear_backward)
 CONV = Rule(conv_forward, conv_backward)
+CONV_TRANSPOSE = Rule(conv_transpose_forward, conv_transpose_backward)
 LEAKY_RELU = Rule(leaky_relu_forward, leaky_relu_backward)
+SIGMOID = Rule(sigmoid_forward, sigmoid_backward)

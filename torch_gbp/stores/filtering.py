@@ -15,7 +15,9 @@ class Filtering(Store):
     """The posterior becomes the next prior: one pass, streams, continual learning.
 
     R <- R_p + G,  m <- (R_p m_p + g + G m) / R,  with (m_p, R_p) the marginal, drawn towards the first prior by
-    forget: sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m. The rate is not used.
+    forget: sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m. The rate is not used. The message (g, G) is what the
+    batch said to the marginal before it was drawn: exactly the posterior from the drawn prior where a batch's message to one
+    weight does not depend on the marginals of the others.
     Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
 
     Args:
@@ -42,4 +44,6 @@ class Filtering(Store):
         first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
         deviation = torch.lerp(marginal.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
         precision = deviation.square().reciprocal()
-        return Message(precision * (self.forget * first + (1 - self.forget) * marginal.mean), precision)
+        fresh = marginal.precision == marginal.prior_precision  # still the first prior; its mean may be a random start
+        mean = torch.where(fresh, marginal.mean, self.forget * first + (1 - self.forget) * marginal.mean)
+        return Message(precision * mean, precision)

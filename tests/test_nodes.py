@@ -1,0 +1,153 @@
+"""Average pooling, upsampling and transposed convolution in a factor graph, against the dense posterior."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+import torch_gbp as gbp
+from torch_gbp import FactorGraph, Latent, Pace
+
+pytestmark = pytest.mark.usefixtures("float64")
+NOISE, SIGMA, OBSERVED = 0.4, 1.5, 0.3  # deviations of the factor and of the unary prior, variance of the observations
+
+
+def matrix(function, shape):
+    """The matrix of a linear function of images, by its columns."""
+    size = torch.Size(shape).numel()
+    return torch.stack([function(column.view(1, *shape)).flatten() for column in torch.eye(size)], 1)
+
+
+def dense(rows, shift, prior, target):
+    """Means and variances of inputs a and outputs z = rows a + shift + noise, z ~ N(0, SIGMA^2), target = z + e."""
+    outputs, inputs = rows.shape
+    factor = torch.cat([rows, -torch.eye(outputs)], 1)
+    system = factor.T @ factor / NOISE**2
+    system.diagonal()[:inputs] += prior[1].flatten().square().reciprocal()
+    system.diagonal()[inputs:] += 1 / SIGMA**2 + 1 / OBSERVED
+    right = -factor.T @ shift / NOISE**2
+    right[:inputs] += (prior[0] / prior[1].square()).flatten()
+    right[inputs:] += target.flatten() / OBSERVED
+    covariance = torch.linalg.inv(system)
+    return covariance @ right, covariance.diagonal()
+
+
+def infer(layer, prior, target, iterations, pace):
+    """Means and variances that the graph finds, and its trace."""
+    graph = FactorGraph(layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False)
+    trace = graph.infer(iterations, pace, tolerance=1e-13, check=1)
+    beliefs = graph.input_belief(), graph.output_belief()
+    return [torch.cat([getattr(belief, moment).flatten() for belief in beliefs]) for moment in ("mean", "variance")], trace
+
+
+NOISY = {"noise": NOISE, "activation_sigma": SIGMA}
+TREES = {
+    "average": (lambda: gbp.GBPAvgPool2d(2, **NOISY), lambda x: F.avg_pool2d(x, 2), (2, 4, 4)),
+    "average with gaps": (lambda: gbp.GBPAvgPool2d((2, 1), 3, **NOISY), lambda x: F.avg_pool2d(x, (2, 1), 3), (1, 5, 4)),
+    "padded average": (
+        lambda: gbp.GBPAvgPool2d(3, padding=1, count_include_pad=False, **NOISY),
+        lambda x: F.avg_pool2d(x, 3, padding=1, count_include_pad=False),
+        (1, 4, 4),
+    ),
+    "upsampled": (lambda: gbp.GBPUpsample(scale_factor=2, **NOISY), lambda x: F.interpolate(x, scale_factor=2), (2, 2, 3)),
+    "upsampled unevenly": (lambda: gbp.GBPUpsample(size=(5, 4), **NOISY), lambda x: F.interpolate(x, size=(5, 4)), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_have_the_dense_posterior(name):
+    make, function, shape = TREES[name]
+    rows, prior = matrix(function, shape), (torch.randn(shape), torch.rand(shape) + 0.5)
+    target = torch.randn(function(torch.zeros(1, *shape)).shape)
+    found, trace = infer(make(), prior, target, 10, Pace())
+    assert trace.iterations <= 3  # up, down, and back to the outputs
+    answer = dense(rows, torch.zeros(len(rows)), prior, target)
+    assert_close(found[0], answer[0], rtol=1e-10, atol=1e-10)
+    assert_close(found[1], answer[1], rtol=1e-10, atol=0)
+
+
+def transposed(**options):
+    layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, shared_precision=False, **NOISY, **options)
+    for own in (layer.weight, layer.bias):
+        own.mean.data.normal_()
+        own.trust()
+    return layer
+
+
+@pytest.mark.parametrize("linearise", [False, True])
+@pytest.mark.parametrize("name", ["overlapping average", "transposed convolution"])
+def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
+    """Windows that overlap, and entries that several kernels reach; known weights."""
+    if name == "overlapping average":
+        layer, shift, shape = gbp.GBPAvgPool2d(3, 1, **NOISY), None, (1, 5, 4)
+
+        def function(x):
+            return F.avg_pool2d(x, 3, 1)
+    else:
+        layer, shape = transposed(linearise=linearise), (2, 3, 2)
+        kernel, shift = layer.weight.mean.detach().transpose(0, 1), layer.bias.mean.detach()
+
+        def function(x):
+            return F.conv_transpose2d(x, kernel, stride=2)
+
+    rows, prior = matrix(function, shape), (torch.randn(shape), torch.rand(shape) + 0.5)
+    target = torch.randn(function(torch.zeros(1, *shape)).shape)
+    full = torch.zeros_like(target) if shift is None else shift[:, None, None].expand_as(target)
+    found, trace = infer(layer, prior, target, 4000, Pace(rate=0.3))
+    assert trace.changes[-1] < 1e-13
+    assert_close(found[0], dense(rows, full.flatten(), prior, target)[0], rtol=1e-8, atol=1e-8)
+
+
+def test_a_kernel_over_one_pixel_is_learned_exactly():
+    """Without bias every weight is in one factor: the weights' marginals by one visit, damped by nothing."""
+    layer = gbp.GBPConvTranspose2d(1, 1, 2, bias=False, shared_precision=False, prior_variance=0.7, linearise=True, **NOISY)
+    x, y = torch.tensor([[[[1.7]]]]), torch.randn(1, 1, 2, 2)
+    graph = FactorGraph(layer, x, gbp.Regression(OBSERVED), y)
+    graph.infer(400, Pace(rate=0.3, weight_rate=0.3), tolerance=1e-14)
+    (weight,) = graph.nodes[0].weights
+    kept = 1 / (1 / SIGMA**2 + 1 / OBSERVED)  # of the output, without the factor
+    spread = NOISE**2 + kept
+    precision = 1 / 0.7 + 1.7**2 / spread
+    assert_close(weight.mean[0, 0], 1.7 * y[0, 0] * kept / OBSERVED / spread / precision, rtol=1e-9, atol=1e-12)
+
+
+def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
+    model, x = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, shared_precision=False), torch.randn(4, 2, 3, 3)
+    y, likelihood = torch.randn_like(model(x).mean), gbp.Regression(0.5)
+    likelihood(model(x), y).backward()
+    plain = [parameter.grad.clone() for parameter in model.parameters()]
+    for own in (model.weight, model.bias):
+        own.set_prior_mean(own.mean)
+    graph = FactorGraph(model, x, likelihood, y)
+    with torch.no_grad():
+        for visit in (graph.nodes[0].up, graph.nodes[1].down, graph.nodes[0].down):
+            visit(Pace())
+    for belief, (mean, precision) in zip(graph.nodes[0].weights, zip(plain[::2], plain[1::2], strict=True), strict=True):
+        information, told = belief.said.parts
+        assert_close(told, precision, rtol=1e-9, atol=1e-12)
+        assert_close(information - told * belief.marginal.mean, mean, rtol=1e-9, atol=1e-9)
+
+
+def test_a_generative_network_is_inferred_from_its_picture():
+    """Codes - upsampling - transposed convolution - average, all known but the codes: a stationary point of the energy."""
+    inner = {"noise": 0.3, "activation_sigma": 2.0}
+    layers = gbp.GBPUpsample(scale_factor=2, **inner), transposed(linearise=True), gbp.GBPAvgPool2d(3, 2, **inner)
+    target = torch.randn(1, 3, 4, 4)
+    graph = FactorGraph(nn.Sequential(*layers), Latent(torch.zeros(1, 2, 2, 2), 1.0), gbp.Regression(0.1), target, learn=False)
+    trace = graph.infer(6000, Pace(rate=0.2), tolerance=1e-11, check=20)
+    assert trace.changes[-1] < 1e-11 and trace.energies[-1] < trace.energies[0]
+    leaves = [part.mean.clone().requires_grad_() for part in (graph.input_belief(), *graph.beliefs().values())]
+    code, copies, image, means = leaves
+    kernel, shift = layers[1].weight.mean.detach().transpose(0, 1), layers[1].bias.mean.detach()
+    residuals = [
+        *(code, copies / 2, image / SIGMA, means / 2, (target - means) / 0.1**0.5),
+        (F.interpolate(code, scale_factor=2) - copies) / 0.3,
+        (F.conv_transpose2d(copies, kernel, shift, 2) - image) / NOISE,
+        (F.avg_pool2d(image, 3, 2) - means) / 0.3,
+    ]
+    energy = sum(0.5 * residual.square().sum() for residual in residuals)
+    energy.backward()
+    assert max(float(leaf.grad.abs().max()) for leaf in leaves) < 1e-7
+    offset = 0.5 * target.numel() * float(torch.log(torch.tensor(2 * torch.pi * 0.1)))  # the density's constant
+    assert_close(graph.energy(), energy.item() + offset, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,83 @@
+"""What a factor graph is made from: the layers of a network in their order, inputs and targets, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.base import FactorLayer
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.nodes import Latent
+
+SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
+
+
+def chain(module: nn.Module, name: str = "") -> Iterable[tuple[str, Any]]:
+    """The layers of nested nn.Sequential, in their order, with their names.
+
+    Raises:
+        MissingRule: a module that is neither a GBP layer nor a reshape.
+    """
+    if isinstance(module, nn.Sequential):
+        for key, child in module.named_children():
+            yield from chain(child, f"{name}.{key}" if name else key)
+        return
+    if not isinstance(module, (FactorLayer, *SHAPES)):
+        raise MissingRule(
+            f"{type(module).__name__} has no factor node",
+            where=f"FactorGraph, layer {name or 'model'}",
+            cause="a plain torch layer, or a network with a forward of its own",
+            fix="use nn.Sequential of GBP layers and reshapes",
+        )
+    yield name, module
+
+
+def check_inputs(inputs: Tensor | Latent) -> None:
+    """Raises InvalidInput for inputs that have neither a prior nor a value everywhere, or are not finite."""
+    if isinstance(inputs, Latent):
+        if not inputs.anchored:
+            raise InvalidInput(
+                "a variable has neither a prior nor an observation",
+                where="FactorGraph, the inputs",
+                got="Latent(sigma=None) with entries that are not known",
+                cause="missing pixels without a prior",
+                fix="give sigma, or mark all entries as known",
+            )
+        return
+    if not inputs.is_floating_point() or inputs.numel() == 0 or not bool(inputs.isfinite().all()):
+        raise InvalidInput(
+            "inputs must be finite floating-point numbers of at least one example",
+            where="FactorGraph",
+            got=f"{inputs.dtype}, shape {tuple(inputs.shape)}",
+            cause="integer images, an empty batch, or missing pixels marked by NaN",
+            fix="convert with x.float() / 255; missing pixels are Latent(x, sigma, known=mask)",
+        )
+
+
+def evidence_of(likelihood: Likelihood, target: Tensor, observed: Tensor | None) -> Any:
+    """The likelihood with its targets, for `ObservationNode`; unknown targets may be any valid value.
+
+    Raises (when it is first asked):
+        InvalidInput: targets that do not fit the likelihood, a mask of another shape.
+    """
+    checked = False
+
+    def evidence(mean: Tensor, variance: Tensor, at: Tensor | None) -> Any:
+        nonlocal checked
+        if not checked:
+            likelihood.check(Gaussian(mean, variance), target)
+            if observed is not None and observed.shape not in (target.shape[:1], mean.shape):
+                raise InvalidInput(
+                    "the mask of known targets must be (n,) or of the outputs' shape",
+                    where="FactorGraph",
+                    got=f"{tuple(observed.shape)}, outputs {tuple(mean.shape)}",
+                    fix="use one entry for every example",
+                )
+            checked = True
+        return likelihood.evidence_at(mean, variance, target, at)
+
+    return evidence

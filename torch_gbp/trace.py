@@ -1,0 +1,49 @@
+"""Trace: what an iterated inference went through, and whether it diverges."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from torch_gbp.errors import Diverged
+from torch_gbp.nodes import Pace
+
+GROWTH = 1e3  # energy above the lowest so far, as a factor, that counts as diverged
+
+
+class Trace(NamedTuple):
+    """What an inference went through: iterations, and at those that were checked energy and largest relative change."""
+
+    iterations: int
+    checked: list[int]
+    energies: list[float]
+    changes: list[float]
+
+    def add(self, energies: dict[str, float], change: float, examples: int, pace: Pace) -> None:
+        """Notes the energies by layer and the largest change, after the iteration that `iterations` tells.
+
+        Raises:
+            Diverged: an energy that is not finite, or far above the lowest so far and one of 1 per example.
+        """
+        energy = sum(energies.values())
+        lowest = min((abs(known) for known in self.energies), default=math.inf)
+        if not math.isfinite(energy) or energy > GROWTH * max(lowest, examples):
+            raise diverged(self.iterations, energies, pace)
+        self.checked.append(self.iterations)
+        self.energies.append(energy)
+        self.changes.append(change)
+
+
+def diverged(iteration: int, energies: dict[str, float], pace: Pace) -> Diverged:
+    """The error of an inference that ran away, with the layer of the largest energy and the damping to try."""
+    worst = next(
+        (name for name, energy in energies.items() if not math.isfinite(energy)), max(energies, key=energies.__getitem__)
+    )
+    damping, weights = 1 - pace.rate / 2, 1 - pace.weight_rate / 2
+    return Diverged(
+        f"the energy diverged in iteration {iteration}, most of it in layer {worst}",
+        where="FactorGraph",
+        got=f"energy {sum(energies.values()):.4g}",
+        cause="messages of many examples that answer at once and overshoot",
+        fix=f"use damping {damping:.3g} (weights {weights:.3g}), joint=True in linear layers, or smaller batches",
+    )
