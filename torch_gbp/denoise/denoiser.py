@@ -145,7 +145,7 @@ def _check_energy(energies: list[float], iteration: int, rate: float) -> None:
     if not math.isfinite(energies[-1]) or energies[-1] > BLOWN_UP * energies[0]:
         raise ImproperMarginal(
             f"inference diverges in iteration {iteration + 1}",
-            where="the reconstruction layers of Denoiser",
+            where="the reconstruction layer of Denoiser",
             got=f"energy {energies[0]:.4g} at first, {energies[-1]:.4g} now, damping {1 - rate:.2f}",
             cause="many factors answer at once, and their sum overshoots",
             fix=f"a damping of {1 - rate / 2:.2f} (rate={rate / 2:.3g})",

@@ -78,11 +78,13 @@ class Gathered:
     """A variable's belief: its prior, the damped sum of the messages of the factors below it, and what it hears from above.
 
     The sum is given as precision L and force F = sum of J gamma at the present mean: information mean L - F.
+    At first nothing was said, and damping draws the belief to the prior; with `hold`, it starts from the belief of that mean.
     """
 
-    def __init__(self, prior: Message, mean: Tensor) -> None:
+    def __init__(self, prior: Message, mean: Tensor, hold: bool = False) -> None:
         self.prior = prior
-        self.message = Message(prior.precision * mean - prior.information, torch.zeros_like(mean))  # a belief at the start
+        nothing = torch.zeros_like(mean)
+        self.message = Message(prior.precision * mean - prior.information if hold else nothing, nothing)
         self.above: Message | None = None
         self.belief = Gaussian(mean, prior.precision.reciprocal().expand_as(mean).clone())
 

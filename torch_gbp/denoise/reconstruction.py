@@ -41,6 +41,8 @@ class Reconstruction(nn.Module):
         slope: of f below 0; 1 is linear.
         weight_deviation, bias_deviation, activation_deviation: of the priors of W, b and x.
         start_deviation: of the random first means of W and x.
+        hold: damping holds on to the first means, else to the priors' means. Between layers those are 0, and a product of two
+            variables near 0 says little: a `Stack` needs it.
         haste: rate of the messages to W and b, as a share of the others'; many inputs to a z need a small one.
     """
 
@@ -58,12 +60,14 @@ class Reconstruction(nn.Module):
         activation_deviation: float = 0.5,
         start_deviation: float = 0.1,
         haste: float = 1.0,
+        hold: bool = False,
     ) -> None:
         super().__init__()
         self.weight = Filters((channels, coefficients, kernel_size, kernel_size), weight_deviation, start_deviation)
         self.bias = Filters((channels,), bias_deviation)
         self.deviation, self.robust, self.slope = deviation, robust, slope
-        self.activation_deviation, self.start_deviation, self.haste = activation_deviation, start_deviation, haste
+        self.activation_deviation, self.start_deviation = activation_deviation, start_deviation
+        self.haste, self.hold = haste, hold
 
     @property
     def channels(self) -> int:
@@ -98,8 +102,9 @@ class Visit:
         start = layer.start_deviation * torch.randn(1, layer.coefficients, *layer.shrink(high, wide), generator=generator)
         mean = start.to(weight.mean)
         precision = torch.full_like(mean, layer.activation_deviation**-2)
-        self.x = Gathered(Message(torch.zeros_like(mean), precision), mean)
-        self.w, self.b = Gathered(weight.prior(), weight.mean.clone()), Gathered(bias.prior(), bias.mean.clone())
+        self.x = Gathered(Message(torch.zeros_like(mean), precision), mean, layer.hold)
+        self.w = Gathered(weight.prior(), weight.mean.clone(), layer.hold)
+        self.b = Gathered(bias.prior(), bias.mean.clone(), layer.hold)
         self.dual = mean.new_zeros(1, layer.channels, high, wide)
 
     def predict(self) -> Tensor:

@@ -9,6 +9,7 @@ Source: GBP Learning, section 3.1 and table D2.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -107,8 +108,6 @@ def five_layers(channels: int = 3) -> Stack:
     >>> five_layers().shrink(258, 454)
     (61, 110)
     """
-    bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15)
-    middle, top = (
-        Reconstruction(below, 8, deviation=0.07, slope=0.2, weight_deviation=0.3, haste=UPPER_HASTE) for below in (4, 8)
-    )
-    return Stack([bottom, Upsampling(4, deviation=0.03), middle, Upsampling(8, deviation=0.03), top])
+    bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15, hold=True)
+    bent = partial(Reconstruction, deviation=0.07, slope=0.2, weight_deviation=0.3, haste=UPPER_HASTE, hold=True)
+    return Stack([bottom, Upsampling(4, deviation=0.03), bent(4, 8), Upsampling(8, deviation=0.03), bent(8, 8)])
