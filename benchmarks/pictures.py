@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-WINDOW = slice(40, 200), slice(60, 300)  # rows and columns of the frames that are kept in part: the bear's head
+WINDOW = slice(40, 200), slice(60, 300)  # rows and columns of the frames that are kept in part: the bear before the wall
 
 
-def keep(folder: Path, index: int, whole: bool, images: dict[str, Tensor]) -> None:
-    """Saves these images (3, rows, columns) of a frame as PNG: a window of each, and all of them if `whole`."""
+def keep(folder: Path, index: int, images: dict[str, Tensor], whole: bool, window: bool) -> None:
+    """Saves these images (3, rows, columns) of a frame as PNG: all of each, its window, or both."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
         pixels = (255 * image.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
-        if name != "clean":
-            Image.fromarray(numpy.ascontiguousarray(pixels[WINDOW])).save(_path(folder, name, index, False), optimize=True)
         if whole:
             Image.fromarray(pixels).save(_path(folder, name, index, True), optimize=True)
+        if window and name != "clean":
+            Image.fromarray(numpy.ascontiguousarray(pixels[WINDOW])).save(_path(folder, name, index, False), optimize=True)
 
 
 def read(folder: Path, name: str, index: int, whole: bool) -> Tensor | None:

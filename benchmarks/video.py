@@ -75,6 +75,7 @@ SETTINGS: dict[str, Single | Five] = {  # chosen on frames 0 to 2 with the noise
 }
 PAIRWISE_ITERATIONS = 200
 METHODS = ("pairwise", *SETTINGS)
+MOVING = "five_continual"  # the method of the short clip
 
 
 def run(request: Request) -> Result:
@@ -104,8 +105,8 @@ def _video(request: Request, method: str, seed: int, frames: int, size: tuple[in
         case = {"method": method, "net": f"frame {index}", "limit": index, "seed": seed}
         scores = {"psnr": psnr(found.belief.mean, clean), "psnr_noisy": psnr(noisy, clean)}
         if request.beside is not None and seed == request.seeds[0]:
-            shown = index == min(SHOWN_FRAME, frames - 1)
-            keep(request.beside, index, shown, {"clean": clean, "noisy": noisy, method: found.belief.mean})
+            images = {"clean": clean, "noisy": noisy, method: found.belief.mean}
+            keep(request.beside, index, images, whole=index == SHOWN_FRAME, window=method == MOVING and index <= SHOWN_FRAME)
         say(case, f"{method}: {scores['psnr']:.2f} dB in {seconds:.1f} s")
         yield {**case, **scores, "iterations": len(found.energy), "energy": found.energy[-1], "cpu_seconds": seconds}
 

@@ -11,15 +11,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.panels import DPI
 from benchmarks.pictures import read
 from benchmarks.report import Row
 from benchmarks.results import committed
-from benchmarks.video import METHODS, SHOWN_FRAME, TITLES
+from benchmarks.video import METHODS, MOVING, SHOWN_FRAME, TITLES
 
 NAME = "graph_video"
-COLUMNS, PANEL = 4, (3.0, 1.7)  # panels side by side, inches of one
-ZOOM = slice(70, 134), slice(150, 246)  # rows and columns of the part that is shown enlarged
+COLUMNS, PANEL, PIXELS = 4, (3.0, 1.7), 110  # panels side by side, inches of one, pixels per inch
+ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the part that is shown enlarged: the head
 MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves
 
 
@@ -31,7 +30,7 @@ def frames(results: Path) -> Figure | None:
     if not rows or not found:
         return None
     lines = -(-len(found) // COLUMNS)
-    figure = Figure(figsize=(PANEL[0] * COLUMNS, (PANEL[1] + 0.25) * lines), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * COLUMNS, (PANEL[1] + 0.25) * lines), dpi=PIXELS, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(lines, COLUMNS, squeeze=False).flat)
     for own, (name, image) in zip(axes, found.items(), strict=False):
@@ -42,16 +41,15 @@ def frames(results: Path) -> Figure | None:
 
 
 def clip(results: Path, path: Path) -> bool:
-    """Writes a GIF of the frames, noisy and denoised side by side, by the last method that has them; False if none has."""
+    """Writes a GIF of the first frames, noisy and denoised side by side; False where they were not kept."""
     folder = results / NAME
-    for method in reversed(METHODS):
-        halves = [(read(folder, "noisy", index, False), read(folder, method, index, False)) for index in range(SHOWN_FRAME + 1)]
-        pairs = [(noisy, clean) for noisy, clean in halves if noisy is not None and clean is not None]
-        if len(pairs) > 1:
-            first, *others = [Image.fromarray(_beside(*pair).numpy()).quantize(128, dither=Image.Dither.NONE) for pair in pairs]
-            first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
-            return True
-    return False
+    halves = [(read(folder, "noisy", index, False), read(folder, MOVING, index, False)) for index in range(SHOWN_FRAME + 1)]
+    pairs = [(noisy, denoised) for noisy, denoised in halves if noisy is not None and denoised is not None]
+    if not pairs:
+        return False
+    first, *others = [Image.fromarray(_beside(*pair).numpy()).quantize(128, dither=Image.Dither.NONE) for pair in pairs]
+    first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
+    return True
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:
@@ -59,9 +57,9 @@ def _beside(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _show(axes: Any, image: Tensor, title: str) -> None:
-    """The image, its part four times as large in the corner."""
+    """The image, a part of it enlarged in the corner."""
     axes.imshow(image.numpy(), interpolation="nearest")
-    inset = axes.inset_axes((0.5, 0.0, 0.5, 0.5 * 454 / 258 * 64 / 96))
+    inset = axes.inset_axes((0.58, 0.0, 0.42, 0.42 * 454 / 258 * 64 / 96))
     inset.imshow(image[ZOOM].numpy(), interpolation="nearest")
     for own in (axes, inset):
         own.set(xticks=[], yticks=[])
