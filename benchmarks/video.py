@@ -69,7 +69,7 @@ class Five(NamedTuple):
 
 SETTINGS: dict[str, Single | Five] = {  # chosen on frames 0 to 2 with the noise of other seeds
     "single": Single(),
-    "single_continual": Single(iterations=150, later_iterations=80, weight_deviation=0.018, towards_first=0.3),
+    "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.018, towards_first=0.5),
     "five": Five(iterations=300),
     "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0),
 }
