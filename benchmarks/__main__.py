@@ -96,7 +96,7 @@ def main() -> None:
     name, out = arguments.pop("name"), arguments.pop("out")
     arguments["seeds"] = arguments["seeds"] or list(SEEDS.get(name, range(3)))
     torch.set_num_threads(1)  # figures are ratios of one-thread times
-    write(out, name, BENCHMARKS[name](Request(**arguments)))
+    write(out, name, BENCHMARKS[name](Request(**arguments, beside=out.with_suffix(""))))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks import graph_mnist_table
+from benchmarks import graph_mnist_table, video_figures
 from benchmarks.curve_figures import coverage_of_levels, synthetic
 from benchmarks.labels import Label, label_ends, label_points
 from benchmarks.methods import METHODS
@@ -42,10 +42,12 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
         "graph_regression": curve_fits(results),
         "graph_mnist": graph_mnist_table.figure(results),
     }
+    drawn[video_figures.NAME] = video_figures.frames(results)
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
         figure.savefig(path)
-    return list(paths)
+    moving = figures / f"{video_figures.NAME}.gif"
+    return [*paths, moving] if video_figures.clip(results, moving) else list(paths)
 
 
 def against_time(score: Score, results: Path) -> Figure | None:

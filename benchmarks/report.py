@@ -27,6 +27,7 @@ class Request(NamedTuple):
     epochs: int | None = None
     methods: list[str] | None = None
     accept_altered: bool = False
+    beside: Path | None = None  # folder for pictures, named like the result file
 
 
 class Result(NamedTuple):

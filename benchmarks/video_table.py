@@ -6,9 +6,7 @@ from statistics import mean
 
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Row
-from benchmarks.video import METHODS, PUBLISHED, TITLES
-
-SHOWN_FRAME = 5  # the one whose PSNR is published
+from benchmarks.video import METHODS, PUBLISHED, SHOWN_FRAME, TITLES
 
 
 def table(rows: list[Row]) -> str:

@@ -5,6 +5,7 @@ from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.calibrate import Calibrate
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
+from lightning_modules.denoiser import GBPDenoiser
 from lightning_modules.learn_priors import LearnPriors
 from lightning_modules.networks import (
     MLP,
@@ -37,6 +38,7 @@ __all__ = [
     "DigitsConv",
     "FashionMNIST",
     "GBPClassifier",
+    "GBPDenoiser",
     "GBPRegressor",
     "LeNet5",
     "LearnPriors",

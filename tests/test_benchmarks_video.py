@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import video
+from benchmarks import figures, video, video_figures
 from benchmarks.__main__ import main
+from benchmarks.pictures import read
 
 
 @pytest.fixture
@@ -34,6 +35,29 @@ def test_every_method_gives_a_row_for_every_frame(clip: Path, monkeypatch: pytes
     assert all(row["seed"] == 3 and row["cpu_seconds"] > 0 and row["psnr_noisy"] > 0 for row in rows)
     assert len({row["psnr_noisy"] for row in rows if row["limit"] == 1}) == 1
     assert all(row["psnr"] > row["psnr_noisy"] for row in rows if row["method"] == "pairwise")
+
+
+def test_pictures_are_kept_and_drawn_with_the_psnr_of_the_first_seed(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (video, video_figures):
+        monkeypatch.setattr(module, "SHOWN_FRAME", 1)
+        monkeypatch.setattr(module, "MOVING", "pairwise")
+    monkeypatch.setattr(video_figures, "ZOOM", (slice(5, 37), slice(10, 58)))
+    results, arguments = clip / "results", ["--data-dir", str(clip), "--quick", "--seeds", "3", "--net", "pairwise"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "graph_video", "--out", str(results / "graph_video.json"), *arguments])
+    main()
+    rows = json.loads((results / "graph_video.json").read_text())["rows"]
+    clean, noisy, denoised = (read(results / "graph_video", name, 1, True) for name in ("clean", "noisy", "pairwise"))
+    assert clean is not None and noisy is not None and denoised is not None
+    for found, key in ((denoised, "psnr"), (noisy, "psnr_noisy")):
+        assert video.psnr(found.float() / 255, clean.float() / 255) == pytest.approx(rows[1][key], abs=0.1)  # rounded to bytes
+    assert read(results / "graph_video", "clean", 0, True) is None
+    assert [path.name for path in figures.draw(results, clip)] == ["graph_video.png", "graph_video.gif"]
+    figure = video_figures.frames(results)
+    assert figure is not None
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["clean", f"noisy, {rows[1]['psnr_noisy']:.2f} dB", f"pairwise smoother, {rows[1]['psnr']:.2f} dB"]
+    with Image.open(clip / "graph_video.gif") as moving:
+        assert (moving.n_frames, moving.size) == (2, (2 * 54 + video_figures.GAP, 26))  # type: ignore[attr-defined]
 
 
 def test_a_tenth_of_the_pixels_is_replaced_alike_in_all_channels(clip: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch_gbp.errors import Diverged
 from torch_gbp.nodes import Pace
 
-GROWTH = 1e3  # energy above the lowest so far, as a factor, that counts as diverged
+GROWTH = 1e5  # energy above the lowest so far, as a factor, that counts as diverged; 3e3 was seen to come down again
 
 
 class Trace(NamedTuple):

@@ -4,5 +4,7 @@ from torch_gbp.denoise.denoiser import Denoised, Denoiser
 from torch_gbp.denoise.reconstruction import Reconstruction
 from torch_gbp.denoise.robust import Huber, Tukey
 from torch_gbp.denoise.smoother import PairwiseSmoother
+from torch_gbp.denoise.stack import Stack, five_layers
+from torch_gbp.denoise.upsampling import Upsampling
 
-__all__ = ["Denoised", "Denoiser", "Huber", "PairwiseSmoother", "Reconstruction", "Tukey"]
+__all__ = ["Denoised", "Denoiser", "Huber", "PairwiseSmoother", "Reconstruction", "Stack", "Tukey", "Upsampling", "five_layers"]

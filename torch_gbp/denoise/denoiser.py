@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Robust, Tukey
+from torch_gbp.denoise.stack import Stack, StackVisit
 from torch_gbp.errors import Diverged, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 
@@ -34,7 +35,7 @@ class Denoiser(nn.Module):
     `advance` makes their posterior the prior of the next one.
 
     Args:
-        layer: the reconstruction factors and their filters.
+        layer: the reconstruction factors and their filters, or a `Stack` of such layers.
         deviation, robust: of the pixel observations.
 
     Raises (on `infer`):
@@ -49,21 +50,21 @@ class Denoiser(nn.Module):
     torch.Size([1, 8, 8])
     """
 
-    def __init__(self, layer: Reconstruction, deviation: float = 0.2, robust: Robust = OBSERVED) -> None:
+    def __init__(self, layer: Reconstruction | Stack, deviation: float = 0.2, robust: Robust = OBSERVED) -> None:
         super().__init__()
         self.layer, self.deviation, self.robust = layer, deviation, robust
         self.size: tuple[int, ...] | None = None  # of the frames since the last reset
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Forgets all images: filters at the first prior, with fresh random means."""
-        self.layer.weight.reset(generator)
-        self.layer.bias.reset(generator)
+        for filters in self.layer.filters():
+            filters.reset(generator)
         self.size = None
 
     def advance(self, towards_first: float = 0.5) -> None:
         """The filters' posterior becomes the prior of the next image, drawn towards the first prior (see `Filters`)."""
-        self.layer.weight.advance(towards_first)
-        self.layer.bias.advance(towards_first)
+        for filters in self.layer.filters():
+            filters.advance(towards_first)
 
     @torch.no_grad()
     def infer(
@@ -93,10 +94,9 @@ class Denoiser(nn.Module):
         return found
 
     def _check(self, image: Tensor) -> None:
-        channels, _, size, _ = self.layer.weight.mean.shape
-        if image.shape[0] != channels or min(image.shape[1:]) < size:
+        if image.shape[0] != self.layer.channels or min(self.layer.shrink(*image.shape[1:])) < 1:
             raise InvalidInput(
-                f"expected {channels} channels of at least {size} x {size} pixels",
+                f"expected {self.layer.channels} channels, and pixels enough for a coefficient",
                 where="Denoiser",
                 got=f"shape {tuple(image.shape)}",
                 fix="build the layer for the image's channels",
@@ -111,12 +111,14 @@ class Denoiser(nn.Module):
             )
 
 
-def _like(image: Tensor, layer: Reconstruction) -> Tensor:
+def _like(image: Tensor, layer: Reconstruction | Stack) -> Tensor:
     """On the layer's device and, if it is floating point at all, of its type."""
-    return image.to(layer.weight.mean) if image.is_floating_point() else image
+    return image.to(layer.filters()[0].mean) if image.is_floating_point() else image
 
 
-def _iterate(visit: Visit, observation: PixelObservation, iterations: int, rate: float, tolerance: float) -> Denoised:
+def _iterate(
+    visit: Visit | StackVisit, observation: PixelObservation, iterations: int, rate: float, tolerance: float
+) -> Denoised:
     check_pace("Denoiser", iterations, rate, fix="take 300 and 0.1")
     z = observation.start()
     energies, changes = [], []

@@ -75,19 +75,38 @@ class Filters(nn.Module):
 
 
 class Gathered:
-    """A variable's belief from its prior and the damped sum of the messages of many factors.
+    """A variable's belief: its prior, the damped sum of the messages of the factors below it, and what it hears from above.
 
     The sum is given as precision L and force F = sum of J gamma at the present mean: information mean L - F.
+    At first nothing was said, and damping draws the belief to the prior; with `hold`, it starts from the belief of that mean.
     """
 
-    def __init__(self, prior: Message, mean: Tensor) -> None:
+    def __init__(self, prior: Message, mean: Tensor, hold: bool = False) -> None:
         self.prior = prior
-        self.message = Message(torch.zeros_like(mean), torch.zeros_like(mean))
+        nothing = torch.zeros_like(mean)
+        self.message = Message(prior.precision * mean - prior.information if hold else nothing, nothing)
+        self.above: Message | None = None
         self.belief = Gaussian(mean, prior.precision.reciprocal().expand_as(mean).clone())
 
-    def absorb(self, precision: Tensor, force: Tensor, rate: float, other: Message | None = None) -> None:
-        """Damps the new sum into the old; `other` is what the variable hears besides."""
+    def absorb(self, precision: Tensor, force: Tensor, rate: float) -> None:
+        """Damps the new sum into the old."""
         new = Message(torch.addcmul(-force, self.belief.mean, precision), precision)
-        self.message = new.damp(self.message, rate)
-        product = self.prior * self.message
-        self.belief = (product if other is None else product * other).belief()
+        self.gather(new.damp(self.message, rate))
+
+    def gather(self, message: Message) -> None:
+        """Takes the product of the messages of the factors below as it is."""
+        self.message = message
+        self._believe()
+
+    def hear(self, message: Message) -> None:
+        """Takes the message of the factor above as it is."""
+        self.above = message
+        self._believe()
+
+    def rest(self) -> Message:
+        """Prior x messages from below: what the factor above hears."""
+        return self.prior * self.message
+
+    def _believe(self) -> None:
+        product = self.rest()
+        self.belief = (product if self.above is None else product * self.above).belief()

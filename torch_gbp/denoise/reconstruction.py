@@ -41,6 +41,9 @@ class Reconstruction(nn.Module):
         slope: of f below 0; 1 is linear.
         weight_deviation, bias_deviation, activation_deviation: of the priors of W, b and x.
         start_deviation: of the random first means of W and x.
+        hold: damping holds on to the first means, else to the priors' means. Between layers those are 0, and a product of two
+            variables near 0 says little: a `Stack` needs it.
+        haste: rate of the messages to W and b, as a share of the others'; many inputs to a z need a small one.
     """
 
     def __init__(
@@ -56,12 +59,34 @@ class Reconstruction(nn.Module):
         bias_deviation: float = 0.3,
         activation_deviation: float = 0.5,
         start_deviation: float = 0.1,
+        haste: float = 1.0,
+        hold: bool = False,
     ) -> None:
         super().__init__()
         self.weight = Filters((channels, coefficients, kernel_size, kernel_size), weight_deviation, start_deviation)
         self.bias = Filters((channels,), bias_deviation)
         self.deviation, self.robust, self.slope = deviation, robust, slope
         self.activation_deviation, self.start_deviation = activation_deviation, start_deviation
+        self.haste, self.hold = haste, hold
+
+    @property
+    def channels(self) -> int:
+        """Channels of z."""
+        return self.weight.mean.shape[0]
+
+    @property
+    def coefficients(self) -> int:
+        """Channels of x."""
+        return self.weight.mean.shape[1]
+
+    def shrink(self, high: int, wide: int) -> tuple[int, int]:
+        """Rows and columns of x where z has these."""
+        less = self.weight.mean.shape[-1] - 1
+        return high - less, wide - less
+
+    def filters(self) -> list[Filters]:
+        """What is learned."""
+        return [self.weight, self.bias]
 
     def begin(self, high: int, wide: int, generator: torch.Generator | None = None) -> Visit:
         """The state of inference for one image of this size: nothing said yet, coefficients at random means."""
@@ -74,13 +99,13 @@ class Visit:
     def __init__(self, layer: Reconstruction, high: int, wide: int, generator: torch.Generator | None) -> None:
         self.layer = layer
         weight, bias = layer.weight, layer.bias
-        outputs, inputs, size, _ = weight.mean.shape
-        start = layer.start_deviation * torch.randn(1, inputs, high - size + 1, wide - size + 1, generator=generator)
+        start = layer.start_deviation * torch.randn(1, layer.coefficients, *layer.shrink(high, wide), generator=generator)
         mean = start.to(weight.mean)
         precision = torch.full_like(mean, layer.activation_deviation**-2)
-        self.x = Gathered(Message(torch.zeros_like(mean), precision), mean)
-        self.w, self.b = Gathered(weight.prior(), weight.mean.clone()), Gathered(bias.prior(), bias.mean.clone())
-        self.dual = mean.new_zeros(1, outputs, high, wide)
+        self.x = Gathered(Message(torch.zeros_like(mean), precision), mean, layer.hold)
+        self.w = Gathered(weight.prior(), weight.mean.clone(), layer.hold)
+        self.b = Gathered(bias.prior(), bias.mean.clone(), layer.hold)
+        self.dual = mean.new_zeros(1, layer.channels, high, wide)
 
     def predict(self) -> Tensor:
         """f(W^T * x + b) at the belief means."""
@@ -125,9 +150,10 @@ class Visit:
         """The sums of the messages to x, W and b."""
         forces = gather(dual, self.x.belief.mean, self.w.belief.mean, _PLAIN, True)
         precisions = gather(strength, *squares, _PLAIN, True)
-        for own, precision, force in zip((self.x, self.w), precisions, forces, strict=True):
-            own.absorb(precision, force, rate)
-        self.b.absorb(strength.sum((0, 2, 3)), dual.sum((0, 2, 3)), rate)
+        slow = rate * self.layer.haste
+        for own, precision, force, share in zip((self.x, self.w), precisions, forces, (rate, slow), strict=True):
+            own.absorb(precision, force, share)
+        self.b.absorb(strength.sum((0, 2, 3)), dual.sum((0, 2, 3)), slow)
 
     def settle(self) -> None:
         """Hands the beliefs of W and b to the layer, as posterior."""

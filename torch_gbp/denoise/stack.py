@@ -1,0 +1,113 @@
+"""Stack: layers of factors on top of each other, the coefficients of one being what the next one reconstructs.
+
+One iteration visits the layers 0, 1, ..., L - 1, L - 2, ..., 1 (the two ends once: what layer 0 would hear again, it hears
+in the next). A visit takes what is now known of the layer's z without the layer, and tells z; activations between two
+layers are prior x the messages of both.
+Source: GBP Learning, section 3.1 and table D2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp.denoise.filters import Filters
+from torch_gbp.denoise.reconstruction import Reconstruction, Visit
+from torch_gbp.denoise.robust import Tukey
+from torch_gbp.denoise.upsampling import Upsampling, UpsamplingVisit
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Message
+
+Layer = Reconstruction | Upsampling
+UPPER_HASTE = 0.1  # with rate 0.05; 0.3 diverges, for 72 weights reach every activation and answer alike
+
+
+class Stack(nn.Module):
+    """Layers of factors from the pixels upwards, for `Denoiser`.
+
+    Args:
+        layers: `Reconstruction` and `Upsampling`; each has as many channels as the one before has coefficients.
+
+    Raises:
+        InvalidInput: channels that do not fit.
+
+    >>> bottom = Reconstruction(1, 2, deviation=0.1, weight_deviation=0.3)
+    >>> stack = Stack([bottom, Upsampling(2, deviation=0.03), Reconstruction(2, 3, deviation=0.1, weight_deviation=0.3)])
+    >>> stack.channels, stack.coefficients, stack.shrink(10, 12)
+    (1, 3, (2, 3))
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        for lower, upper in pairwise(layers):
+            if lower.coefficients != upper.channels:
+                raise InvalidInput(
+                    "a layer reconstructs the coefficients of the one below",
+                    where="Stack",
+                    got=f"{lower.coefficients} coefficients below {upper.channels} channels",
+                    fix="make them equal",
+                )
+        self.channels, self.coefficients = layers[0].channels, layers[-1].coefficients
+
+    def shrink(self, high: int, wide: int) -> tuple[int, int]:
+        """Rows and columns of the highest coefficients under an image of this size."""
+        for layer in self._layers():
+            high, wide = layer.shrink(high, wide)
+        return high, wide
+
+    def filters(self) -> list[Filters]:
+        """What is learned."""
+        return [own for layer in self._layers() for own in layer.filters()]
+
+    def begin(self, high: int, wide: int, generator: torch.Generator | None = None) -> StackVisit:
+        """The state of inference for one image of this size."""
+        visits: list[Visit | UpsamplingVisit] = []
+        for layer in self._layers():
+            visits.append(layer.begin(high, wide, generator))
+            high, wide = layer.shrink(high, wide)
+        return StackVisit(visits)
+
+    def _layers(self) -> list[Layer]:
+        return list(self.layers)  # type: ignore[arg-type]
+
+
+class StackVisit:
+    """What the layers keep while one image is inferred."""
+
+    def __init__(self, visits: list[Visit | UpsamplingVisit]) -> None:
+        self.visits = visits
+
+    def energy(self, z: Tensor) -> Tensor:
+        """Energy of all factors and priors at the belief means."""
+        means = [z, *(visit.x.belief.mean for visit in self.visits)]
+        return torch.stack([visit.energy(mean) for visit, mean in zip(self.visits, means, strict=False)]).sum()
+
+    def update(self, z: Tensor, cavity: Message, rate: float) -> Message:
+        """One iteration of all messages, up and down; returns the message to z. Arguments as of `Visit.update`."""
+        told = self.visits[0].update(z, cavity, rate)
+        above = range(1, len(self.visits))
+        for index in [*above, *reversed(above[:-1])]:
+            below = self.visits[index - 1].x
+            below.hear(self.visits[index].update(below.belief.mean, below.rest(), rate))
+        return told
+
+    def settle(self) -> None:
+        """Hands the beliefs of the filters to the layers, as posterior."""
+        for visit in self.visits:
+            visit.settle()
+
+
+def five_layers(channels: int = 3) -> Stack:
+    """The five layers of GBP Learning, table D2, for a rate of 0.05 and images of 4 i + 2 rows and 4 j + 2 columns (258 x 454).
+
+    >>> five_layers().shrink(258, 454)
+    (61, 110)
+    """
+    bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15, hold=True)
+    bent = partial(Reconstruction, deviation=0.07, slope=0.2, weight_deviation=0.3, haste=UPPER_HASTE, hold=True)
+    return Stack([bottom, Upsampling(4, deviation=0.03), bent(4, 8), Upsampling(8, deviation=0.03), bent(8, 8)])
