@@ -87,4 +87,4 @@ def test_augmented_digits_are_learnt(name):
     module = GBPClassifier(MLP(64, (32,))) if name == "gbp" else AdamWClassifier(MLP(64, (32,), gbp=False), lr=0.01)
     run = trainer(6, limit_val_batches=1.0)
     run.fit(module, Digits(batch_size=16, crop=1, label_smoothing=0.05))
-    assert run.callback_metrics["val/accuracy"] > 0.85
+    assert run.callback_metrics["val/accuracy"] > 0.8  # chance 0.1
