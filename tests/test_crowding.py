@@ -23,9 +23,9 @@ def trained(likelihood, num_data, state, batches=1):
 
 
 @pytest.mark.parametrize("batches", [1, 2])
-@pytest.mark.parametrize(("num_data", "factor"), [(60, 1.0), (20, 1.0), (15, 1.236), (4, 2.0)])
+@pytest.mark.parametrize(("num_data", "factor"), [(1000, 1.0), (150, 1.0), (100, 0.36 + 1.35), (4, 2.0)])
 def test_the_optimizer_raises_an_automatic_power(num_data, factor, batches, monkeypatch):
-    """18 weights on the inputs, 27 others: (18 + 27 / 50) / 15; an explicit power is left alone."""
+    """18 weights on the inputs, 27 others: (2 x 18 + 27 x 500 / 100) / 100; an explicit power is left alone."""
     state = mlp().state_dict()
     assert [value.numel() for name, value in state.items() if name.endswith("mean")] == [18, 6, 18, 3]
     monkeypatch.setattr(MessagePassing, "_count_examples", lambda self: num_data)  # or 60 examples were too many
@@ -36,8 +36,9 @@ def test_the_optimizer_raises_an_automatic_power(num_data, factor, batches, monk
 
 
 def test_the_rule():
-    assert [crowding([n], 10) for n in (1, 10, 20, 1000)] == [1.0, 1.0, 2.0, 2.0]
-    assert crowding([10, 100, 150], 10) == crowding([15], 10) == 1.5
+    assert [crowding([n], 10) for n in (1, 5, 10, 1000)] == [1.0, 1.0, 2.0, 2.0]
+    assert crowding([500, 100, 150], 1000) == 1.125  # 2 x 500, and 250 halved
+    assert crowding([0, 1_000_000], 50_000) == 1.0 and crowding([0, 1_000_000], 10_000) == 2.0
 
 
 def test_classifiers_are_automatic_and_regression_is_not():

@@ -5,22 +5,24 @@ from collections.abc import Sequence
 from torch_gbp.sweep import Listener, processes
 
 MOST = 2.0
-LATER = 50  # weights behind the first layer that crowd as one of the first layer does
+FIRST = 2.0  # how much a weight of the first layer counts
+FEW = 500  # examples with which a later weight counts as one; with more it counts less
 
 
 def crowding(weights: Sequence[int], examples: int) -> float:
-    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, (first + later / 50) / examples)),
-    from the numbers of weights of the first layer and of all that follow.
+    """Factor on the power of a likelihood whose power is automatic: min(2, max(1, (2 first + later 500 / n) / n)),
+    from the numbers of weights of the first layer and of all that follow, and the number n of examples.
 
     Weights that are independent a posteriori add up their noise in every sum, the more of it the fewer examples
     there are for a weight, so the crowded network wants a colder posterior. Weights on the inputs crowd most: pixels are
-    nearly copies of each other, what a layer has learnt is less so. The form of the rule is empirical: power 128 was
-    better than 64 for multilayer perceptrons and for 640 images, 64 for convolutions and many images (benchmarks/README.md).
+    nearly copies of each other, what a layer has learnt from many examples is not. The form of the rule is empirical: power 128
+    was better than 64 for multilayer perceptrons and for few images, 64 for convolutions and many images (benchmarks/README.md).
 
-    >>> crowding([60_000], 60_000), crowding([500, 50_000], 1_000), crowding([100_000, 20_000], 640)
+    >>> crowding([30_000], 60_000), crowding([250, 2_000], 1_000), crowding([100_000, 20_000], 640)
     (1.0, 1.5, 2.0)
     """
-    return min(MOST, max(1.0, (weights[0] + sum(weights[1:]) / LATER) / examples))
+    first, later = weights[0], sum(weights[1:])
+    return min(MOST, max(1.0, (FIRST * first + later * FEW / examples) / examples))
 
 
 def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
