@@ -16,7 +16,10 @@ def run(request: Request) -> Result:
     epochs = request.epochs or (2 if request.quick else demo.EPOCHS)
     methods = {"gbp": {}, "adamw": {"lr": demo.ADAMW_RATE}}
     rows = [row for seed in request.seeds for row in _rows(seed, epochs)]
-    return Result({"methods": methods, "batch": demo.BATCH_SIZE, "ood": "shuffled and inverted test digits"}, rows)
+    return Result(
+        {"methods": methods, "batch": demo.BATCH_SIZE, "held_out": demo.HELD_OUT, "ood": "shuffled and inverted test digits"},
+        rows,
+    )
 
 
 def _rows(seed: int, epochs: int) -> list[dict[str, Any]]:

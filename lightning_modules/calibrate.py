@@ -32,9 +32,7 @@ class Calibrate(Callback):
                 got=type(pl_module).__name__,
                 fix="use it with GBPClassifier or GBPRegressor",
             )
-        if isinstance(loader := trainer.val_dataloaders, (list, tuple)):
-            raise InvalidInput(
-                "one validation loader is needed", where="Calibrate", got=f"{len(loader)} of them", fix="join them"
-            )
-        assert loader is not None
-        pl_module.log("val/widening", calibrate(pl_module.model, pl_module.likelihood, loader))
+        loaders = trainer.val_dataloaders if isinstance(trainer.val_dataloaders, (list, tuple)) else [trainer.val_dataloaders]
+        if len(loaders) != 1:
+            raise InvalidInput("one validation loader is needed", where="Calibrate", got=f"{len(loaders)}", fix="join them")
+        pl_module.log("val/widening", calibrate(pl_module.model, pl_module.likelihood, loaders[0]))
