@@ -95,10 +95,11 @@ def test_groups_have_rates_of_their_own():
 
 
 def test_two_optimizers_share_a_network():
+    """With a power that is given: an automatic one goes by the weights that an optimizer knows of."""
     (one, two), (x, y) = twins(), three_classes()
-    sweep(MessagePassing(one.parameters(), 60), one, Softmax(), x, y)
+    sweep(MessagePassing(one.parameters(), 60), one, Softmax(64.0), x, y)
     optimizers = [MessagePassing(two[k].parameters(), 60) for k in (0, 2)]
-    Softmax()(two(x), y).backward()
+    Softmax(64.0)(two(x), y).backward()
     for propagate in optimizers:
         propagate.step()
     assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)
