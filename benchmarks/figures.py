@@ -86,14 +86,14 @@ def low_data(results: Path) -> Figure | None:
 
 
 def _timed(score: Score, results: Path) -> dict[str, list[Point]]:
-    """The points of each panel, by its title; a method without both numbers has none."""
+    """The points of each panel, by its title; a method without both numbers has none, and one point alone says nothing."""
     panels: dict[str, list[Point]] = {}
     for name in (name for name in TASKS if name != LOW_DATA):
         for case, methods in gather(committed(name, results)).items():
             title = f"{TASKS[name].title}, {case_title(name, case)}"
             points = [_point(method, estimate(rows, "train_ratio"), rows, score) for method, rows in methods.items()]
             panels[title] = [point for point in points if point is not None]
-    return {title: points for title, points in panels.items() if points}
+    return {title: points for title, points in panels.items() if len(points) > 1}
 
 
 def _lines(net: str, score: Score, cases: Gathered) -> dict[str, list[Point]]:
