@@ -35,4 +35,5 @@ class Calibrate(Callback):
         loaders = trainer.val_dataloaders if isinstance(trainer.val_dataloaders, (list, tuple)) else [trainer.val_dataloaders]
         if len(loaders) != 1:
             raise InvalidInput("one validation loader is needed", where="Calibrate", got=f"{len(loaders)}", fix="join them")
+        assert loaders[0] is not None
         pl_module.log("val/widening", calibrate(pl_module.model, pl_module.likelihood, loaders[0]))
