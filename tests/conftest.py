@@ -1,6 +1,11 @@
 """Fixtures of all tests: the seed, and double precision for those who ask for it."""
 
+import json
 import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,3 +27,18 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield torch.float64
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Calls the command line with further arguments; the rows of the result file."""
+
+    from benchmarks.__main__ import main
+
+    def call(name: str, *arguments: str) -> list[dict[str, Any]]:
+        out = tmp_path / f"{name}.json"
+        monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(out), *arguments])
+        main()
+        return json.loads(out.read_text())["rows"]
+
+    return call

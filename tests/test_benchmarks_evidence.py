@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from benchmarks import coverage, curve_tables, figures, tables, uci_table
-from benchmarks.__main__ import main
 from benchmarks.methods.packages import MissingPackage, rival
 from benchmarks.posterior import rivals
 from benchmarks.posterior.predictive import distances, levels, told, told_by_samples, wasserstein2
@@ -24,19 +21,6 @@ from benchmarks.regression import RECIPE, fit
 from benchmarks.synthetic import NETS
 from benchmarks.uci_data import load
 from lightning_modules.data.tables import load_uci
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Calls the command line with further arguments; the rows of the result file."""
-
-    def call(name: str, *arguments: str) -> list[dict[str, Any]]:
-        out = tmp_path / f"{name}.json"
-        monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(out), *arguments])
-        main()
-        return json.loads(out.read_text())["rows"]
-
-    return call
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,10 @@ from torch.testing import assert_close
 
 import torch_gbp as gbp
 from benchmarks import figures, tables
-from benchmarks.__main__ import main
 from benchmarks.graph_mnist_table import figure
 from benchmarks.toys import curve, xor
 from benchmarks.toys.exact import activations, adopt, scalar_graph
 from torch_gbp.scalar_graph import Factors
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Calls the command line with further arguments; the rows of the result file."""
-
-    def call(name: str, *arguments: str) -> list[dict[str, Any]]:
-        out = tmp_path / f"{name}.json"
-        monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(out), *arguments])
-        main()
-        return json.loads(out.read_text())["rows"]
-
-    return call
 
 
 def test_xor_tells_both_methods_their_table_and_their_map(run: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
