@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "local": local.run,
     "local_ablation": local.run_ablation,
     "local_pipeline": local.run_pipeline,
+    "local_search": local.run_search,
     "prior_variance": prior_variance.run,
     "prior_variance_uci": prior_variance_uci.run,
     "thesis": thesis.run,

@@ -33,6 +33,26 @@ def _line(rows: list[Row], data: str, limit: int, epochs: int, method: str, bloc
     ]
 
 
+def search_table(rows: list[Row]) -> str:
+    """One line for every method, its held-out accuracy at every rate, the best in bold."""
+    if not rows:
+        return NOT_RUN
+    rates = sorted({row["settings"]["lr"] for row in rows})
+    found = {(row["method"], row["settings"]["lr"]): row["accuracy"] for row in rows}
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        best = max(found[method, rate] for rate in rates if (method, rate) in found)
+        own = [found.get((method, rate)) for rate in rates]
+        lines.append([TITLES[method], *(_percent(accuracy, bold=accuracy == best) for accuracy in own)])
+    return grid(["method", *(f"rate {rate:g}" for rate in rates)], lines)
+
+
+def _percent(accuracy: float | None, *, bold: bool) -> str:
+    if accuracy is None:
+        return "-"
+    return f"**{100 * accuracy:.2f} %**" if bold else f"{100 * accuracy:.2f} %"
+
+
 def pipeline_table(rows: list[Row]) -> str:
     """One line for the loop in one process and one for each process of the pipeline."""
     if not rows:

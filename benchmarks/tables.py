@@ -43,6 +43,7 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "local": local_table.table,
     "local_ablation": local_table.table,
     "local_pipeline": local_table.pipeline_table,
+    "local_search": local_table.search_table,
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
     "synthetic": curve_tables.synthetic_table,

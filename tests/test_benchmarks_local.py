@@ -19,7 +19,10 @@ from benchmarks import local_table
 from benchmarks.__main__ import main
 from benchmarks.local import METHODS, ablation
 from benchmarks.local.feedback_alignment import AlignedConv2d, feedback_aligned
+from benchmarks.local.methods import RATES
 from benchmarks.local.nets import CASES
+from benchmarks.local.search import chosen_rate
+from benchmarks.results import committed
 from benchmarks.tasks import Net, Plan
 from lightning_modules.networks import CIFAR_SHAPE
 from lightning_modules.resnet import ResNet
@@ -85,7 +88,26 @@ def test_every_method_has_a_row_with_data_blocks_and_memory(run: Callable[..., d
     assert all(row["epochs"] == 2 and row["seed"] == 3 and row["nll"] > 0 and row["train_seconds"] > 0 for row in rows)
     memory = {row["method"]: row["activation_mb"] for row in rows if row["data"] == "cifar10"}
     assert 0 < memory["block_local"] < memory["backprop"]
-    assert content["settings"]["lr"] > 0
+    assert content["settings"]["lr"] == {method: chosen_rate(committed("local_search"), method) for method in METHODS}
+
+
+def test_the_search_scores_every_rate_on_held_out_images(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("local_search", "--quick", "--methods", "backprop", "similarity_matching")["rows"]
+    tried = [(row["method"], row["settings"]["lr"]) for row in rows]
+    assert tried == [(method, rate) for method in ("backprop", "similarity_matching") for rate in RATES]
+    assert all(row["limit"] == 5 and row["net"] == "resnet20_cifar10" for row in rows)  # the other 5 of 10 are scored
+    assert len({row["nll"] for row in rows if row["method"] == "backprop"}) == len(RATES)  # the rates take effect
+
+
+def test_a_table_of_the_search_marks_the_best_rate_of_each_method() -> None:
+    found = [("backprop", 0.01, 0.5), ("backprop", 0.1, 0.25), ("block_local", 0.1, 0.75)]
+    rows = [{"method": method, "settings": {"lr": rate}, "accuracy": accuracy} for method, rate, accuracy in found]
+    assert local_table.search_table(rows).splitlines() == [
+        "| method | rate 0.01 | rate 0.1 |",
+        "|---|---|---|",
+        "| backpropagation | **50.00 %** | 25.00 % |",
+        "| **block-local** | - | **75.00 %** |",
+    ]
 
 
 def test_the_ablation_scores_held_out_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,12 @@ from functools import partial
 from benchmarks.local.comparison import raced
 from benchmarks.local.methods import RECIPE, Backprop, Local, Recipe
 from benchmarks.local.nets import asked_cases, asked_plan
+from benchmarks.local.search import chosen_rate, small_trial
 from benchmarks.race import Run
 from benchmarks.report import Request, Result, Row
+from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 from torch_gbp.local import GradientFeedback, RidgeFeedback, heads_only, linear_head, variational
-
-NET, LIMIT, EPOCHS = "resnet20_cifar10", 5000, 6
-QUICK_LIMIT = 32
 
 
 def _local(blocks: int = 4, **settings: object) -> Callable[..., Recipe]:
@@ -40,14 +39,13 @@ VARIANTS: dict[str, Callable[..., Recipe]] = {
 
 def run(request: Request) -> Result:
     """Every variant on one network, all variants in one race."""
-    quick = {"limit": request.limit or QUICK_LIMIT}
-    usual = {"limit": request.limit or LIMIT, "epochs": request.epochs or EPOCHS}
-    request = request._replace(net=request.net or NET, **(quick if request.quick else usual))
-    return Result({**RECIPE, "scored": "held-out training images", "subset_seed": SUBSET_SEED}, _rows(request))
+    rate = chosen_rate(committed("local_search"), "block_local")
+    settings = {**RECIPE, "lr": rate, "scored": "held-out training images", "subset_seed": SUBSET_SEED}
+    return Result(settings, _rows(small_trial(request), rate))
 
 
-def _rows(request: Request) -> Iterator[Row]:
-    runs = [Run(name, {}, make) for name, make in VARIANTS.items()]
+def _rows(request: Request, rate: float) -> Iterator[Row]:
+    runs = [Run(name, {"lr": rate}, make) for name, make in VARIANTS.items()]
     ((name, case),) = asked_cases(request).items()
     plan = asked_plan(case, request)
     split = limited(load_held_out(case.task, request), plan.limit)

@@ -10,19 +10,23 @@ from torch import Tensor
 
 from benchmarks.local.methods import METHODS, RECIPE, Local, Recipe
 from benchmarks.local.nets import Case, asked_cases, asked_plan
+from benchmarks.local.search import chosen_rate
 from benchmarks.measure import peak_memory_mb, scores
 from benchmarks.race import Racer, Run, made, make_training, race
 from benchmarks.report import Request, Result, Row, say
+from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, Split, limited, load
 from benchmarks.tasks import Plan
 from torch_gbp.local import KeptBytes
 
 
 def run(request: Request) -> Result:
-    """All methods of the call, or those that it names, on every network."""
-    runs = [Run(name, {}, METHODS[name]) for name in METHODS if name in (request.methods or METHODS)]
+    """All methods, or those that the call names, on every network, each with the rate of its search."""
+    searched = committed("local_search")
+    rates = {name: chosen_rate(searched, name) for name in METHODS if name in (request.methods or METHODS)}
+    runs = [Run(name, {"lr": rate}, METHODS[name]) for name, rate in rates.items()]
     plans = {name: asked_plan(case, request)._asdict() for name, case in asked_cases(request).items()}
-    return Result({**RECIPE, "plans": plans, "subset_seed": SUBSET_SEED}, _rows(runs, request))
+    return Result({**RECIPE, "lr": rates, "plans": plans, "subset_seed": SUBSET_SEED}, _rows(runs, request))
 
 
 def _rows(runs: list[Run], request: Request) -> Iterator[Row]:

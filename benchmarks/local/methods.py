@@ -19,11 +19,11 @@ from benchmarks.methods import Method, Training
 from lightning_modules.block_local_classifier import BETAS, WARMUP, rate
 from torch_gbp.local import BlockLocal, heads_only, similarity_matching, split_equally, variational
 
-RATE, WEIGHT_DECAY = 0.005, 0.05  # the rate: see benchmarks/README.md
+RATE, WEIGHT_DECAY = 0.005, 0.05  # the rate: where none was searched
+RATES = (0.001, 0.0025, 0.005, 0.01)  # of the search, for every method
 BLOCKS, CLASSES = 4, 10
 RECIPE = {
     "optimizer": "AdamW, warm-up and cosine",
-    "lr": RATE,
     "weight_decay": WEIGHT_DECAY,
     "betas": BETAS,
     "warmup": WARMUP,
@@ -34,9 +34,9 @@ RECIPE = {
 class Recipe(Method):
     """What all methods share: images in the layout that convolutions are fastest in, optimizers and their rates."""
 
-    def __init__(self, network: nn.Module, groups: list[list[nn.Parameter]], steps: int) -> None:
+    def __init__(self, network: nn.Module, groups: list[list[nn.Parameter]], steps: int, lr: float) -> None:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizers = [torch.optim.AdamW(group, RATE, BETAS, weight_decay=WEIGHT_DECAY) for group in groups]
+        self.optimizers = [torch.optim.AdamW(group, lr, BETAS, weight_decay=WEIGHT_DECAY) for group in groups]
         self.schedules = [LambdaLR(each, lambda step: rate(step, steps)) for each in self.optimizers]
 
     def step(self, x: Tensor, y: Tensor) -> None:
@@ -59,9 +59,9 @@ class Recipe(Method):
 class Backprop(Recipe):
     """One loss at the end, for all layers."""
 
-    def __init__(self, training: Training, *, aligned: bool = False) -> None:
+    def __init__(self, training: Training, *, aligned: bool = False, lr: float = RATE) -> None:
         network = feedback_aligned(training.network) if aligned else training.network
-        super().__init__(network, [list(network.parameters())], training.steps)
+        super().__init__(network, [list(network.parameters())], training.steps, lr)
 
     def learn(self, x: Tensor, y: Tensor) -> None:
         self.optimizers[0].zero_grad()
@@ -74,11 +74,11 @@ class Local(Recipe):
 
     network: BlockLocal
 
-    def __init__(self, training: Training, *, local_loss: Callable[..., Any], blocks: int = BLOCKS) -> None:
+    def __init__(self, training: Training, *, local_loss: Callable[..., Any], blocks: int = BLOCKS, lr: float = RATE) -> None:
         assert isinstance(training.network, nn.Sequential)
         parts = split_equally(training.network, blocks)
         network = BlockLocal(parts, CLASSES, training.x[:2], local_loss=local_loss)
-        super().__init__(network, network.block_parameters(), training.steps)
+        super().__init__(network, network.block_parameters(), training.steps, lr)
 
     def learn(self, x: Tensor, y: Tensor) -> None:
         self.network.step(x, y, self.optimizers)
