@@ -1,12 +1,13 @@
 """BlockLocalClassifier: the loop of BlockLocal under Lightning, what it logs, checkpoints, a message-passing head, the CLI."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning_helpers import IGNORED, Blobs, trainer
+from lightning_helpers import IGNORED, Blobs, trainer, write_image_sets
 from torch import nn
 from torch.testing import assert_close
 
@@ -17,6 +18,7 @@ from lightning_modules.cli import main
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 
+CONFIG = Path(__file__).parent.parent / "lightning_modules" / "configs" / "block_local.yaml"
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, SHARED)]
@@ -126,3 +128,15 @@ def test_the_command_line_trains_blocks(tmp_path, monkeypatch):
     arguments = ["fit", "--model=BlockLocalClassifier", "--model.model=BlockResNet", "--data=Digits", *small, *quiet, *off]
     fitted = main(arguments)
     assert [len(block) for block in fitted.model.model.blocks] == [2, 1, 2]
+
+
+def test_the_committed_config_runs(tmp_path, monkeypatch):
+    write_image_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning_modules"])
+    small = ["--model.init_args.model.init_args.depth=1", "--model.init_args.model.init_args.width=4"]
+    data = [f"--data.init_args.data_dir={tmp_path}", "--data.init_args.accept_altered=true"]
+    quick = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true", "--trainer.enable_model_summary=false"]
+    fitted = main(["fit", f"--config={CONFIG}", *small, *data, *quick])
+    assert fitted.model.lr == 0.005 and fitted.datamodule.crop == 4
+    assert [len(block) for block in fitted.model.model.blocks] == [1, 1, 2, 1]

@@ -1,4 +1,4 @@
-"""The notebook: its code runs as it stands, and what it claims comes out; the committed outputs are there and small."""
+"""The notebooks: their code runs as it stands, and what they claim comes out; the committed outputs are there and small."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "deep_factor_graphs.ipynb"
-CELLS = json.loads(NOTEBOOK.read_text())["cells"]
-CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+PICTURES = 4  # of each notebook
+
+
+def cells(name: str) -> list[dict[str, Any]]:
+    """The cells of a notebook that hold code."""
+    found = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
+def run(names: dict[str, Any], code: list[dict[str, Any]]) -> dict[str, Any]:
+    """Executes cells with these variables, which they add to."""
+    for cell in code:
+        exec("".join(cell["source"]), names)
+    return names
 
 
 @pytest.fixture
@@ -29,22 +41,35 @@ def plain() -> Any:
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
-def test_the_cells_run_and_their_claims_hold() -> None:
-    names: dict[str, Any] = {}
-    for code in CODE[:2]:
-        exec(code, names)
+def test_the_factor_graphs_do_what_the_notebook_says() -> None:
+    code = cells("deep_factor_graphs")
+    names = run({}, code[:2])
     assert names["network"](names["points"]).mean.argmax(1).tolist() == [0, 0, 1, 1]
-    for code in CODE[2:]:
-        exec(code, names)
+    run(names, code[2:])
     assert names["error"] < 0.15
     psnr = {name: names["psnr"](image) for name, image in names["results"].items() if name != "clean"}
     assert psnr["learned filters"] > psnr["neighbours alike"] > psnr["noisy"] + 5
     assert names["found"].double().mean() > 0.9
-    assert len(plt.get_fignums()) == 4
+    assert len(plt.get_fignums()) == PICTURES
 
 
-def test_the_outputs_are_committed_and_small() -> None:
-    outputs = [output for cell in CELLS if cell["cell_type"] == "code" for output in cell["outputs"]]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_the_blocks_learn_what_the_notebook_says() -> None:
+    names = run({}, cells("block_local_learning"))
+    assert min(names["curves"][-1]) > 0.95 and names["accuracy"] > 0.95
+    alpha, beta = (names[name].flatten() for name in ("alpha", "beta"))
+    assert torch.corrcoef(torch.stack([alpha, beta]))[0, 1] > 0.9
+    memory = names["memory"]
+    assert len(memory) == 4 and all(memory[f"block {k}"] < memory["backpropagation"] for k in (1, 2, 3))
+    digits, inverted = names["shown"]["message-passing head"]
+    assert inverted.median() > digits.median() + 0.5
+    assert len(plt.get_fignums()) == PICTURES
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+def test_the_outputs_are_committed_and_small(name: str) -> None:
+    outputs = [output for cell in cells(name) for output in cell["outputs"]]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == PICTURES
     assert all(output["output_type"] != "error" for output in outputs)
-    assert NOTEBOOK.stat().st_size < 500_000
+    assert (NOTEBOOKS / f"{name}.ipynb").stat().st_size < 500_000

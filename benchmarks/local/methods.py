@@ -20,7 +20,7 @@ from lightning_modules.block_local_classifier import BETAS, WARMUP, rate
 from torch_gbp.local import BlockLocal, heads_only, similarity_matching, split_equally, variational
 
 RATE, WEIGHT_DECAY = 0.005, 0.05  # the rate: where none was searched
-RATES = (0.001, 0.0025, 0.005, 0.01)  # of the search, for every method
+RATES = (0.001, 0.003, 0.01)  # of the search, for every method
 BLOCKS, CLASSES = 4, 10
 RECIPE = {
     "optimizer": "AdamW, warm-up and cosine",

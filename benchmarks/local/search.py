@@ -12,7 +12,7 @@ from benchmarks.race import Run, race
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 
-NET, LIMIT, EPOCHS = "resnet20_cifar10", 5000, 6
+NET, LIMIT, EPOCHS = "resnet20_cifar10", 2500, 6
 QUICK_LIMIT = 32
 
 
