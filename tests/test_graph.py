@@ -154,10 +154,13 @@ def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
     assert_close(torch.cat([weight.mean[0], bias.mean]), answer, rtol=1e-8, atol=1e-8)
 
 
-def test_a_converged_network_is_a_stationary_point_of_the_energy():
+@pytest.mark.parametrize("joint", [False, True], ids=["summed", "joint filters"])
+def test_a_converged_network_is_a_stationary_point_of_the_energy(joint):
     """Weights, activations and outputs all unknown, so products of two: the gradient of the energy is 0 at the means."""
     options = {"noise": 0.3, "activation_sigma": 1.0, "prior_variance": 1.0, **LINEARISED}
-    model = nn.Sequential(gbp.GBPConv2d(1, 2, 3, **options), nn.Flatten(), gbp.GBPLinear(8, 2, joint=True, **options))
+    model = nn.Sequential(
+        gbp.GBPConv2d(1, 2, 3, joint=joint, **options), nn.Flatten(), gbp.GBPLinear(8, 2, joint=True, **options)
+    )
     x, y = torch.randn(3, 1, 4, 4), 2 * torch.randn(3, 2)
     graph = FactorGraph(model, x, gbp.Regression(0.2), y)
     trace = graph.infer(1500, Pace(rate=0.5, weight_rate=0.4), tolerance=1e-6, check=50)

@@ -12,9 +12,9 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.memory import Forms
-from torch_gbp.nodes import Bound, Node
+from torch_gbp.nodes import Bound, FilterBelief, Node
 from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
-from torch_gbp.rules import conv, exact_conv, linearised, shared_conv
+from torch_gbp.rules import conv, exact_conv, joint_conv, linearised, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
 _EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
@@ -41,11 +41,13 @@ class GBPConv2d(WeightedLayer):
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
         linearise: expand the product to first order at the means (rules/linearised.py) in place of moment matching.
+        joint: in iterated inference, one joint Gaussian for all weights of a filter (nodes/filters.py); linearised.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
     Raises:
-        InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance not positive and finite.
+        InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance not positive and finite,
+            joint filters of several groups.
 
     >>> import torch
     >>> GBPConv2d(1, 6, 5, padding=2)(torch.ones(2, 1, 28, 28)).shape
@@ -76,6 +78,7 @@ class GBPConv2d(WeightedLayer):
         activation: ActivationLayer | None = None,
         activation_sigma: float | None = None,
         linearise: bool = False,
+        joint: bool = False,
     ) -> None:
         super().__init__()
         self.set_factor(noise, activation_sigma, activation, linearise)
@@ -86,6 +89,11 @@ class GBPConv2d(WeightedLayer):
                 got=f"{in_channels}, {out_channels}, groups {groups}",
                 fix="change one of them",
             )
+        if joint and groups > 1:
+            raise InvalidInput(
+                "joint filters take all input channels", where="GBPConv2d", got=f"groups {groups}", fix="use groups=1"
+            )
+        self.joint = joint
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
         if padding_mode != "zeros":
             raise InvalidInput(
@@ -118,7 +126,11 @@ class GBPConv2d(WeightedLayer):
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
 
     def node(self, learn: bool) -> Node:
-        return self.affine_node(Bound(_RULES[self.shared_precision, self.linearise], self.options), learn)
+        node = self.affine_node(Bound(_RULES[self.shared_precision, self.linearise or self.joint], self.options), learn)
+        if self.joint and node.weights[0].learn:
+            node.affine = Bound(joint_conv.RULE, self.options)
+            node.weights = (FilterBelief(self.weight), *node.weights[1:])
+        return node
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -1,5 +1,6 @@
 """Nodes: the factors and variables of a deep factor graph, and what they keep while one batch is looked at."""
 
+from torch_gbp.nodes.filters import FilterBelief
 from torch_gbp.nodes.joint import JointNode
 from torch_gbp.nodes.latent import Latent
 from torch_gbp.nodes.max_pool import MaxPoolNode
@@ -13,6 +14,7 @@ from torch_gbp.nodes.weights import WeightBelief
 
 __all__ = [
     "Bound",
+    "FilterBelief",
     "JointNode",
     "Kept",
     "Latent",

@@ -1,0 +1,116 @@
+"""Filters with one joint Gaussian each: the rule against dense Jacobians, regression exactly, and what the marginals keep."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cases import CONVOLUTIONS
+from torch.autograd.functional import jacobian
+from torch.testing import assert_close
+
+import torch_gbp as gbp
+from torch_gbp import FactorGraph, LayerSweeps, Pace
+from torch_gbp.errors import InvalidInput
+from torch_gbp.nodes import FilterBelief
+from torch_gbp.rules import joint_conv
+
+pytestmark = pytest.mark.usefixtures("float64")
+GEOMETRIES = {name: case for name, case in CONVOLUTIONS.items() if case[2].groups == 1}
+
+
+def covariances(filters, size):
+    """Random covariances, far from diagonal."""
+    roots = torch.randn(filters, size, size) / size**0.5
+    return roots @ roots.mT + 0.01 * torch.eye(size)
+
+
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "hidden"])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_the_rule_is_the_dense_one_factor_by_factor(geometry, observed):
+    """Variances J C J' and messages J' g, J' G J with the Jacobians of torch's own convolution."""
+    inputs, kernel, options = geometry
+    mean, weight, bias = torch.randn(inputs) - 1, 3 * torch.randn(kernel), torch.randn(kernel[0])
+    variance, bias_var = None if observed else torch.rand(inputs), torch.rand(kernel[0])
+    cov = covariances(kernel[0], weight[0].numel())
+    (out_mean, out_var), saved = joint_conv.forward(options, mean, variance, weight, cov, bias, bias_var)
+    of_input, of_weight = jacobian(lambda a, w: F.conv2d(a, w, None, *options).flatten(), (mean, weight))
+    of_input, of_weight = of_input.flatten(1), of_weight.reshape(-1, kernel[0], cov.shape[1])
+    own = torch.einsum("pod,ode,poe->p", of_weight, cov, of_weight).view_as(out_mean)
+    spread = 0.0 if variance is None else (of_input.square() @ variance.flatten()).view_as(out_mean)
+    assert_close(out_mean, F.conv2d(mean, weight, bias, *options))
+    assert_close(out_var, own + spread + bias_var[:, None, None])
+
+    score, precision = torch.randn_like(out_mean), torch.rand_like(out_mean) / out_var
+    found = joint_conv.backward(options, saved, score, precision)
+    alone = (precision / (1 - own * precision)).flatten()
+    assert_close(found[2], torch.einsum("pod,p->od", of_weight, score.flatten()).view(kernel))
+    assert_close(found[3], torch.einsum("pod,p,poe->ode", of_weight, alone, of_weight))
+    assert_close(found[4], score.sum((0, 2, 3)))
+    assert_close(found[5], precision.sum((0, 2, 3)))
+    if observed:
+        assert found[:2] == (None, None)
+    else:
+        assert_close(found[0].flatten(), of_input.T @ score.flatten())
+        assert_close(found[1].flatten(), of_input.square().T @ precision.flatten())
+
+
+def regression(stride=1, **options):
+    """A convolution without biases and its data: images that are all bright, so that a filter's weights answer as one."""
+    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, noise=0.1, prior_variance=1.0, joint=True, **options)
+    x = torch.randn(3, 1, 7, 7) + 2
+    return layer, x, torch.randn(3, 2, *layer(x).shape[2:])
+
+
+def dense(layer, x, y, variance):
+    """Mean (o, d) and precision (d, d) of the filters, from a prior of variance 1."""
+    patches = F.unfold(x, 3, stride=layer.options.stride).transpose(0, 1).flatten(1)
+    precision = torch.eye(9) + patches @ patches.T / variance
+    return torch.linalg.solve(precision, patches @ y.transpose(0, 1).flatten(1).T / variance).T, precision
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_joint_filters_are_bayesian_linear_regression(rate, stride):
+    """Mean and covariance, without damping too."""
+    layer, x, y = regression(stride, shared_precision=False)
+    graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
+    trace = graph.infer(300, Pace(rate=rate, weight_rate=rate), tolerance=1e-13)
+    mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
+    weight = graph.nodes[0].weights[0]
+    assert trace.iterations < 300
+    assert_close(weight.mean.flatten(1), mean, rtol=1e-10, atol=1e-10)
+    assert_close(weight.variance, torch.linalg.inv(precision).expand(2, 9, 9), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
+    layer, x, y = regression(shared_precision=shared)
+    propagate = gbp.MessagePassing(layer.parameters(), num_data=3, store=gbp.Filtering(), epochs=None)
+    order = LayerSweeps(weight_damping=0.0, check=100)
+    gbp.Inference(100, damping=0.0, order=order)(layer, gbp.Regression(0.05), propagate, x, y)
+    mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
+    told = precision.diagonal().mean().expand(1, 1, 1, 1) if shared else precision.diagonal().view(3, 3).expand(2, 1, 3, 3)
+    assert_close(layer.weight.mean.flatten(1), mean, rtol=1e-8, atol=1e-8)
+    assert_close(layer.weight.precision, told, rtol=1e-8, atol=0)
+
+
+def test_dropout_takes_a_filter_or_nothing():
+    """Else a message's matrix would be none of a Gaussian's."""
+    layer, x, y = regression(shared_precision=False)
+    graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
+    graph.infer(20, Pace(rate=0.5, weight_rate=0.5, dropout=0.5))
+    (weight,) = graph.nodes[0].weights
+    assert_close(weight.variance, weight.variance.mT, rtol=1e-12, atol=0)
+    assert bool((torch.linalg.eigvalsh(weight.variance) > 0).all())
+
+
+def test_known_weights_need_no_joint_belief():
+    layer, x, y = regression(shared_precision=False)
+    graph = FactorGraph(layer, x, gbp.Regression(0.05), y, learn=False)
+    graph.infer(5)
+    assert not isinstance(graph.nodes[0].weights[0], FilterBelief)
+    assert_close(graph.nodes[0].weights[0].mean, layer.weight.mean.detach())
+
+
+def test_filters_of_several_groups_are_refused():
+    with pytest.raises(InvalidInput, match="joint filters take all input channels"):
+        gbp.GBPConv2d(4, 4, 3, groups=2, joint=True)
