@@ -71,14 +71,15 @@ def _rows(request: Request, validation: bool) -> Iterator[Row]:
     name = request.net or "mnist"
     if name not in LOADERS:
         raise SystemExit(f"no data set {name!r} in this benchmark: use {', '.join(LOADERS)}")
-    images = _load(name, request, validation)
+    images = load_images(name, request, validation)
     for limit in [QUICK_LIMIT] if request.quick else [request.limit] if request.limit else LIMITS:
         for seed in request.seeds[: 1 if request.quick else None]:
             for method in request.methods or METHODS:
                 yield _row(name, method, images, min(limit, len(images.x)), seed)
 
 
-def _load(name: str, request: Request, validation: bool) -> Images:
+def load_images(name: str, request: Request, validation: bool) -> Images:
+    """Training and test images, or (`validation`) all but the last training images and those."""
     found = LOADERS[name](request.data_dir, request.accept_altered)
     scored = QUICK_SCORED if request.quick else None
     test = found.test_x[:scored].float() / 255, found.test_y[:scored]
@@ -89,12 +90,17 @@ def _load(name: str, request: Request, validation: bool) -> Images:
     return Images(images.x[:-size], images.y[:-size], images.x[-size:][:scored], images.y[-size:][:scored])
 
 
-def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
-    """Images are drawn by the seed, the same for every method."""
+def drawn(images: Images, limit: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Training images of the seed, the same for every method, which sets its random numbers too."""
     order = torch.randperm(len(images.x), generator=torch.Generator().manual_seed(SUBSET_SEED + seed))[:limit]
     torch.manual_seed(seed)
+    return images.x[order], images.y[order]
+
+
+def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
+    x, y = drawn(images, limit, seed)
     started, used = time.perf_counter(), time.process_time()
-    predict = METHODS[method](images.x[order], images.y[order])
+    predict = METHODS[method](x, y)
     seconds, used = time.perf_counter() - started, time.process_time() - used
     with torch.no_grad():
         logs = torch.cat([predict(chunk) for chunk in images.scored_x.split(CHUNK)])
@@ -121,13 +127,20 @@ def network(shape: torch.Size, joint: bool = False) -> nn.Sequential:
     return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
 
 
-def _graph(make: type[gbp.LayerSweeps], joint: bool, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    model, likelihood, pacing = network(x.shape[1:], joint), gbp.SquaredSoftmax(SIGMA), JOINT if joint else SUMMED
+def one_pass(model: nn.Module, make: type[gbp.LayerSweeps], pacing: Pacing, x: Tensor, y: Tensor) -> gbp.SquaredSoftmax:
+    """Trains the network on every batch once; gives the likelihood."""
+    likelihood = gbp.SquaredSoftmax(SIGMA)
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
     order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
     inference = gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
     for batch in torch.arange(len(x)).split(BATCH):
         inference(model, likelihood, propagate, x[batch], y[batch])
+    return likelihood
+
+
+def _graph(make: type[gbp.LayerSweeps], joint: bool, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    model = network(x.shape[1:], joint)
+    likelihood = one_pass(model, make, JOINT if joint else SUMMED, x, y)
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_mnist
+from benchmarks import graph_iterations, graph_mnist
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
@@ -109,6 +109,15 @@ def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, An
     methods = "graph", "graph_random", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
     assert tuple(row["method"] for row in rows) == methods
     assert all(row["limit"] == 64 and row["seed"] == 4 and 0 < row["nll"] < 100 for row in rows)
+
+
+def test_graph_iterations_crosses_training_and_prediction(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("graph_iterations", "--quick", "--seeds", "2")["rows"]
+    assert [tuple(row["settings"].values()) for row in rows] == [(4, 0), (4, 1), (8, 0), (8, 1)]
+    assert all(row["limit"] == 32 and 0 < row["nll"] < 100 for row in rows)
+    assert rows[0]["nll"] != rows[2]["nll"]
+    lines = graph_iterations.table(rows).splitlines()
+    assert lines[0] == "| iterations of a batch | forward pass | 1 to predict |" and len(lines) == 4
 
 
 def test_graph_mnist_validation_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:
