@@ -10,6 +10,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import FactorGraph, Latent, LayerSweeps, Pace, RandomLayers, random_layers, sweeps
 from torch_gbp.errors import Diverged, InvalidInput, MissingRule
+from torch_gbp.layers.base import FactorLayer
 from torch_gbp.rules import linearised
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -253,11 +254,7 @@ BAD = {
     "latent_mask": (lambda: Latent(torch.zeros(1, 2), 1.0, torch.ones(2)), InvalidInput, "`known` must be a mask"),
     "latent_sigma": (lambda: Latent(torch.zeros(1, 2), 0.0).variable(), InvalidInput, "must be positive"),
     "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), nn.ReLU()), torch.zeros(1, 2)), MissingRule, "ReLU has no factor"),
-    "pool": (
-        lambda: FactorGraph(gbp.GBPAdaptiveAvgPool2d(2), torch.zeros(1, 1, 4, 4)),
-        MissingRule,
-        "GBPAdaptiveAvgPool2d has no factor",
-    ),
+    "layer": (lambda: FactorGraph(FactorLayer(), torch.zeros(1, 2)), MissingRule, "FactorLayer has no factor"),
     "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise is a standard deviation"),
     "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma is a standard deviation"),
     "likelihood": (lambda: gbp.SquaredSoftmax(0.0), InvalidInput, "sigma must be positive"),

@@ -50,6 +50,12 @@ TREES = {
         lambda x: F.avg_pool2d(x, 3, padding=1, count_include_pad=False),
         (1, 4, 4),
     ),
+    "global average": (lambda: gbp.GBPAdaptiveAvgPool2d(1, **NOISY), lambda x: F.adaptive_avg_pool2d(x, 1), (2, 3, 4)),
+    "average of rows": (
+        lambda: gbp.GBPAdaptiveAvgPool2d((None, 1), **NOISY),
+        lambda x: F.adaptive_avg_pool2d(x, (None, 1)),
+        (1, 3, 4),
+    ),
     "upsampled": (lambda: gbp.GBPUpsample(scale_factor=2, **NOISY), lambda x: F.interpolate(x, scale_factor=2), (2, 2, 3)),
     "upsampled unevenly": (lambda: gbp.GBPUpsample(size=(5, 4), **NOISY), lambda x: F.interpolate(x, size=(5, 4)), (1, 2, 3)),
 }
@@ -76,7 +82,7 @@ def transposed(**options):
 
 
 @pytest.mark.parametrize("linearise", [False, True])
-@pytest.mark.parametrize("name", ["overlapping average", "transposed convolution"])
+@pytest.mark.parametrize("name", ["overlapping average", "adaptive average", "transposed convolution"])
 def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
     """Windows that overlap, and entries that several kernels reach; known weights."""
     if name == "overlapping average":
@@ -84,6 +90,11 @@ def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
 
         def function(x):
             return F.avg_pool2d(x, 3, 1)
+    elif name == "adaptive average":
+        layer, shift, shape = gbp.GBPAdaptiveAvgPool2d((2, 3), **NOISY), None, (1, 5, 4)
+
+        def function(x):
+            return F.adaptive_avg_pool2d(x, (2, 3))
     else:
         layer, shape = transposed(linearise=linearise), (2, 3, 2)
         kernel, shift = layer.weight.mean.detach().transpose(0, 1), layer.bias.mean.detach()

@@ -27,7 +27,7 @@ class FactorGraph:
 
     Args:
         model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU,
-            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity.
+            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPAdaptiveAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity.
         inputs: observed inputs (n, ...), or `Latent`.
         likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
         target: targets as the likelihood wants them; None observes nothing.

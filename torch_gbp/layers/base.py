@@ -63,7 +63,7 @@ class FactorLayer(nn.Module):
         raise MissingRule(
             f"{type(self).__name__} has no factor node",
             where="FactorGraph",
-            fix="use GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU, GBPMaxPool2d, GBPAvgPool2d and GBPUpsample",
+            fix="use GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU, GBPMaxPool2d, GBPAvgPool2d, GBPUpsample",
         )
 
 

@@ -20,12 +20,18 @@ def _average(settings: tuple[PoolOptions, bool, int | None], mean: Tensor, varia
     return avg_pool.avg_pool(*settings, mean, variance)
 
 
-_AVERAGE = linear_rule(_average)
+_AVERAGE, _ADAPTIVE = linear_rule(_average), linear_rule(avg_pool.adaptive_avg_pool)
 
 
 def pair(size: Size) -> tuple[int, int]:
     """The size of both axes."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _average_node(bound: Bound, apart: bool, layer: GaussianLayer) -> Node:
+    """The node of averages whose windows are apart, or not."""
+    noise, prior = layer.noise**2, layer.activation_prior()
+    return SingleNode(bound, noise, prior) if apart else LinearNode(bound, None, (), noise, prior)
 
 
 class GBPMaxPool2d(GaussianLayer):
@@ -126,8 +132,7 @@ class GBPAvgPool2d(GaussianLayer):
     def node(self, learn: bool) -> Node:
         """Exact messages where every entry is in one window; summed ones where windows overlap."""
         apart = all(step >= size for size, step in zip(*self.options[:2], strict=True))
-        bound, noise, prior = Bound(_AVERAGE, self._settings()), self.noise**2, self.activation_prior()
-        return SingleNode(bound, noise, prior) if apart else LinearNode(bound, None, (), noise, prior)
+        return _average_node(Bound(_AVERAGE, self._settings()), apart, self)
 
     def _settings(self) -> tuple[PoolOptions, bool, int | None]:
         return self.options, self.count_include_pad, self.divisor_override
@@ -142,6 +147,8 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
 
     Args:
         output_size: as in torch.nn.AdaptiveAvgPool2d.
+        noise: standard deviation of a noise on the average.
+        activation_sigma: standard deviation of a unary prior of the average around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, *output_size).
 
@@ -150,8 +157,15 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     0.0625
     """
 
-    def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
+    def __init__(
+        self,
+        output_size: int | tuple[int | None, int | None] | None,
+        *,
+        noise: float = 0.0,
+        activation_sigma: float | None = None,
+    ) -> None:
         super().__init__()
+        self.set_noise(noise, activation_sigma)
         self.output_size = output_size
 
     @classmethod
@@ -160,7 +174,12 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
         return cls(layer.output_size)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return Gaussian(*avg_pool.adaptive_avg_pool(self.output_size, *self.accept(input, (4,))))
+        return self.loosen(Gaussian(*avg_pool.adaptive_avg_pool(self.output_size, *self.accept(input, (4,)))))
+
+    def node(self, learn: bool) -> Node:
+        """Exact messages where every axis has one window, or one for each entry; else windows may overlap: summed ones."""
+        sides = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,)
+        return _average_node(Bound(_ADAPTIVE, self.output_size), all(side in (1, None) for side in sides), self)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
