@@ -22,8 +22,8 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "resnet20_fashion": Case("fashion", Net("ResNet-20", lambda: ResNet(MNIST_SHAPE), [Plan(5, 20_000, 64, 64)])),
-    "resnet20_cifar10": Case("cifar10", Net("ResNet-20", lambda: ResNet(CIFAR_SHAPE), [Plan(6, 20_000, 64, 64)])),
+    "resnet20_fashion": Case("fashion", Net("ResNet-20", lambda: ResNet(MNIST_SHAPE), [Plan(4, 15_000, 64, 64)])),
+    "resnet20_cifar10": Case("cifar10", Net("ResNet-20", lambda: ResNet(CIFAR_SHAPE), [Plan(5, 15_000, 64, 64)])),
 }
 
 
