@@ -13,7 +13,7 @@ from benchmarks.race import Run
 from benchmarks.report import Request, Result, Row
 from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
-from torch_gbp.local import GradientFeedback, RidgeFeedback, heads_only, linear_head, variational
+from torch_gbp.local import GradientFeedback, RidgeFeedback, conv_head, heads_only, linear_head, variational
 
 
 def _local(blocks: int = 4, **settings: object) -> Callable[..., Recipe]:
@@ -28,6 +28,7 @@ VARIANTS: dict[str, Callable[..., Recipe]] = {
     "no feedback": partial(Local, local_loss=heads_only),
     "no prediction": _local(head=None, weight=1.0),
     "linear heads": _local(head=linear_head),
+    "heads twice as wide": _local(head=partial(conv_head, widest=128)),
     "feedback 5 times as strong": _local(weight=0.5),
     "feedback with the sign of the released code": _local(weight=-0.1),
     "feedback of the batch alone": _local(feedback=partial(RidgeFeedback, decay=0.0)),
