@@ -74,6 +74,19 @@ def shared(sample: Callable[[str], Tensors]) -> Callable[[str], Tensors]:
     return draw
 
 
+def correlated(sample: Callable[[str], Tensors]) -> Callable[[str], Tensors]:
+    """The same inputs, but a covariance (o, d, d) for the weights of every filter, with their variances on its diagonal."""
+
+    def draw(kind: str) -> Tensors:
+        *first, weight_mean, weight_var, bias_mean, bias_var = sample(kind)
+        assert weight_var is not None
+        deviations = weight_var.flatten(1).sqrt()
+        rows = torch.nn.functional.normalize(torch.randn(*deviations.shape, deviations.shape[1], dtype=deviations.dtype), dim=2)
+        return *first, weight_mean, deviations[:, :, None] * (rows @ rows.mT) * deviations[:, None], bias_mean, bias_var
+
+    return draw
+
+
 def belief(*shape: int) -> Callable[[str], Tensors]:
     return lambda kind: (means(kind, *shape), variances(kind, *shape))
 

@@ -13,7 +13,7 @@ import oracle
 import oracle_activation
 import oracle_exact
 import oracle_pool
-from case_inputs import Case, belief, bridge, kinds, near_kink, shared, weighted, with_above
+from case_inputs import Case, belief, bridge, correlated, kinds, near_kink, shared, weighted, with_above
 from oracle import by_autograd
 
 from torch_gbp.rules import (
@@ -23,6 +23,7 @@ from torch_gbp.rules import (
     exact_conv,
     exact_leaky_relu,
     exact_linear,
+    joint_conv,
     leaky_relu,
     linear,
     linearised,
@@ -182,6 +183,13 @@ def _linearised_conv(name: str, observed: bool, bias: bool) -> Case:
     return Case(label, linearised, bridge(linearised.CONV, options), sample, answer, 1e-14, 1e-6)
 
 
+def _joint_conv(name: str, observed: bool, bias: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    sample, send = correlated(weighted(activation, weight, observed, bias)), bridge(joint_conv.RULE, options)
+    answer = partial(oracle.joint_conv, options)
+    return Case(f"joint_conv_{name}{'_observed' * observed}", joint_conv, send, sample, answer, 1e-12, 1e-4, bounded=True)
+
+
 def _linearised_conv_transpose(name: str, observed: bool, bias: bool, tied: bool) -> Case:
     activation, weight, options = TRANSPOSED[name]
     moments = oracle.linearised(partial(oracle.conv_transpose_moments, options))
@@ -212,6 +220,8 @@ CASES = [
     *(_linearised(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_linearised_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_linearised_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_joint_conv(name, observed=False, bias=True) for name in CONVOLUTIONS if CONVOLUTIONS[name][2].groups == 1),
+    *(_joint_conv(name, observed=True, bias=False) for name in ("plain", "dilation")),
     *(_linearised_conv_transpose(name, observed=False, bias=True, tied=name == "plain") for name in TRANSPOSED),
     *(_linearised_conv_transpose(name, observed=True, bias=False, tied=False) for name in ("plain", "rest")),
     *(_linearised_rectifier(slope) for slope in (0.0, 0.2, 1.0)),

@@ -189,3 +189,23 @@ def noisy_copy(
     total = told + prior
     back = (information - mean * total) / (1 + spread * total), total / (1 + spread * total)
     return out_mean, out_var, *back
+
+
+def joint_conv(options: Any, score: Tensor, precision: Tensor, *inputs: Tensor | None) -> list[Tensor | None]:
+    """A convolution whose filters have a covariance each, by the Jacobians J of torch's own; messages J' g and J' G J."""
+    mean, variance, weight, cov, bias, bias_var = inputs
+    of_input, of_weight = torch.autograd.functional.jacobian(
+        lambda a, w: torch.nn.functional.conv2d(a, w, None, *options).flatten(), (mean, weight)
+    )
+    of_input, of_weight = of_input.flatten(1), of_weight.reshape(len(of_weight), len(weight), -1)
+    own = torch.einsum("pod,ode,poe->p", of_weight, cov, of_weight).view_as(score)
+    spread = own if variance is None else own + (of_input.square() @ variance.flatten()).view_as(own)
+    moments = [torch.nn.functional.conv2d(mean, weight, bias, *options), spread]
+    if bias_var is not None:
+        moments[1] = spread + bias_var[:, None, None]
+    alone = (precision / (1 - own * precision)).flatten()
+    to_input = [(of_input.T @ score.flatten()).view_as(mean), (of_input.square().T @ precision.flatten()).view_as(mean)]
+    to_weight = [torch.einsum("pod,p->od", of_weight, score.flatten()).view_as(weight)]
+    to_weight.append(torch.einsum("pod,p,poe->ode", of_weight, alone, of_weight))
+    to_bias = [None, None] if bias is None else [score.sum((0, 2, 3)), precision.sum((0, 2, 3))]
+    return [*moments, *([None, None] if variance is None else to_input), *to_weight, *to_bias]

@@ -1,56 +1,16 @@
-"""Filters with one joint Gaussian each: the rule against dense Jacobians, regression exactly, and what the marginals keep."""
+"""Filters with one joint Gaussian each: Bayesian regression exactly, and what the marginals keep."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import CONVOLUTIONS
-from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import torch_gbp as gbp
 from torch_gbp import FactorGraph, LayerSweeps, Pace
 from torch_gbp.errors import InvalidInput
 from torch_gbp.nodes import FilterBelief
-from torch_gbp.rules import joint_conv
 
 pytestmark = pytest.mark.usefixtures("float64")
-GEOMETRIES = {name: case for name, case in CONVOLUTIONS.items() if case[2].groups == 1}
-
-
-def covariances(filters, size):
-    """Random covariances, far from diagonal."""
-    roots = torch.randn(filters, size, size) / size**0.5
-    return roots @ roots.mT + 0.01 * torch.eye(size)
-
-
-@pytest.mark.parametrize("observed", [True, False], ids=["observed", "hidden"])
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_the_rule_is_the_dense_one_factor_by_factor(geometry, observed):
-    """Variances J C J' and messages J' g, J' G J with the Jacobians of torch's own convolution."""
-    inputs, kernel, options = geometry
-    mean, weight, bias = torch.randn(inputs) - 1, 3 * torch.randn(kernel), torch.randn(kernel[0])
-    variance, bias_var = None if observed else torch.rand(inputs), torch.rand(kernel[0])
-    cov = covariances(kernel[0], weight[0].numel())
-    (out_mean, out_var), saved = joint_conv.forward(options, mean, variance, weight, cov, bias, bias_var)
-    of_input, of_weight = jacobian(lambda a, w: F.conv2d(a, w, None, *options).flatten(), (mean, weight))
-    of_input, of_weight = of_input.flatten(1), of_weight.reshape(-1, kernel[0], cov.shape[1])
-    own = torch.einsum("pod,ode,poe->p", of_weight, cov, of_weight).view_as(out_mean)
-    spread = 0.0 if variance is None else (of_input.square() @ variance.flatten()).view_as(out_mean)
-    assert_close(out_mean, F.conv2d(mean, weight, bias, *options))
-    assert_close(out_var, own + spread + bias_var[:, None, None])
-
-    score, precision = torch.randn_like(out_mean), torch.rand_like(out_mean) / out_var
-    found = joint_conv.backward(options, saved, score, precision)
-    alone = (precision / (1 - own * precision)).flatten()
-    assert_close(found[2], torch.einsum("pod,p->od", of_weight, score.flatten()).view(kernel))
-    assert_close(found[3], torch.einsum("pod,p,poe->ode", of_weight, alone, of_weight))
-    assert_close(found[4], score.sum((0, 2, 3)))
-    assert_close(found[5], precision.sum((0, 2, 3)))
-    if observed:
-        assert found[:2] == (None, None)
-    else:
-        assert_close(found[0].flatten(), of_input.T @ score.flatten())
-        assert_close(found[1].flatten(), of_input.square().T @ precision.flatten())
 
 
 def regression(stride=1, **options):

@@ -42,7 +42,7 @@ def trainer(**options):
 
 
 def loader(*tensors, batch_size=1):
-    return DataLoader(TensorDataset(*tensors), batch_size)
+    return DataLoader(TensorDataset(*tensors), batch_size=batch_size)  # by name: Lightning may make it anew
 
 
 def by_hand(noisy, towards_first):
