@@ -149,7 +149,7 @@ def test_lightning_learns_the_noise_of_a_loop_by_hand(tmp_path):
     module = GBPRegressor(mlp(1, 8, 1), Regression(1.0, learn_noise=True), num_data=48)
     model, likelihood = copy.deepcopy(module.model), copy.deepcopy(module.likelihood)
     fit = trainer(3)
-    fit.fit(module, DataLoader(TensorDataset(x, y), 16))
+    fit.fit(module, DataLoader(TensorDataset(x, y), batch_size=16))
     propagate = MessagePassing(model.parameters(), 48, epochs=3)
     for _ in range(3):
         for part in range(0, 48, 16):

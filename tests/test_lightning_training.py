@@ -49,7 +49,7 @@ def test_accumulating_two_batches_is_one_batch_of_twice_the_size(float64):
         x, y = Blobs().make_parts().train.tensors
         pairs = torch.utils.data.TensorDataset(x.double(), y)
         module = GBPClassifier(network().double(), gbp.Softmax(4.0), num_data=None)
-        trainer(2, accumulate_grad_batches=accumulate).fit(module, DataLoader(pairs, batch_size))  # in order
+        trainer(2, accumulate_grad_batches=accumulate).fit(module, DataLoader(pairs, batch_size=batch_size))  # in order
         return module.model
 
     assert_same(fit(8, accumulate=2), fit(16, accumulate=1), atol=1e-13, rtol=1e-12)
@@ -100,7 +100,7 @@ class Stream(IterableDataset):
 
 def test_stream_needs_num_data():
     with pytest.raises(InvalidInput, match=r"stream of examples cannot be counted.*num_data="):
-        trainer(1).fit(GBPClassifier(network()), DataLoader(Stream(), 1))
+        trainer(1).fit(GBPClassifier(network()), DataLoader(Stream(), batch_size=1))
 
 
 def test_clipping_is_refused():
@@ -168,7 +168,7 @@ def test_the_callback_calibrates_by_the_validation_examples():
     data.setup()
     loader = data.train_dataloader()
     x, y = (torch.stack([row[part] for row in loader.dataset]) for part in (0, 1))
-    wrong = DataLoader(torch.utils.data.TensorDataset(x, y.roll(7)), 16)
+    wrong = DataLoader(torch.utils.data.TensorDataset(x, y.roll(7)), batch_size=16)
     module = GBPClassifier(network(), gbp.Softmax())
     trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).fit(module, loader, wrong)
     expected = gbp.Softmax()
