@@ -15,6 +15,7 @@ import oracle_exact
 import oracle_pool
 from case_inputs import Case, belief, bridge, correlated, kinds, near_kink, shared, weighted, with_above
 from oracle import by_autograd
+from torch import Tensor
 
 from torch_gbp.rules import (
     avg_pool,
@@ -28,6 +29,7 @@ from torch_gbp.rules import (
     linear,
     linearised,
     max_pool,
+    patch_conv,
     shared_conv,
     shared_conv_transpose,
     shared_linear,
@@ -70,7 +72,7 @@ POOLS = {
     "ceil": PoolOptions((2, 3), (2, 2), (1, 0), ceil_mode=True),
     "ceil_drop": PoolOptions((2, 2), (3, 3), (1, 1), ceil_mode=True),
 }
-IMAGE = (2, 3, 5, 6)
+IMAGE, MANY_CHANNELS = (2, 3, 5, 6), (2, 9, 5, 6)
 
 
 def _linear(observed: bool, bias: bool) -> Case:
@@ -138,12 +140,13 @@ def _exact_rectifier(slope: float, above: bool) -> Case:
     return Case(f"exact_leaky_relu_{slope}{'_above' * above}", exact_leaky_relu, send, sample, answer, 2e-9, 5e-4, bounded=True)
 
 
-def _max_pool(name: str, form: str) -> Case:
+def _max_pool(name: str, form: str, image: tuple[int, ...] = IMAGE) -> Case:
     rule, combine = {"score": (max_pool.SCORE, oracle_pool.largest), "ep": (max_pool.EP, oracle_pool.probability_of_maximum)}[
         form
     ]
     answer = by_autograd(partial(oracle_pool.pooled, POOLS[name], combine), "mv")
-    return Case(f"max_pool_{form}_{name}", max_pool, bridge(rule, POOLS[name]), belief(*IMAGE), answer, 1e-14, 1e-6)
+    label = f"max_pool_{form}_{name}{'_channels' * (image[1] > IMAGE[1])}"
+    return Case(label, max_pool, bridge(rule, POOLS[name]), belief(*image), answer, 1e-14, 1e-6)
 
 
 def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
@@ -183,6 +186,18 @@ def _linearised_conv(name: str, observed: bool, bias: bool) -> Case:
     return Case(label, linearised, bridge(linearised.CONV, options), sample, answer, 1e-14, 1e-6)
 
 
+def _patch_conv(name: str, bias: bool, tied: bool) -> Case:
+    activation, weight, options = CONVOLUTIONS[name]
+    moments = oracle.linearised(partial(oracle.conv_moments, options))
+    answer = by_autograd(oracle.tied(moments) if tied else moments, kinds(observed=True, bias=bias))
+    sample = weighted(activation, weight, True, bias)
+
+    def send(images: Tensor, *rest: Tensor | None) -> tuple[Tensor, Tensor]:
+        return bridge(patch_conv.RULE, patch_conv.patches_of(options, weight[2:], images))(images, *rest)
+
+    return Case(f"patch_conv_{name}{'_shared' * tied}", patch_conv, send, shared(sample) if tied else sample, answer, 1e-14, 1e-6)
+
+
 def _joint_conv(name: str, observed: bool, bias: bool) -> Case:
     activation, weight, options = CONVOLUTIONS[name]
     sample, send = correlated(weighted(activation, weight, observed, bias)), bridge(joint_conv.RULE, options)
@@ -220,6 +235,8 @@ CASES = [
     *(_linearised(observed, bias) for observed in (False, True) for bias in (False, True)),
     *(_linearised_conv(name, observed=False, bias=True) for name in CONVOLUTIONS),
     *(_linearised_conv(name, observed=True, bias=False) for name in ("plain", "rest")),
+    *(_patch_conv(name, bias=name != "plain", tied=False) for name in CONVOLUTIONS if CONVOLUTIONS[name][2].groups == 1),
+    _patch_conv("dilation", bias=True, tied=True),
     *(_joint_conv(name, observed=False, bias=True) for name in CONVOLUTIONS if CONVOLUTIONS[name][2].groups == 1),
     *(_joint_conv(name, observed=True, bias=False) for name in ("plain", "dilation")),
     *(_linearised_conv_transpose(name, observed=False, bias=True, tied=name == "plain") for name in TRANSPOSED),
@@ -238,6 +255,7 @@ CASES = [
     _upsample(UpsampleOptions(scale=(2, 3)), (10, 18)),
     _upsample(UpsampleOptions(size=(7, 6)), (7, 6)),
     *(_max_pool(name, form) for name in POOLS for form in ("score", "ep")),
+    *(_max_pool(name, "score", MANY_CHANNELS) for name in POOLS),
     *(_avg_pool(name, True, None) for name in POOLS if name != "dilation"),
     *(_avg_pool(name, False, None) for name in ("padding", "ceil", "ceil_drop")),
     *(_avg_pool(name, False, 3) for name in ("overlap", "ceil")),

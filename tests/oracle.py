@@ -191,7 +191,7 @@ def noisy_copy(
     return out_mean, out_var, *back
 
 
-def joint_conv(options: Any, score: Tensor, precision: Tensor, *inputs: Tensor | None) -> list[Tensor | None]:
+def joint_conv(options: Any, score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
     """A convolution whose filters have a covariance each, by the Jacobians J of torch's own; messages J' g and J' G J."""
     mean, variance, weight, cov, bias, bias_var = inputs
     of_input, of_weight = torch.autograd.functional.jacobian(
@@ -208,4 +208,4 @@ def joint_conv(options: Any, score: Tensor, precision: Tensor, *inputs: Tensor |
     to_weight = [torch.einsum("pod,p->od", of_weight, score.flatten()).view_as(weight)]
     to_weight.append(torch.einsum("pod,p,poe->ode", of_weight, alone, of_weight))
     to_bias = [None, None] if bias is None else [score.sum((0, 2, 3)), precision.sum((0, 2, 3))]
-    return [*moments, *([None, None] if variance is None else to_input), *to_weight, *to_bias]
+    return (*moments, *([None, None] if variance is None else to_input), *to_weight, *to_bias)

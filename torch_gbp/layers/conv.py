@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
@@ -14,7 +14,7 @@ from torch_gbp.layers.pooling import Size, pair
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, FilterBelief, Node
 from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
-from torch_gbp.rules import conv, exact_conv, joint_conv, linearised, shared_conv
+from torch_gbp.rules import conv, exact_conv, joint_conv, linearised, patch_conv, shared_conv
 from torch_gbp.rules.conv import ConvOptions
 
 _EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
@@ -126,11 +126,18 @@ class GBPConv2d(WeightedLayer):
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
 
     def node(self, learn: bool) -> Node:
-        node = self.affine_node(Bound(_RULES[self.shared_precision, self.linearise or self.joint], self.options), learn)
+        linearise = self.linearise or self.joint
+        few = self.options.groups == 1 and self.weight.mean[0].numel() <= patch_conv.MOST
+        affine = Bound(_RULES[self.shared_precision, linearise], self.options, self._held if linearise and few else None)
+        node = self.affine_node(affine, learn)
         if self.joint and node.weights[0].learn:
             node.affine = Bound(joint_conv.RULE, self.options)
             node.weights = (FilterBelief(self.weight), *node.weights[1:])
         return node
+
+    def _held(self, images: Tensor) -> Bound:
+        """The factor of images that stay the same."""
+        return Bound(patch_conv.RULE, patch_conv.patches_of(self.options, self.kernel_size, images))
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian, Message
@@ -23,7 +22,7 @@ class MaxPoolNode(Node):
         self.options, self.noise, self.prior = options, noise, prior
 
     def up(self, pace: Pace) -> None:
-        largest, self.index = F.max_pool2d(self.lower.belief()[0], *self.options, return_indices=True)
+        largest, self.index = max_pool.largest(self.options, self.lower.belief()[0])
         mean, variance = self.lower.upward()
         self.like = mean.new_empty(()).expand_as(mean)
         self.chosen = self._pick(mean), torch.zeros_like(largest) if variance is None else self._pick(variance)

@@ -5,6 +5,7 @@ A visit to a node goes up (message to the variable above), down (messages to the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +19,14 @@ from torch_gbp.nodes.weights import WeightBelief
 
 
 class Bound(NamedTuple):
-    """A rule with its options: a factor without weights."""
+    """A rule with its options: a factor without weights.
+
+    `hold`, if there is one, makes a faster one for inputs that are observed, and so stay the same in all iterations.
+    """
 
     rule: Rule
     options: Any
+    hold: Callable[[Tensor], Bound] | None = None
 
     def forward(self, mean: Tensor, variance: Tensor) -> tuple[Moments, Any]:
         return self.rule.forward(self.options, mean, variance)
@@ -137,6 +142,11 @@ class LinearNode(Node):
     ) -> None:
         self.affine, self.activation, self.weights, self.noise, self.prior = affine, activation, weights, noise, prior
         self.dual = Kept()
+
+    def connect(self, lower: Variable, upper: Variable) -> None:
+        super().connect(lower, upper)
+        if lower.values is not None and lower.known is None and self.affine.hold is not None:
+            self.affine = self.affine.hold(lower.values)
 
     def up(self, pace: Pace) -> None:
         self.input = self.lower.belief()

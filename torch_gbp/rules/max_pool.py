@@ -33,9 +33,24 @@ class PoolOptions(NamedTuple):
     ceil_mode: bool = False
 
 
+_VECTORISED = 8  # channels from which torch's CPU kernel for innermost channels wins, 4 to 10 times as fast
+
+
+def largest(options: PoolOptions, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest entry of every window, and its place in the image; the first one where several are equal.
+
+    >>> largest(PoolOptions((2, 2), (2, 2)), torch.arange(4.0).view(1, 1, 2, 2))[1].item()
+    3
+    """
+    if image.device.type != "cpu" or image.shape[1] < _VECTORISED:
+        return F.max_pool2d(image, *options, return_indices=True)
+    found = F.max_pool2d(image.contiguous(memory_format=torch.channels_last), *options, return_indices=True)
+    return found[0].contiguous(), found[1].contiguous()
+
+
 def forward(options: PoolOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of the entry with the largest mean, (n, c, h', w') each."""
-    out_mean, index = F.max_pool2d(mean, *options, return_indices=True)
+    out_mean, index = largest(options, mean)
     out_var = variance.flatten(2).gather(2, index.flatten(2)).view_as(out_mean)
     shape = torch.empty((), dtype=mean.dtype, device=mean.device).expand_as(mean)  # torch's backward asks for no more of it
     return (out_mean, out_var), (shape, index)
