@@ -31,7 +31,8 @@ def _rows(request: Request) -> Iterator[Row]:
         for training in TRAINING[: 2 if request.quick else None]:
             x, y = drawn(images, limit, seed)
             model = network(x.shape[1:])
-            likelihood = one_pass(model, gbp.LayerSweeps, SUMMED._replace(iterations=training), x, y)
+            pacing = SUMMED._replace(iterations=training)
+            likelihood = one_pass(model, gbp.LayerSweeps, x, y, pacing, pacing)
             for prediction in PREDICTION[: 2 if request.quick else None]:
                 told = {"net": name, "limit": len(x), "seed": seed, "epochs": 1}
                 logs = [_predicted(model, likelihood, chunk, prediction) for chunk in images.scored_x[:SCORED].split(CHUNK)]

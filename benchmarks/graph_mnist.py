@@ -40,6 +40,8 @@ class Pacing(NamedTuple):
 
 
 SUMMED = Pacing(32, 0.65, 0.92)
+LATER = Pacing(16, 0.65, 0.6)  # of summed messages, once the filters have their shape
+FORMING = 20  # batches until then
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
 
 
@@ -56,6 +58,7 @@ def run(request: Request, validation: bool = False) -> Result:
     """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
     settings = {
         "summed": SUMMED._asdict(),
+        "summed_later": {"from_batch": FORMING, **LATER._asdict()},
         "joint": JOINT._asdict(),
         "sigma": SIGMA,
         "batch": BATCH,
@@ -127,20 +130,26 @@ def network(shape: torch.Size, joint: bool = False) -> nn.Sequential:
     return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
 
 
-def one_pass(model: nn.Module, make: type[gbp.LayerSweeps], pacing: Pacing, x: Tensor, y: Tensor) -> gbp.SquaredSoftmax:
-    """Trains the network on every batch once; gives the likelihood."""
+def one_pass(
+    model: nn.Module, make: type[gbp.LayerSweeps], x: Tensor, y: Tensor, pacing: Pacing, later: Pacing
+) -> gbp.SquaredSoftmax:
+    """Trains the network on every batch once, the first ones at one pace and the others at a later one; gives the likelihood."""
     likelihood = gbp.SquaredSoftmax(SIGMA)
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
-    order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
-    inference = gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
-    for batch in torch.arange(len(x)).split(BATCH):
-        inference(model, likelihood, propagate, x[batch], y[batch])
+    first, then = _inference(make, pacing), _inference(make, later)
+    for number, batch in enumerate(torch.arange(len(x)).split(BATCH)):
+        (first if number < FORMING else then)(model, likelihood, propagate, x[batch], y[batch])
     return likelihood
+
+
+def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
+    order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
+    return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
 
 
 def _graph(make: type[gbp.LayerSweeps], joint: bool, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     model = network(x.shape[1:], joint)
-    likelihood = one_pass(model, make, JOINT if joint else SUMMED, x, y)
+    likelihood = one_pass(model, make, x, y, *((JOINT, JOINT) if joint else (SUMMED, LATER)))
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 
