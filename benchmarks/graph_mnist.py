@@ -113,13 +113,13 @@ def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
     return {"method": method, **case, **found, "train_seconds": seconds, "processor_seconds": used}
 
 
-def network(shape: torch.Size, joint: bool = False) -> nn.Sequential:
-    """16 filters of 5 x 5, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
+def network(shape: torch.Size, joint: bool = False, kernel: int = 5) -> nn.Sequential:
+    """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
     factor: dict[str, Any] = {"shared_precision": False, "bias_variance": 0.1**2, "noise": SIGMA}
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
-    side = (shape[-1] - 4) // 2
+    side = (shape[-1] - kernel + 1) // 2
     filters = gbp.GBPConv2d(
-        shape[0], 16, 5, prior_variance=0.1**2, activation=bend, activation_sigma=3.0, linearise=True, joint=joint, **factor
+        shape[0], 16, kernel, prior_variance=0.1**2, activation=bend, activation_sigma=3.0, linearise=True, joint=joint, **factor
     )
     dense = gbp.GBPLinear(
         16 * side * side, 10, prior_variance=0.15**2, activation_sigma=2.0, joint=True, linearise=True, **factor

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_iterations, graph_mnist
+from benchmarks import graph_cost, graph_iterations, graph_mnist
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
@@ -118,6 +118,25 @@ def test_graph_iterations_crosses_training_and_prediction(run: Callable[..., dic
     assert rows[0]["nll"] != rows[2]["nll"]
     lines = graph_iterations.table(rows).splitlines()
     assert lines[0] == "| iterations of a batch | forward pass | 1 to predict |" and len(lines) == 4
+
+
+def test_graph_cost_takes_the_products_apart(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_cost, "BATCH", 4)
+    rows = run("graph_cost", "--quick", "--seeds", "1")["rows"]
+    assert [row["net"] for row in rows] == ["3 x 3", "5 x 5"]
+    assert all(row["ratio"] == pytest.approx(row["iteration_ms"] / row["products_ms"]) for row in rows)
+    assert all(0 < row["peak_memory_mb"] < row["edges_mb"] == pytest.approx(row["edges"] * 16e-6) for row in rows)
+    assert len(graph_cost.table(rows).splitlines()) == 4
+
+
+def test_only_products_and_convolutions_are_done_again() -> None:
+    images, kernels = torch.ones(1, 2, 5, 5), torch.ones(3, 2, 2, 2)
+    with torch.no_grad(), graph_cost.Products() as products:
+        (torch.nn.functional.conv2d(images, kernels).flatten(1) * 2 @ torch.ones(48, 2) + 1).exp()
+    assert [func.overloadpacket.__name__ for func, *_ in products.calls] == ["convolution", "mm"]
+    with graph_cost.Products() as again:
+        products.again()
+    assert len(again.calls) == 2
 
 
 def test_graph_mnist_validation_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:
