@@ -41,23 +41,27 @@ def fine_head(shape: Shape, classes: int, widest: int = 4096) -> nn.Sequential:
     return linear_head(shape, classes, math.isqrt(max(1, widest // shape[0])))
 
 
-def conv_head(shape: Shape, classes: int, widest: int = 64) -> nn.Sequential:
-    """A small copy of what the rest of a network does: convolutions that halve the image and double the channels, then linear.
+def conv_head(shape: Shape, classes: int, widest: int = 256, first: int = 8) -> nn.Sequential:
+    """A short, wide copy of what the rest of a network does: convolutions that halve the image and double the channels, then linear.
+
+    It has few layers to read with, so its first convolution widens at once: with little width a block learns features that
+    are easy to read, not those that the next blocks could use.
 
     Args:
         shape: of the boundary without the batch; other than (channels, height, width) gives `linear_head`.
         classes: number of outputs.
         widest: channels at most.
+        first: factor by which the first convolution multiplies the channels.
 
     >>> [tuple(p.shape) for p in conv_head((16, 16, 16), 10).parameters() if p.ndim > 1]
-    [(32, 16, 3, 3), (64, 32, 3, 3), (10, 64)]
+    [(128, 16, 3, 3), (256, 128, 3, 3), (10, 256)]
     """
     if len(shape) != 3:
         return linear_head(shape, classes)
     layers: list[nn.Module] = []
-    inputs, side = shape[0], min(shape[1:])
+    inputs, side, factor = shape[0], min(shape[1:]), first
     while side > COARSE or not layers:
-        outputs, side = max(inputs, min(2 * inputs, widest)), side // 2
+        outputs, side, factor = max(inputs, min(factor * inputs, widest)), side // 2, 2
         layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         inputs = outputs
     return nn.Sequential(*layers, *linear_head((inputs, 1, 1), classes, 1))

@@ -19,7 +19,7 @@ def variational(
     *,
     head: Head | None = conv_head,
     feedback: Callable[[int, int], Feedback] = RidgeFeedback,
-    weight: float = 0.1,
+    weight: float = 0.03,
     alpha_variance: float = 1.0,
     beta_variance: float = 1.0,
 ) -> LocalLoss:
