@@ -111,7 +111,7 @@ def test_a_table_of_the_search_marks_the_best_rate_of_each_method() -> None:
 
 
 def test_the_ablation_scores_held_out_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["as shipped, 4 blocks", "1 block (backpropagation)", "no prediction", "8 blocks"]
+    names = ["base: narrow heads, 4 blocks", "1 block (backpropagation)", "no prediction", "8 blocks"]
     monkeypatch.setattr(ablation, "VARIANTS", {name: ablation.VARIANTS[name] for name in names})
     rows = run("local_ablation", "--quick", "--net", "resnet20_fashion")["rows"]
     assert [(row["method"], row["blocks"]) for row in rows] == list(zip(names, (4, 1, 4, 8), strict=True))

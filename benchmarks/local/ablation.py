@@ -1,4 +1,4 @@
-"""What each part of block-local learning contributes: one part changed at a time, scored on held-out training images."""
+"""What each part of block-local learning contributes: a base with one part changed, scored on held-out training images."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 from torch_gbp.local import GradientFeedback, RidgeFeedback, conv_head, heads_only, linear_head, variational
 
+NARROW = {"head": partial(conv_head, widest=64, first=2), "weight": 0.1}  # the base
+
 
 def _local(blocks: int = 4, **settings: object) -> Callable[..., Recipe]:
-    return partial(Local, blocks=blocks, local_loss=partial(variational, **settings))  # type: ignore[arg-type]
+    return partial(Local, blocks=blocks, local_loss=partial(variational, **{**NARROW, **settings}))  # type: ignore[arg-type]
 
 
 VARIANTS: dict[str, Callable[..., Recipe]] = {
-    "as shipped, 4 blocks": _local(),
+    "as shipped": partial(Local, local_loss=variational),
+    "base: narrow heads, 4 blocks": _local(),
     "1 block (backpropagation)": Backprop,
     "2 blocks": _local(2),
     "8 blocks": _local(8),
-    "no feedback": partial(Local, local_loss=heads_only),
+    "no feedback": partial(Local, local_loss=partial(heads_only, head=NARROW["head"])),
     "no prediction": _local(head=None, weight=1.0),
     "linear heads": _local(head=linear_head),
-    "narrow heads": _local(head=partial(conv_head, widest=64, first=2)),
-    "heads half as wide": _local(head=partial(conv_head, widest=128, first=4)),
-    "feedback 10 times as strong": _local(weight=0.3),
-    "feedback with the sign of the released code": _local(weight=-0.03),
+    "heads twice as wide": _local(head=partial(conv_head, widest=128, first=2)),
+    "heads as shipped": _local(head=conv_head),
+    "feedback 5 times as strong": _local(weight=0.5),
+    "feedback with the sign of the released code": _local(weight=-0.1),
     "feedback of the batch alone": _local(feedback=partial(RidgeFeedback, decay=0.0)),
     "feedback learnt by gradient": _local(feedback=GradientFeedback),
     "variance of beta 4 times that of alpha": _local(beta_variance=4.0),

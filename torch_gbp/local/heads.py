@@ -42,10 +42,9 @@ def fine_head(shape: Shape, classes: int, widest: int = 4096) -> nn.Sequential:
 
 
 def conv_head(shape: Shape, classes: int, widest: int = 256, first: int = 8) -> nn.Sequential:
-    """A short, wide copy of what the rest of a network does: convolutions that halve the image and double the channels, then linear.
+    """What the rest of a network does, in few wide layers: convolutions that halve the image and double channels, then linear.
 
-    It has few layers to read with, so its first convolution widens at once: with little width a block learns features that
-    are easy to read, not those that the next blocks could use.
+    The first convolution widens more: a narrow head makes its block learn what is easy to read, not what the next blocks can use.
 
     Args:
         shape: of the boundary without the batch; other than (channels, height, width) gives `linear_head`.
