@@ -42,6 +42,7 @@ class Pacing(NamedTuple):
 SUMMED = Pacing(32, 0.65, 0.92)
 LATER = Pacing(16, 0.65, 0.6)  # of summed messages, once the filters have their shape
 FORMING = 20  # batches until then
+RANDOM = Pacing(64, 0.65, 0.97)  # asynchronous: a layer may answer several times before another one hears of it
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
 
 
@@ -59,6 +60,7 @@ def run(request: Request, validation: bool = False) -> Result:
     settings = {
         "summed": SUMMED._asdict(),
         "summed_later": {"from_batch": FORMING, **LATER._asdict()},
+        "random": RANDOM._asdict(),
         "joint": JOINT._asdict(),
         "sigma": SIGMA,
         "batch": BATCH,
@@ -149,7 +151,8 @@ def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
 
 def _graph(make: type[gbp.LayerSweeps], joint: bool, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     model = network(x.shape[1:], joint)
-    likelihood = one_pass(model, make, x, y, *((JOINT, JOINT) if joint else (SUMMED, LATER)))
+    paces = (JOINT, JOINT) if joint else (RANDOM, RANDOM) if make is gbp.RandomLayers else (SUMMED, LATER)
+    likelihood = one_pass(model, make, x, y, *paces)
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 

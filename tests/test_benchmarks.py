@@ -103,7 +103,7 @@ def test_widening_scores_every_power_with_every_widening(
 
 
 def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SUMMED", "JOINT"):
+    for name in ("SUMMED", "RANDOM", "JOINT"):
         monkeypatch.setattr(graph_mnist, name, getattr(graph_mnist, name)._replace(iterations=2))
     rows = run("graph_mnist", "--quick", "--seeds", "4")["rows"]
     methods = "graph", "graph_random", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
