@@ -49,9 +49,9 @@ def table(rows: list[Row]) -> str:
 
 
 def figure(results: Path = RESULTS) -> Figure | None:
-    """A panel for each data set: accuracy against the number of images, with the published one of the whole set."""
+    """A panel for each data set of several sizes: accuracy against images, with the published one of the whole set."""
     rows = committed("graph_mnist", results)
-    names = [name for name in DATA if _limits(rows, name)]
+    names = [name for name in DATA if len(_limits(rows, name)) > 1]
     if not names:
         return None
     made, axes = make_panels(len(names))
@@ -78,12 +78,12 @@ def _own(rows: list[Row], name: str, limit: int, method: str) -> list[Row]:
 
 
 def _panel(axes: Any, name: str, rows: list[Row]) -> list[Label]:
-    """Draws the lines of a data set; the names to be written at their ends."""
+    """Draws the lines of a data set that reach all sizes, the others are in the table; the names to be written at their ends."""
     limits, ends = _limits(rows, name), []
     for method, look in LOOKS.items():
         found = {limit: estimate(own, "accuracy") for limit in limits if (own := _own(rows, name, limit, method))}
         points = [(limit, 100 * own.mean, 100 * own.error) for limit, own in found.items() if own is not None]
-        if points:
+        if points and points[-1][0] == limits[-1]:
             x, y, errors = zip(*points, strict=True)
             drawn = {"color": look.colour, "linestyle": look.style, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
             axes.errorbar(x, y, errors, elinewidth=0.9, **drawn)
