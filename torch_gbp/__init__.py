@@ -18,6 +18,7 @@ from torch_gbp.layers import (
     GBPSigmoid,
     GBPUpsample,
     InputBasis,
+    PatchBasis,
 )
 from torch_gbp.likelihoods import (
     Argmax,
@@ -74,6 +75,7 @@ __all__ = [
     "Pace",
     "PairwiseArgmax",
     "Parallel",
+    "PatchBasis",
     "RandomLayers",
     "Regression",
     "Sequential",

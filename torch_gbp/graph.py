@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.graph_parts import SHAPES, chain, check_inputs, evidence_of
+from torch_gbp.graph_parts import SHAPES, check_inputs, evidence_of, layers_of
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, Schedule, ShapeNode, Variable, sweeps
 from torch_gbp.sweep import Sweep, announce
@@ -27,7 +27,8 @@ class FactorGraph:
 
     Args:
         model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU,
-            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPAdaptiveAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity.
+            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPAdaptiveAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity;
+            in front a `PatchBasis` or `InputBasis`, if all inputs are observed: the graph then begins at its features.
         inputs: observed inputs (n, ...), or `Latent`.
         likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
         target: targets as the likelihood wants them; None observes nothing.
@@ -60,12 +61,13 @@ class FactorGraph:
         learn: bool = True,
     ) -> None:
         check_inputs(inputs)
+        layers, inputs = layers_of(model, inputs)
         self.inputs = inputs.variable() if isinstance(inputs, Latent) else Variable(values=inputs)
         self.examples = len(inputs)
         self.nodes: list[Node] = []
         self.names: list[str] = []
         lower = self.inputs
-        for name, module in chain(model):
+        for name, module in layers:
             node = ShapeNode(module) if isinstance(module, SHAPES) else module.node(learn)
             lower = self._add(name, node, lower, Variable(node.prior))
         self.output = lower

@@ -10,30 +10,52 @@ from torch import Tensor, nn
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
+from torch_gbp.layers.basis import Basis
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import Latent
 
 SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
-def chain(module: nn.Module, name: str = "") -> Iterable[tuple[str, Any]]:
-    """The layers of nested nn.Sequential, in their order, with their names.
+def layers_of(model: nn.Module, inputs: Tensor | Latent) -> tuple[list[tuple[str, Any]], Tensor | Latent]:
+    """The layers of nested nn.Sequential, in their order, with their names; and the inputs, taken through any bases in front.
 
     Raises:
-        MissingRule: a module that is neither a GBP layer nor a reshape.
+        MissingRule: a module that is neither a GBP layer nor a reshape, or a basis behind one.
+        InvalidInput: a basis of inputs that are not all observed: it has no message to send them.
     """
-    if isinstance(module, nn.Sequential):
-        for key, child in module.named_children():
-            yield from chain(child, f"{name}.{key}" if name else key)
+    found = list(_chain(model))
+    while found and isinstance(found[0][1], Basis):
+        name, basis = found.pop(0)
+        if isinstance(inputs, Latent):
+            raise InvalidInput(
+                "a fixed basis needs inputs that are observed",
+                where=f"FactorGraph, layer {name or 'model'} ({type(basis).__name__})",
+                cause="latent inputs or missing pixels",
+                fix="leave the basis out, or observe all inputs",
+            )
+        inputs = basis(inputs)
+    for name, module in found:
+        _require_node(name, module)
+    return found, inputs
+
+
+def _chain(module: nn.Module, name: str = "") -> Iterable[tuple[str, Any]]:
+    if not isinstance(module, nn.Sequential):
+        yield name, module
         return
+    for key, child in module.named_children():
+        yield from _chain(child, f"{name}.{key}" if name else key)
+
+
+def _require_node(name: str, module: nn.Module) -> None:
     if not isinstance(module, (FactorLayer, *SHAPES)):
         raise MissingRule(
             f"{type(module).__name__} has no factor node",
             where=f"FactorGraph, layer {name or 'model'}",
-            cause="a plain torch layer, or a network with a forward of its own",
+            cause="a plain torch layer, a basis behind another layer, or a network with a forward of its own",
             fix="use nn.Sequential of GBP layers and reshapes",
         )
-    yield name, module
 
 
 def check_inputs(inputs: Tensor | Latent) -> None:

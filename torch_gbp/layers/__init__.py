@@ -5,6 +5,7 @@ from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.input_basis import InputBasis
 from torch_gbp.layers.linear import GBPLinear
+from torch_gbp.layers.patch_basis import PatchBasis
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
 from torch_gbp.layers.upsample import GBPUpsample
 
@@ -20,4 +21,5 @@ __all__ = [
     "GBPSigmoid",
     "GBPUpsample",
     "InputBasis",
+    "PatchBasis",
 ]
