@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torch_gbp as gbp
-from benchmarks.graph_mnist import BATCH, SIGMA, SUMMED, network
+from benchmarks.graph_recipes import CLASSES, FILTERS, SIGMA, SUMMED, network
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.measure import timed
 from benchmarks.memory import PeakMemory
 from benchmarks.report import Request, Result, Row, say
 
 KERNELS = (3, 5, 7, 9)  # sides of the filters; the more weights a filter has, the more edges
-SHAPE, CLASSES, FILTERS = (1, 28, 28), 10, 16
+SHAPE, BATCH = (1, 28, 28), 50
 ITERATIONS, REPEATS = 16, 9
 EDGE_BYTES = 16  # of two messages of two float32 each, if they were kept
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "addmv", "convolution", "convolution_backward"}

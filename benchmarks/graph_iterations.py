@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from benchmarks.graph_mnist import CHUNK, QUICK_LIMIT, SUMMED, drawn, load_images, network, one_pass
+from benchmarks.graph_mnist import CHUNK, QUICK_LIMIT, drawn, load_images
+from benchmarks.graph_recipes import RECIPES, SUMMED, learned
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED
@@ -30,9 +31,8 @@ def _rows(request: Request) -> Iterator[Row]:
     for seed in request.seeds[: 1 if request.quick else None]:
         for training in TRAINING[: 2 if request.quick else None]:
             x, y = drawn(images, limit, seed)
-            model = network(x.shape[1:])
             pacing = SUMMED._replace(iterations=training)
-            likelihood = one_pass(model, gbp.LayerSweeps, x, y, pacing, pacing)
+            model, likelihood = learned(RECIPES["graph_pixels"]._replace(first=pacing, later=pacing), x, y)
             for prediction in PREDICTION[: 2 if request.quick else None]:
                 told = {"net": name, "limit": len(x), "seed": seed, "epochs": 1}
                 logs = [_predicted(model, likelihood, chunk, prediction) for chunk in images.scored_x[:SCORED].split(CHUNK)]

@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import torch_gbp as gbp
+from benchmarks.graph_recipes import PATCHES, PIXELS, RECIPES, SIGMA, START, learned
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import QUICK_SCORED, SUBSET_SEED, VALIDATION
 from lightning_modules.data.images import load_cifar10, load_fashion_mnist, load_mnist
 from lightning_modules.evaluation import classification_scores
-from torch_gbp.rules import linearised
 
 LOADERS: dict[str, Callable[..., Any]] = {
     "mnist": lambda folder, _: load_mnist(folder),
@@ -24,26 +23,9 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "cifar10": lambda folder, altered: load_cifar10(folder, accept_altered=altered),
 }
 LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
-BATCH, CHUNK, QUICK_LIMIT = 50, 500, 100
-SIGMA = 0.01
-START = 0.1  # standard deviation of the random weights of the first linearisation, in both layers
+CHUNK, QUICK_LIMIT = 500, 100
 PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
-ADAM_RATE, REPLAYS = 1e-3, 10
-
-
-class Pacing(NamedTuple):
-    """How often the messages of a batch are iterated, and how they are damped."""
-
-    iterations: int
-    damping: float
-    weight_damping: float
-
-
-SUMMED = Pacing(32, 0.65, 0.92)
-LATER = Pacing(16, 0.65, 0.6)  # of summed messages, once the filters have their shape
-FORMING = 20  # batches until then
-RANDOM = Pacing(64, 0.65, 0.97)  # asynchronous: a layer may answer several times before another one hears of it
-JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
+ADAM_RATE, ADAM_BATCH, REPLAYS = 1e-3, 50, 10
 
 
 class Images(NamedTuple):
@@ -57,19 +39,10 @@ class Images(NamedTuple):
 
 def run(request: Request, validation: bool = False) -> Result:
     """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
-    settings = {
-        "summed": SUMMED._asdict(),
-        "summed_later": {"from_batch": FORMING, **LATER._asdict()},
-        "random": RANDOM._asdict(),
-        "joint": JOINT._asdict(),
-        "sigma": SIGMA,
-        "batch": BATCH,
-        "start": START,
-    }
-    adam = {"adam_rate": ADAM_RATE, "replays": REPLAYS}
-    return Result(
-        {**settings, **adam, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation)
-    )
+    recipes = {method: recipe.told() for method, recipe in RECIPES.items()}
+    adam = {"adam_rate": ADAM_RATE, "adam_batch": ADAM_BATCH, "replays": REPLAYS}
+    settings = {"recipes": recipes, "sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, **adam}
+    return Result({**settings, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation))
 
 
 def _rows(request: Request, validation: bool) -> Iterator[Row]:
@@ -115,44 +88,8 @@ def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
     return {"method": method, **case, **found, "train_seconds": seconds, "processor_seconds": used}
 
 
-def network(shape: torch.Size, joint: bool = False, kernel: int = 5) -> nn.Sequential:
-    """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
-    factor: dict[str, Any] = {"shared_precision": False, "bias_variance": 0.1**2, "noise": SIGMA}
-    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
-    side = (shape[-1] - kernel + 1) // 2
-    filters = gbp.GBPConv2d(
-        shape[0], 16, kernel, prior_variance=0.1**2, activation=bend, activation_sigma=3.0, linearise=True, joint=joint, **factor
-    )
-    dense = gbp.GBPLinear(
-        16 * side * side, 10, prior_variance=0.15**2, activation_sigma=2.0, joint=True, linearise=True, **factor
-    )
-    for layer in (filters, dense):
-        layer.weight.prior = layer.weight.prior._replace(start_deviation=START)
-        layer.reset_parameters()
-    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
-
-
-def one_pass(
-    model: nn.Module, make: type[gbp.LayerSweeps], x: Tensor, y: Tensor, pacing: Pacing, later: Pacing
-) -> gbp.SquaredSoftmax:
-    """Trains the network on every batch once, the first ones at one pace and the others at a later one; gives the likelihood."""
-    likelihood = gbp.SquaredSoftmax(SIGMA)
-    propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
-    first, then = _inference(make, pacing), _inference(make, later)
-    for number, batch in enumerate(torch.arange(len(x)).split(BATCH)):
-        (first if number < FORMING else then)(model, likelihood, propagate, x[batch], y[batch])
-    return likelihood
-
-
-def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
-    order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
-    return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
-
-
-def _graph(make: type[gbp.LayerSweeps], joint: bool, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    model = network(x.shape[1:], joint)
-    paces = (JOINT, JOINT) if joint else (RANDOM, RANDOM) if make is gbp.RandomLayers else (SUMMED, LATER)
-    likelihood = one_pass(model, make, x, y, *paces)
+def _graph(method: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    model, likelihood = learned(RECIPES[method], x, y)
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 
@@ -160,9 +97,9 @@ def _adam(net: Callable[[torch.Size], nn.Module], replays: int, x: Tensor, y: Te
     """One pass in the same batches; with replays every new batch is followed by so many of the images seen so far."""
     model = net(x.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
-    for batch in torch.arange(len(x)).split(BATCH):
+    for batch in torch.arange(len(x)).split(ADAM_BATCH):
         seen = int(batch[-1]) + 1
-        for part in [batch, *(torch.randint(seen, (BATCH,)) for _ in range(replays))]:
+        for part in [batch, *(torch.randint(seen, (ADAM_BATCH,)) for _ in range(replays))]:
             optimizer.zero_grad()
             F.cross_entropy(model(x[part]), y[part]).backward()
             optimizer.step()
@@ -180,9 +117,7 @@ def _linear(shape: torch.Size) -> nn.Module:
 
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]] = {
-    "graph": partial(_graph, gbp.LayerSweeps, False),
-    "graph_random": partial(_graph, gbp.RandomLayers, False),
-    "graph_joint": partial(_graph, gbp.LayerSweeps, True),
+    **{method: partial(_graph, method) for method in RECIPES},
     "linear_adam": lambda x, y: _adam(_linear, 0, x, y),
     "cnn_adam": lambda x, y: _adam(_cnn, 0, x, y),
     "cnn_adam_replay": lambda x, y: _adam(_cnn, REPLAYS, x, y),

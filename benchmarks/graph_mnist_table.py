@@ -32,6 +32,7 @@ class Look(NamedTuple):
 LOOKS = {
     "graph": Look("factor graph", OURS),
     "graph_random": Look("random layers", OURS, "--"),
+    "graph_pixels": Look("weights on pixels", OURS, "-."),
     "graph_joint": Look("joint filters", OURS, ":"),
     "linear_adam": Look("linear, Adam", REFERENCE),
     "cnn_adam": Look("CNN, Adam", TRUTH),

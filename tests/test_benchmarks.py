@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_cost, graph_iterations, graph_mnist
+from benchmarks import graph_cost, graph_iterations, graph_recipes
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
@@ -103,10 +103,11 @@ def test_widening_scores_every_power_with_every_widening(
 
 
 def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SUMMED", "RANDOM", "JOINT"):
-        monkeypatch.setattr(graph_mnist, name, getattr(graph_mnist, name)._replace(iterations=2))
+    for name, recipe in graph_recipes.RECIPES.items():
+        short = recipe._replace(first=recipe.first._replace(iterations=2))
+        monkeypatch.setitem(graph_recipes.RECIPES, name, short)
     rows = run("graph_mnist", "--quick", "--seeds", "4")["rows"]
-    methods = "graph", "graph_random", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
+    methods = "graph", "graph_random", "graph_pixels", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
     assert tuple(row["method"] for row in rows) == methods
     assert all(row["limit"] == 64 and row["seed"] == 4 and 0 < row["nll"] < 100 for row in rows)
 

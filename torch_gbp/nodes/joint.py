@@ -45,10 +45,8 @@ class JointNode(Node):
         self.gram = gram if not bias else gram + bias[0][1][:, None, None]
         self._solve()
         # Prediction of every output from the others: the posterior of f, with the entry's own site divided out.
-        shift, left = (
-            (self.kernel @ self.score[:, :, None])[:, :, 0].t(),
-            _diagonal(self.kernel - self.kernel @ self.inverse @ self.kernel),
-        )
+        shift = (self.kernel @ self.score[:, :, None])[:, :, 0].t()
+        left = _diagonal(self.kernel) - ((self.kernel @ self.inverse) * self.kernel).sum(2).t()
         rest = 1 - left * self.sharp
         mean, variance = (shift - left * self.sharp * self.gap) / rest, left / rest
         self.upper.predict(self.prediction + mean.to(self.own), self.own + variance.to(self.own))
@@ -81,7 +79,7 @@ class JointNode(Node):
         slope, root = self.slope.t().double(), precision.sqrt().t()
         self.kernel = self.gram.double() * slope[:, :, None] * slope[:, None, :]
         eye = torch.eye(len(precision), dtype=torch.float64, device=precision.device)
-        inner = torch.linalg.inv(eye + self.kernel * root[:, :, None] * root[:, None, :])
+        inner = torch.cholesky_inverse(torch.linalg.cholesky(eye + self.kernel * root[:, :, None] * root[:, None, :]))
         self.inverse = inner * root[:, :, None] * root[:, None, :]
         self.score = (self.inverse @ self.gap.t()[:, :, None])[:, :, 0]  # (o, n)
 

@@ -22,10 +22,11 @@ class MaxPoolNode(Node):
         self.options, self.noise, self.prior = options, noise, prior
 
     def up(self, pace: Pace) -> None:
-        largest, self.index = max_pool.largest(self.options, self.lower.belief()[0])
-        mean, variance = self.lower.upward()
-        self.like = mean.new_empty(()).expand_as(mean)
-        self.chosen = self._pick(mean), torch.zeros_like(largest) if variance is None else self._pick(variance)
+        entries = self.lower.belief_mean()
+        _, self.index = max_pool.largest(self.options, entries)
+        self.like = entries.new_empty(()).expand_as(entries)
+        mean, variance = self.lower.upward_at(self._pick)
+        self.chosen = mean, torch.zeros_like(mean) if variance is None else variance
         self.upper.predict(self.chosen[0], self.chosen[1] + self.noise)
 
     def down(self, pace: Pace) -> None:

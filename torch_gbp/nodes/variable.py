@@ -6,6 +6,8 @@ Its belief is prior x message from the factor below (a prediction N(m, v)) x mes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
@@ -27,6 +29,8 @@ class Variable:
         self.prior, self.values, self.known = prior, values, known
         self.prediction: Moments | None = None  # the message from below
         self.above = Kept()  # the message from above
+        self._centred = prior is not None and not bool(prior.information.any())
+        self._rest: Message | None = None  # the product, until a message from above changes it
 
     def predict(self, mean: Tensor, variance: Tensor) -> None:
         """Takes the message of the factor below, N(mean, variance)."""
@@ -35,25 +39,50 @@ class Variable:
     def hear(self, message: Message, pace: Pace, rate: float) -> None:
         """Takes the message of the factor above, damped."""
         self.above.keep(message, pace, rate)
+        self._rest = None
 
     def replace(self, message: Message) -> None:
         """Takes the message of the factor above as it is: it only passes on what others have damped."""
         self.above.parts = list(message)
+        self._rest = None
 
     def rest(self) -> Message | None:
         """Prior x message from above: what the factor below hears."""
-        above = None if self.above.parts is None else Message(*self.above.parts)
-        if self.prior is None or above is None:
-            return above or self.prior
-        return self.prior * above
+        if self.above.parts is None:
+            return self.prior
+        above = Message(*self.above.parts)
+        if self.prior is None:
+            return above
+        if self._rest is None:
+            joined = (
+                self.prior * above if not self._centred else Message(above.information, self.prior.precision + above.precision)
+            )
+            self._rest = joined
+        return self._rest
 
     def upward(self) -> tuple[Tensor, Tensor | None]:
         """Prior x message from below, mean and variance: what the factor above sees without its own message."""
         return self._observed(*self._with(self.prior))
 
+    def upward_at(self, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
+        """`upward` of the entries that `pick` takes; only they are multiplied, where that is possible."""
+        prior = self.prior
+        if self.prediction is None or self.values is not None or (prior is not None and prior.precision.numel() > 1):
+            mean, variance = self.upward()
+            return pick(mean), None if variance is None else pick(variance)
+        below = pick(self.prediction[0]), pick(self.prediction[1])
+        return below if prior is None else _product(below, prior)
+
     def belief(self) -> tuple[Tensor, Tensor | None]:
         """Prior x messages from below and above, mean and variance; variance None where everything is observed."""
         return self._observed(*self._with(self.rest()))
+
+    def belief_mean(self) -> Tensor:
+        """The mean alone, for less."""
+        rest = self.rest()
+        if self.values is not None or self.prediction is None or rest is None:
+            return self.belief()[0]
+        return _mean(*self.prediction, rest).mul_(_share(self.prediction[1], rest))
 
     def answer(self) -> Moments:
         """Score and precision of the rest about the prediction N(m, v): g = (eta - R m) / (1 + v R), G = R / (1 + v R).
@@ -65,9 +94,9 @@ class Variable:
         if rest is None:
             score, precision = mean.new_zeros(()).expand_as(mean), mean.new_zeros(()).expand_as(mean)
         else:
-            share = (1 + variance * rest.precision).reciprocal_()
+            share = _share(variance, rest)
             precision = rest.precision * share
-            score = rest.information * share - precision * mean
+            score = share.mul_(rest.information).addcmul_(precision, mean, value=-1)
         if self.values is None:
             return score, precision
         sharp = variance.reciprocal()
@@ -89,17 +118,29 @@ class Variable:
         if self.prediction is None:
             assert message is not None
             return message.information / message.precision, message.precision.reciprocal()
-        mean, variance = self.prediction
-        if message is None:
-            return mean, variance
-        share = (1 + variance * message.precision).reciprocal_()
-        return (mean + variance * message.information) * share, variance * share
+        return self.prediction if message is None else _product(self.prediction, message)
 
     def _observed(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The observed values in their places."""
         if self.values is None or self.known is None or variance is None:
             return mean, variance
         return self.values.where(self.known, mean), variance.masked_fill(self.known, 0)
+
+
+def _share(variance: Tensor, message: Message) -> Tensor:
+    """1 / (1 + v R), in new memory. Passes over memory are most of an iteration's time, so what is new is written over."""
+    return (variance * message.precision).add_(1).reciprocal_()
+
+
+def _mean(mean: Tensor, variance: Tensor, message: Message) -> Tensor:
+    """m + v eta, in new memory."""
+    return (variance * message.information).add_(mean)
+
+
+def _product(below: Moments, message: Message) -> Moments:
+    """N(m, v) x message: mean (m + v eta) / (1 + v R), variance v / (1 + v R)."""
+    share = _share(below[1], message)
+    return _mean(*below, message).mul_(share), share.mul_(below[1])
 
 
 def normal_prior(mean: Tensor, sigma: Tensor) -> Message:

@@ -5,8 +5,9 @@ for all iterations, they are matrix products over patches:
 
     m_z = W x_p + b          v_z = v_W x_p^2 + v_b          g_W = sum_p g_p x_p'          G_W = sum_p G_p x_p^2'
 
+and the bias is the weight of one more input, which is 1.
 For filters of few weights that takes a third of the time of a convolution and its transpose, where most of the work is cutting.
-Memory is 2 d numbers a position.
+Memory is 2 d + 2 numbers a position.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MOST = 32  # weights of a filter; with more the convolution is as fast
 
 
 class Patches(NamedTuple):
-    """What stays: patches (n, d, h' w') of the inputs and of their squares, rows and columns of the output."""
+    """What stays: patches (n, d + 1, h' w') of the inputs, then 1, and their squares; rows and columns of the output."""
 
     values: Tensor
     squares: Tensor
@@ -35,9 +36,10 @@ def patches_of(options: ConvOptions, kernel: tuple[int, int], images: Tensor) ->
     """Cuts images (n, c, h, w) for filters of this size.
 
     >>> patches_of(ConvOptions(), (2, 2), torch.ones(1, 3, 4, 5)).values.shape
-    torch.Size([1, 12, 12])
+    torch.Size([1, 13, 12])
     """
     values = F.unfold(images, kernel, options.dilation, options.padding, options.stride)
+    values = F.pad(values, (0, 0, 0, 1), value=1.0)
     reach = [dilation * (side - 1) + 1 for dilation, side in zip(options.dilation, kernel, strict=True)]
     edges = zip(images.shape[2:], options.padding, reach, options.stride, strict=True)
     high, wide = ((side + 2 * border - span) // step + 1 for side, border, span, step in edges)
@@ -63,20 +65,23 @@ def backward(held: Patches, saved: Saved, score: Tensor, precision: Tensor) -> t
     """Centred messages to W and b."""
     weight_mean, weight_var, bias_mean = saved
     assert weight_mean is not None and weight_var is not None
-    to_weight, sharp = _gathered(score, held.values, weight_mean), _gathered(precision, held.squares, weight_mean)
-    to_bias = (None, None) if bias_mean is None else (score.sum((0, 2, 3)), precision.sum((0, 2, 3)))
-    return None, None, to_weight, sharp.sum_to_size(weight_var.shape), *to_bias
+    to_weight, to_bias = _gathered(score, held.values, weight_mean)
+    sharp, bias_sharp = _gathered(precision, held.squares, weight_mean)
+    biases = (None, None) if bias_mean is None else (to_bias, bias_sharp)
+    return None, None, to_weight, sharp.sum_to_size(weight_var.shape), *biases
 
 
 def _affine(patches: Tensor, kernel: Tensor, bias: Tensor | None, size: tuple[int, int]) -> Tensor:
     """W x_p (+ b) at every position, as an image."""
-    image = torch.matmul(kernel.flatten(1), patches).unflatten(2, size)
-    return image if bias is None else image + bias[:, None, None]
+    last = kernel.new_zeros(len(kernel)) if bias is None else bias.expand(len(kernel))
+    rows = torch.cat([kernel.flatten(1), last[:, None]], 1)
+    return torch.matmul(rows, patches).unflatten(2, size)
 
 
-def _gathered(message: Tensor, patches: Tensor, like: Tensor) -> Tensor:
-    """Sum over examples and positions of message x patch, shaped as the kernel."""
-    return torch.bmm(message.flatten(2), patches.transpose(1, 2)).sum(0).view_as(like)
+def _gathered(message: Tensor, patches: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum over examples and positions of message x patch, shaped as the kernel; and of the message."""
+    told = torch.bmm(message.flatten(2), patches.transpose(1, 2)).sum(0)
+    return told[:, :-1].reshape(like.shape), told[:, -1]
 
 
 RULE = Rule(forward, backward)

@@ -1,0 +1,96 @@
+"""How a deep factor graph passes over images once: its network, its batches, and the pace of their iterations."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import torch_gbp as gbp
+from torch_gbp.rules import linearised
+
+SIGMA = 0.01  # standard deviation of the factors between layers
+START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
+PIXELS, PATCHES = 0.1, 0.03  # of the filters' prior and of their random start: on pixels, on patches' features of mean square 1
+FILTERS, KERNEL, CLASSES = 16, 5, 10
+
+
+class Pacing(NamedTuple):
+    """How often the messages of a batch are iterated, and how they are damped."""
+
+    iterations: int
+    damping: float
+    weight_damping: float
+
+
+class Recipe(NamedTuple):
+    """One pass: `first` is the pace of the first `forming` images, while filters take their shape, `later` of the others.
+
+    `label_sigma` is the standard deviation of one-hot labels about the class probabilities. `basis` puts the filters into the
+    basis of the patches' principal directions (`PatchBasis`), `joint` gives each filter one joint Gaussian.
+    """
+
+    first: Pacing
+    later: Pacing
+    batch: int
+    label_sigma: float
+    forming: int = 1000
+    basis: bool = False
+    joint: bool = False
+    order: type[gbp.LayerSweeps] = gbp.LayerSweeps
+
+    def told(self) -> dict[str, Any]:
+        """For the settings of a result file."""
+        paces = {"first": self.first._asdict(), "later": self.later._asdict()}
+        return {**self._asdict(), **paces, "order": self.order.__name__}
+
+
+SUMMED = Pacing(32, 0.65, 0.92)  # filters on pixels: their messages overshoot, so they are damped
+LATER = Pacing(16, 0.65, 0.6)
+JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
+RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
+    "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(12, 0.65, 0.6), batch=250, label_sigma=0.1, basis=True),
+    "graph_random": Recipe(
+        Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), batch=250, label_sigma=0.1, basis=True, order=gbp.RandomLayers
+    ),
+    "graph_pixels": Recipe(SUMMED, LATER, batch=50, label_sigma=0.01),
+    "graph_joint": Recipe(JOINT, JOINT, batch=50, label_sigma=0.01, joint=True),
+}
+
+
+def learned(recipe: Recipe, x: Tensor, y: Tensor) -> tuple[nn.Module, gbp.SquaredSoftmax]:
+    """The network and the likelihood, after every batch was seen once."""
+    model = behind_basis(x) if recipe.basis else network(x.shape[1:], recipe.joint)
+    likelihood = gbp.SquaredSoftmax(recipe.label_sigma)
+    propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
+    first, later = (_inference(recipe.order, pacing) for pacing in (recipe.first, recipe.later))
+    for batch in torch.arange(len(x)).split(recipe.batch):
+        (first if batch[0] < recipe.forming else later)(model, likelihood, propagate, x[batch], y[batch])
+    return model, likelihood
+
+
+def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
+    order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
+    return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
+
+
+def behind_basis(x: Tensor) -> nn.Sequential:
+    """The network with its filters in the basis of these images' patches."""
+    basis = gbp.PatchBasis.fit(x, KERNEL)
+    return nn.Sequential(basis, *network(basis(x[:1]).shape[1:], kernel=1, deviation=PATCHES))
+
+
+def network(shape: torch.Size, joint: bool = False, kernel: int = KERNEL, deviation: float = PIXELS) -> nn.Sequential:
+    """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
+    factor: dict[str, Any] = {"shared_precision": False, "bias_variance": 0.1**2, "noise": SIGMA, "linearise": True}
+    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
+    side = (shape[-1] - kernel + 1) // 2
+    filters = gbp.GBPConv2d(
+        shape[0], FILTERS, kernel, prior_variance=deviation**2, activation=bend, activation_sigma=3.0, joint=joint, **factor
+    )
+    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, prior_variance=0.15**2, activation_sigma=2.0, joint=True, **factor)
+    for layer, start in ((filters, deviation), (dense, START)):
+        layer.weight.prior = layer.weight.prior._replace(start_deviation=start)
+        layer.reset_parameters()
+    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
