@@ -32,7 +32,7 @@ def _rows(request: Request) -> Iterator[Row]:
         for training in TRAINING[: 2 if request.quick else None]:
             x, y = drawn(images, limit, seed)
             pacing = SUMMED._replace(iterations=training)
-            model, likelihood = learned(RECIPES["graph_pixels"]._replace(first=pacing, later=pacing), x, y)
+            model, likelihood = learned(RECIPES["graph_pixels"]._replace(first=pacing, later=pacing), name, x, y)
             for prediction in PREDICTION[: 2 if request.quick else None]:
                 told = {"net": name, "limit": len(x), "seed": seed, "epochs": 1}
                 logs = [_predicted(model, likelihood, chunk, prediction) for chunk in images.scored_x[:SCORED].split(CHUNK)]

@@ -78,7 +78,7 @@ def drawn(images: Images, limit: int, seed: int) -> tuple[Tensor, Tensor]:
 def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
     x, y = drawn(images, limit, seed)
     started, used = time.perf_counter(), time.process_time()
-    predict = METHODS[method](x, y)
+    predict = METHODS[method](name, x, y)
     seconds, used = time.perf_counter() - started, time.process_time() - used
     with torch.no_grad():
         logs = torch.cat([predict(chunk) for chunk in images.scored_x.split(CHUNK)])
@@ -88,12 +88,12 @@ def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
     return {"method": method, **case, **found, "train_seconds": seconds, "processor_seconds": used}
 
 
-def _graph(method: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    model, likelihood = learned(RECIPES[method], x, y)
+def _graph(method: str, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    model, likelihood = learned(RECIPES[method], name, x, y)
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
 
 
-def _adam(net: Callable[[torch.Size], nn.Module], replays: int, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+def _adam(net: Callable[[torch.Size], nn.Module], replays: int, _: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     """One pass in the same batches; with replays every new batch is followed by so many of the images seen so far."""
     model = net(x.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
@@ -116,9 +116,9 @@ def _linear(shape: torch.Size) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 10))
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]] = {
+METHODS: dict[str, Callable[[str, Tensor, Tensor], Callable[[Tensor], Tensor]]] = {
     **{method: partial(_graph, method) for method in RECIPES},
-    "linear_adam": lambda x, y: _adam(_linear, 0, x, y),
-    "cnn_adam": lambda x, y: _adam(_cnn, 0, x, y),
-    "cnn_adam_replay": lambda x, y: _adam(_cnn, REPLAYS, x, y),
+    "linear_adam": partial(_adam, _linear, 0),
+    "cnn_adam": partial(_adam, _cnn, 0),
+    "cnn_adam_replay": partial(_adam, _cnn, REPLAYS),
 }
