@@ -54,10 +54,8 @@ class Variable:
         if self.prior is None:
             return above
         if self._rest is None:
-            joined = (
-                self.prior * above if not self._centred else Message(above.information, self.prior.precision + above.precision)
-            )
-            self._rest = joined
+            information = above.information if self._centred else above.information + self.prior.information
+            self._rest = Message(information, above.precision + self.prior.precision)
         return self._rest
 
     def upward(self) -> tuple[Tensor, Tensor | None]:
