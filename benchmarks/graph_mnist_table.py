@@ -18,6 +18,7 @@ from benchmarks.summary import estimate
 
 DATA = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
 FULL = 45_000  # images; fewer are a part of the data set, for which no figure is published
+CROWDED = 5  # sizes on an axis, of which only every other is written
 ROOM = 100  # factor by which the axis of images goes on, for the names at the lines' ends
 
 
@@ -94,7 +95,7 @@ def _panel(axes: Any, name: str, rows: list[Row]) -> list[Label]:
         ends.append(Label("published", limits[-1], PUBLISHED[name], "black"))
     dress_plain(axes, f"{DATA[name]}, one pass", "training images", "accuracy (%)")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(limits[::-2][::-1]))
+    axes.xaxis.set_major_locator(FixedLocator(limits if len(limits) < CROWDED else limits[::-2][::-1]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(right=ROOM * limits[-1])
