@@ -47,6 +47,7 @@ class Single(NamedTuple):
     deviation: float = 0.1
     threshold: float = 1.4
     weight_deviation: float = 0.025
+    starts: int = 1
 
     def layer(self) -> Reconstruction:
         robust = Tukey(self.threshold)
@@ -62,6 +63,7 @@ class Five(NamedTuple):
     towards_first: float | None = None
     observation_deviation: float = 0.2
     observation_threshold: float = 0.2
+    starts: int = 1  # random starts of a stream, tried shortly on its first frame; the one with the lowest energy goes on
 
     def layer(self) -> Stack:
         return five_layers()
@@ -71,9 +73,10 @@ SETTINGS: dict[str, Single | Five] = {  # chosen on frames 0 to 2 with the noise
     "single": Single(),
     "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.018, towards_first=0.5),
     "five": Five(iterations=600),
-    "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0),
+    "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0, starts=6),
 }
 PAIRWISE_ITERATIONS = 200
+TRIAL_ITERATIONS, BETWEEN = 100, 100  # of a start that is tried; between the seeds of two starts
 METHODS = ("pairwise", *SETTINGS)
 MOVING = "five_continual"  # the method of the short clip
 
@@ -126,10 +129,28 @@ def _make(method: str, seed: int, quick: bool) -> Infer:
             model.reset(generator)
         elif not first:
             model.advance(own.towards_first)
+        if first and own.starts > 1:
+            generator = _chosen(model, own, image, generator.initial_seed(), quick)
         iterations = QUICK_ITERATIONS if quick else own.iterations if first else own.later_iterations
         return model.infer(image, iterations=iterations, rate=own.rate, generator=generator)
 
     return infer
+
+
+def _chosen(model: Denoiser, own: Single | Five, image: Tensor, seed: int, quick: bool) -> torch.Generator:
+    """Resets the model to the start whose energy is lowest after a few iterations; the generator goes on from there."""
+    iterations = 1 if quick else TRIAL_ITERATIONS
+    energies: dict[int, float] = {}
+    for start in range(seed, seed + BETWEEN * own.starts, BETWEEN):
+        generator = _started(model, start)
+        energies[start] = model.infer(image, iterations=iterations, rate=own.rate, generator=generator).energy[-1]
+    return _started(model, min(energies, key=energies.__getitem__))
+
+
+def _started(model: Denoiser, seed: int) -> torch.Generator:
+    generator = torch.Generator().manual_seed(seed)
+    model.reset(generator)
+    return generator
 
 
 def frame(folder: Path, index: int, size: tuple[int, int] = SIZE) -> Tensor:

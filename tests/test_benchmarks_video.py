@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks import figures, video, video_figures
 from benchmarks.__main__ import main
 from benchmarks.pictures import read
+from torch_gbp.denoise import Denoiser
 
 
 @pytest.fixture
@@ -73,3 +74,21 @@ def test_a_tenth_of_the_pixels_is_replaced_alike_in_all_channels(clip: Path) -> 
 def test_a_missing_clip_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"00000\.jpg is missing"):
         video.frame(tmp_path, 0)
+
+
+def test_the_start_with_the_lowest_energy_goes_on() -> None:
+    own = video.Single(starts=4)
+    image = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(1))
+
+    def energy(seed: int) -> float:
+        generator = video._started(model, seed)
+        return model.infer(image, iterations=1, rate=own.rate, generator=generator).energy[-1]
+
+    model = Denoiser(own.layer(), own.observation_deviation)
+    energies = {seed: energy(seed) for seed in (3000, 3100, 3200, 3300)}
+    best = min(energies, key=energies.__getitem__)
+    assert best != 3000 and len(set(energies.values())) == 4
+    generator = video._chosen(model, own, image, 3000, quick=True)
+    assert generator.initial_seed() == best
+    again = model.infer(image, iterations=1, rate=own.rate, generator=generator)
+    assert again.energy[-1] == energies[best]
