@@ -51,13 +51,13 @@ class Recipe(NamedTuple):
 SUMMED = Pacing(32, 0.65, 0.92)  # filters on pixels: their messages overshoot, so they are damped
 LATER = Pacing(16, 0.65, 0.6)
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
-PUBLISHED = {"label_sigma": dict.fromkeys(("mnist", "fashion", "cifar10"), 0.01), "logit_sigma": 2.0}
+NARROW = {"label_sigma": dict.fromkeys(("mnist", "fashion", "cifar10"), 0.01), "logit_sigma": 2.0}
 WIDER = {"label_sigma": {"mnist": 0.1, "fashion": 0.1, "cifar10": 0.15}, "logit_sigma": 6.0}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
     "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, basis=True),
     "graph_random": Recipe(Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), 250, **WIDER, basis=True, order=gbp.RandomLayers),
-    "graph_pixels": Recipe(SUMMED, LATER, 50, **PUBLISHED),
-    "graph_joint": Recipe(JOINT, JOINT, 50, **PUBLISHED, joint=True),
+    "graph_pixels": Recipe(SUMMED, LATER, 50, **NARROW),
+    "graph_joint": Recipe(JOINT, JOINT, 50, **NARROW, joint=True),
 }
 
 
