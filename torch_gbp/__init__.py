@@ -7,6 +7,7 @@ from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layer_orders import LayerSweeps, RandomLayers
 from torch_gbp.layers import (
+    CosineBasis,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -46,6 +47,7 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "CosineBasis",
     "Evaluation",
     "FactorGraph",
     "Filtering",

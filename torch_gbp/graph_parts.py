@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,17 +11,33 @@ from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
 from torch_gbp.layers.basis import Basis
+from torch_gbp.layers.cosine_basis import CosineBasis
+from torch_gbp.layers.linear import GBPLinear
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.nodes import Latent
+from torch_gbp.nodes import JointNode, Latent, Node
 
 SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
+
+
+class Behind(NamedTuple):
+    """A linear layer whose weights stand on the features of a basis: one factor."""
+
+    basis: CosineBasis
+    layer: GBPLinear
+
+    def node(self, learn: bool) -> Node:
+        node = self.layer.node(learn)
+        assert isinstance(node, JointNode)
+        node.basis = self.basis
+        return node
 
 
 def layers_of(model: nn.Module, inputs: Tensor | Latent) -> tuple[list[tuple[str, Any]], Tensor | Latent]:
     """The layers of nested nn.Sequential, in their order, with their names; and the inputs, taken through any bases in front.
 
     Raises:
-        MissingRule: a module that is neither a GBP layer nor a reshape, or a basis behind one.
+        MissingRule: a module that is neither a GBP layer nor a reshape, or a basis behind one (but a `CosineBasis` in front
+            of a joint GBPLinear).
         InvalidInput: a basis of inputs that are not all observed: it has no message to send them.
     """
     found = list(_chain(model))
@@ -35,9 +51,23 @@ def layers_of(model: nn.Module, inputs: Tensor | Latent) -> tuple[list[tuple[str
                 fix="leave the basis out, or observe all inputs",
             )
         inputs = basis(inputs)
+    found = list(_joined(found))
     for name, module in found:
         _require_node(name, module)
     return found, inputs
+
+
+def _joined(layers: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The layers, a cosine basis and the joint linear layer behind it taken together."""
+    rest = iter(layers)
+    for name, module in rest:
+        after = next(rest, None) if isinstance(module, CosineBasis) else None
+        if after is None:
+            yield name, module
+        elif isinstance(after[1], GBPLinear) and after[1].joint:
+            yield after[0], Behind(module, after[1])
+        else:
+            yield from ((name, module), after)
 
 
 def _chain(module: nn.Module, name: str = "") -> Iterable[tuple[str, Any]]:
@@ -49,12 +79,12 @@ def _chain(module: nn.Module, name: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _require_node(name: str, module: nn.Module) -> None:
-    if not isinstance(module, (FactorLayer, *SHAPES)):
+    if not isinstance(module, (FactorLayer, Behind, *SHAPES)):
         raise MissingRule(
             f"{type(module).__name__} has no factor node",
             where=f"FactorGraph, layer {name or 'model'}",
             cause="a plain torch layer, a basis behind another layer, or a network with a forward of its own",
-            fix="use nn.Sequential of GBP layers and reshapes",
+            fix="use nn.Sequential of GBP layers and reshapes; a CosineBasis stands in front of a GBPLinear with joint=True",
         )
 
 

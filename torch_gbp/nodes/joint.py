@@ -13,6 +13,8 @@ Source: Woodbury's identity on the M-dimensional factor of GBP Learning (arXiv 2
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -25,12 +27,27 @@ from torch_gbp.nodes.weights import WeightBelief
 _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
 
 
+class Turn(Protocol):
+    """A fixed linear map of the inputs to features, on which the weights stand."""
+
+    def map(self, mean: Tensor, variance: None) -> tuple[Tensor, None]:
+        """Inputs to features."""
+        ...
+
+    def pull(self, weight: Tensor) -> Tensor:
+        """The same weights on the inputs."""
+        ...
+
+
 class JointNode(Node):
     """The factors y = f(W a + b) + e of a linear layer, those of a batch joined into one for each output.
 
     Inputs (n, i), outputs (n, o); memory o n^2. Its duals are damped, and so is the message to the inputs. Meant for the last
-    layer: several joint layers in a row answer each other in full, and oscillate.
+    layer: several joint layers in a row answer each other in full, and oscillate. Behind a basis, the weights stand on its
+    features and P are the features' means; s and the messages to the inputs are those of the weights on the inputs.
     """
+
+    basis: Turn | None = None
 
     def __init__(self, activation: Bound | None, weights: tuple[WeightBelief, ...], noise: float, prior: Message | None) -> None:
         self.activation, self.weights, self.noise, self.prior = activation, weights, noise, prior
@@ -39,7 +56,7 @@ class JointNode(Node):
 
     def up(self, pace: Pace) -> None:
         self._look()
-        mean, _ = self.input
+        mean = self.features
         (_, weight_var), *bias = self.before
         gram = torch.bmm(mean * weight_var[:, None], mean.t().expand(len(weight_var), -1, -1))  # (o, n, n)
         self.gram = gram if not bias else gram + bias[0][1][:, None, None]
@@ -59,14 +76,14 @@ class JointNode(Node):
 
     def _look(self) -> None:
         """Inputs, and the outputs' slopes and predictions before the batch, at the present beliefs."""
-        self.input = mean, variance = self.lower.belief()
-        weight = self.weights[0].mean
+        self.input = inputs_mean, variance = self.lower.belief()
+        self.features = mean = self._turned(inputs_mean)
         now, before = (_affine(mean, parts) for parts in ([w.mean for w in self.weights], [m for m, _ in self.before]))
         self.slope, bent = torch.ones_like(now), now
         if self.activation is not None:
             (bent, _), saved = self.activation.forward(now, torch.zeros_like(now))
             self.slope, _ = self.activation.backward(saved, self.slope, self.slope)
-        inputs = 0.0 if variance is None else self.slope.square() * (variance @ weight.square().t())
+        inputs = 0.0 if variance is None else self.slope.square() * (variance @ self._weight().square().t())
         self.prediction = bent + self.slope * (before - now)
         if variance is not None and self.dual.parts is not None:
             self.prediction = self.prediction - inputs * self.dual.parts[0]
@@ -93,7 +110,7 @@ class JointNode(Node):
 
     def _tell(self, pace: Pace) -> None:
         """Weights from the damped duals; the message to the inputs."""
-        mean, variance = self.input
+        (inputs_mean, variance), mean = self.input, self.features
         (score,) = self.dual.keep([self.score.t().to(mean)], pace, pace.rate if pace.iteration else 1.0, joined=True)
         steep = self.slope * score
         weight = self.weights[0]
@@ -102,12 +119,13 @@ class JointNode(Node):
             for bias, (centre, spread) in zip(self.weights[1:], self.before[1:], strict=True):
                 bias.mean = centre + spread * steep.sum(0)
         if variance is not None:
-            precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ weight.mean.square()
-            self.lower.hear(Message.centred(steep @ weight.mean, precision, mean), pace, pace.rate)
+            matrix = self._weight()
+            precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ matrix.square()
+            self.lower.hear(Message.centred(steep @ matrix, precision, inputs_mean), pace, pace.rate)
 
     def finish(self) -> None:
         """Variances of the weights, V - V^2 p' K^-1 p, in the precision that the marginal stores."""
-        slope, mean = self.slope.t().double(), self.input[0].double()
+        slope, mean = self.slope.t().double(), self.features.double()
         inner = self.inverse * slope[:, :, None] * slope[:, None, :]
         explained = ((inner @ mean) * mean).sum(1)
         for weight, (_, spread), said in zip(self.weights, self.before, (explained, inner.sum((1, 2))), strict=False):
@@ -118,8 +136,16 @@ class JointNode(Node):
                 weight.become(weight.mean, torch.maximum(sharp, weight.before.precision))
 
     def predicted(self, mean: Tensor) -> Tensor:
-        output = _affine(mean, [weight.mean for weight in self.weights])
+        output = _affine(self._turned(mean), [weight.mean for weight in self.weights])
         return output if self.activation is None else self.activation.forward(output, torch.zeros_like(output))[0][0]
+
+    def _turned(self, mean: Tensor) -> Tensor:
+        return mean if self.basis is None else self.basis.map(mean, None)[0]
+
+    def _weight(self) -> Tensor:
+        """Means of the weights on the inputs."""
+        weight = self.weights[0].mean
+        return weight if self.basis is None else self.basis.pull(weight)
 
     def kept(self) -> list[Kept]:
         return [self.dual, self.lower.above]

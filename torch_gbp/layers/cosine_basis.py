@@ -1,0 +1,105 @@
+"""CosineBasis: a smooth prior for the weights of a linear layer behind feature maps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.layers.base import Belief, require_features
+from torch_gbp.layers.basis import Basis
+from torch_gbp.layers.pooling import Size, pair
+
+LENGTH, SMOOTHNESS = 1.0, 0.0  # chosen on validation data, see benchmarks/README.md
+
+
+class CosineBasis(Basis):
+    """Fixed map of flattened feature maps to cosine features of each map, f_c = a_c B, B = D diag(s).
+
+    D has the cosines of h x w positions as columns (the orthonormal DCT-II), and s_k the prior deviation along the one with
+    frequency w_k in radians per position,
+
+        s_k^2 = S(w_k) / mean S,    S(w) = (1 + length^2 |w|^2)^-(smoothness + 1),    w_k = (pi k_1 / h, pi k_2 / w)
+
+    Independent weights W' on f are weights W = W' B' on the maps with prior covariance B B', Matern's with this smoothness
+    and mirrored at the borders: weights of neighbouring positions are alike, as their activations are. In a
+    factor graph it may stand behind other layers, right in front of a GBPLinear with joint factors; the messages to the
+    maps are then those of the weights W. In a forward pass the features' variances are taken as independent.
+
+    Args:
+        channels: number of feature maps.
+        size: rows and columns of a map.
+        length: correlation length in positions; 0 gives all directions the same prior.
+        smoothness: of the weights as a function of the position, above -1.
+
+    Shape: input (*, channels h w), a tensor or a Gaussian; output the same.
+
+    Raises:
+        InvalidInput: wrong width; length negative, smoothness not above -1, or either not finite; sizes below 1.
+
+    Source: stretched cosines as Matern's covariance, Lindgren, Rue & Lindstrom 2011, section 2.3.
+
+    >>> import torch
+    >>> basis = CosineBasis(2, 3)
+    >>> basis(torch.ones(1, 18)).nonzero()[:, 1].tolist()
+    [0, 9]
+    """
+
+    def __init__(self, channels: int, size: Size, length: float = LENGTH, smoothness: float = SMOOTHNESS) -> None:
+        rows, columns = pair(size)
+        _require_spectrum(channels, (rows, columns), length, smoothness)
+        super().__init__(rows * columns, rows * columns)
+        self.channels, self.size, self.length, self.smoothness = channels, (rows, columns), length, smoothness
+        self.basis.copy_(_stretched((rows, columns), length, smoothness))
+
+    def forward(self, input: Belief) -> Belief:
+        return self.send(input, tuple(range(1, 9)))
+
+    def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        require_features(mean.shape[-1], self.channels * len(self.basis), "features", self)
+        return self._each(mean, self.basis), None if variance is None else self._each(variance, self.basis.square())
+
+    def pull(self, weight: Tensor) -> Tensor:
+        """W = W' B', the same weights (o, channels h w) on the maps themselves."""
+        return self._each(weight, self.basis.t())
+
+    def _each(self, rows: Tensor, matrix: Tensor) -> Tensor:
+        """The matrix for each map."""
+        return (rows.unflatten(-1, (self.channels, len(matrix))) @ matrix).flatten(-2)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, size={self.size}, length={self.length}, smoothness={self.smoothness}"
+
+
+def _stretched(size: tuple[int, int], length: float, smoothness: float) -> Tensor:
+    """B (h w, h w), positions and frequencies row by row."""
+    (rows, tall), (columns, wide) = (_cosines(side) for side in size)
+    spectrum = (1 + length**2 * (tall.square()[:, None] + wide.square())).pow(-(smoothness + 1)).flatten()
+    return torch.kron(rows, columns) * (spectrum / spectrum.mean()).sqrt()
+
+
+def _cosines(side: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal cosines, a column for each frequency, and the frequencies in radians per position."""
+    steps = torch.arange(side, dtype=torch.float64)
+    frequencies = math.pi * steps / side
+    waves = torch.cos((steps[:, None] + 0.5) * frequencies)
+    return waves / waves.norm(dim=0), frequencies
+
+
+def _require_spectrum(channels: int, size: tuple[int, int], length: float, smoothness: float) -> None:
+    if min(channels, *size) < 1:
+        raise InvalidInput(
+            "channels and size must be at least 1",
+            where="CosineBasis",
+            got=f"channels={channels}, size={size}",
+            fix="use channels, rows and columns of the maps before nn.Flatten",
+        )
+    if not (0 <= length < math.inf and -1 < smoothness < math.inf):
+        raise InvalidInput(
+            "length must not be negative, smoothness above -1, both finite",
+            where="CosineBasis",
+            got=f"length={length}, smoothness={smoothness}",
+            fix="use length=0.0 for a prior that is not smooth",
+        )
