@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torch_gbp as gbp
-from benchmarks.graph_recipes import CLASSES, FILTERS, SIGMA, SUMMED, network
+from benchmarks.graph_recipes import CLASSES, FILTERS, RECIPES, SIGMA, SUMMED, network
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.measure import timed
 from benchmarks.memory import PeakMemory
@@ -74,7 +74,7 @@ def _cost(kernel: int, seed: int, repeats: int) -> Row:
 
 
 def _begun(kernel: int, x: Tensor, y: Tensor) -> gbp.FactorGraph:
-    return gbp.FactorGraph(network(x.shape[1:], kernel=kernel), x, gbp.SquaredSoftmax(SIGMA), y)
+    return gbp.FactorGraph(network(x.shape[1:], RECIPES["graph_pixels"], kernel=kernel), x, gbp.SquaredSoftmax(SIGMA), y)
 
 
 def _iterate(graph: gbp.FactorGraph, iterations: int) -> None:

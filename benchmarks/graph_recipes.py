@@ -29,7 +29,8 @@ class Recipe(NamedTuple):
 
     `label_sigma` is the standard deviation of one-hot labels about the class probabilities, by data set: the more often classes
     are confused, the wider. `logit_sigma` is that of the logits' prior. `basis` puts the filters into the
-    basis of the patches' principal directions (`PatchBasis`), `joint` gives each filter one joint Gaussian.
+    basis of the patches' principal directions (`PatchBasis`), `length` makes the prior of the dense weights smooth over so many
+    positions (`CosineBasis`; None leaves it as it is), `joint` gives each filter one joint Gaussian.
     """
 
     first: Pacing
@@ -39,6 +40,7 @@ class Recipe(NamedTuple):
     logit_sigma: float
     forming: int = 1000
     basis: bool = False
+    length: float | None = None
     joint: bool = False
     order: type[gbp.LayerSweeps] = gbp.LayerSweeps
 
@@ -53,9 +55,10 @@ LATER = Pacing(16, 0.65, 0.6)
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
 NARROW = {"label_sigma": dict.fromkeys(("mnist", "fashion", "cifar10"), 0.01), "logit_sigma": 2.0}
 WIDER = {"label_sigma": {"mnist": 0.1, "fashion": 0.1, "cifar10": 0.15}, "logit_sigma": 6.0}
+BASES: dict[str, Any] = {"basis": True, "length": 1.0}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
-    "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, basis=True),
-    "graph_random": Recipe(Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), 250, **WIDER, basis=True, order=gbp.RandomLayers),
+    "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, **BASES),
+    "graph_random": Recipe(Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
     "graph_pixels": Recipe(SUMMED, LATER, 50, **NARROW),
     "graph_joint": Recipe(JOINT, JOINT, 50, **NARROW, joint=True),
 }
@@ -63,7 +66,7 @@ RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
 
 def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module, gbp.SquaredSoftmax]:
     """The network and the likelihood, after every batch of the data set of this name was seen once."""
-    model = behind_basis(x, recipe.logit_sigma) if recipe.basis else network(x.shape[1:], recipe.joint)
+    model = behind_basis(x, recipe) if recipe.basis else network(x.shape[1:], recipe)
     likelihood = gbp.SquaredSoftmax(recipe.label_sigma[name])
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
     first, later = (_inference(recipe.order, pacing) for pacing in (recipe.first, recipe.later))
@@ -77,25 +80,24 @@ def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
     return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
 
 
-def behind_basis(x: Tensor, logit_sigma: float) -> nn.Sequential:
+def behind_basis(x: Tensor, recipe: Recipe) -> nn.Sequential:
     """The network with its filters in the basis of these images' patches."""
     basis = gbp.PatchBasis.fit(x, KERNEL)
-    net = network(basis(x[:1]).shape[1:], kernel=1, deviation=PATCHES, logit_sigma=logit_sigma)
+    net = network(basis(x[:1]).shape[1:], recipe, kernel=1, deviation=PATCHES)
     return nn.Sequential(basis, *net)
 
 
-def network(
-    shape: torch.Size, joint: bool = False, kernel: int = KERNEL, deviation: float = PIXELS, logit_sigma: float = 2.0
-) -> nn.Sequential:
+def network(shape: torch.Size, recipe: Recipe, kernel: int = KERNEL, deviation: float = PIXELS) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
     factor: dict[str, Any] = {"shared_precision": False, "bias_variance": 0.1**2, "noise": SIGMA, "linearise": True}
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
     side = (shape[-1] - kernel + 1) // 2
-    filters = gbp.GBPConv2d(
-        shape[0], FILTERS, kernel, prior_variance=deviation**2, activation=bend, activation_sigma=3.0, joint=joint, **factor
-    )
-    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, prior_variance=0.15**2, activation_sigma=logit_sigma, joint=True, **factor)
+    prior = {"prior_variance": deviation**2, "activation_sigma": 3.0}
+    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **prior, **factor)
+    prior = {"prior_variance": 0.15**2, "activation_sigma": recipe.logit_sigma}
+    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, joint=True, **prior, **factor)
     for layer, start in ((filters, deviation), (dense, START)):
         layer.weight.prior = layer.weight.prior._replace(start_deviation=start)
         layer.reset_parameters()
-    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), dense)
+    smooth = [] if recipe.length is None else [gbp.CosineBasis(FILTERS, side, recipe.length)]
+    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), *smooth, dense)

@@ -30,8 +30,8 @@ _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotie
 class Turn(Protocol):
     """A fixed linear map of the inputs to features, on which the weights stand."""
 
-    def map(self, mean: Tensor, variance: None) -> tuple[Tensor, None]:
-        """Inputs to features."""
+    def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Inputs to features, mean and variance."""
         ...
 
     def pull(self, weight: Tensor) -> Tensor:
