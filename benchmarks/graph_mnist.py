@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.graph_recipes import PATCHES, PIXELS, RECIPES, SIGMA, START, learned
+from benchmarks.graph_recipes import PATCHES, PIXELS, RECIPES, SIGMA, START, Recipe, learned
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import QUICK_SCORED, SUBSET_SEED, VALIDATION
 from lightning_modules.data.images import load_cifar10, load_fashion_mnist, load_mnist
@@ -80,17 +80,26 @@ def _row(name: str, method: str, images: Images, limit: int, seed: int) -> Row:
     started, used = time.perf_counter(), time.process_time()
     predict = METHODS[method](name, x, y)
     seconds, used = time.perf_counter() - started, time.process_time() - used
-    with torch.no_grad():
-        logs = torch.cat([predict(chunk) for chunk in images.scored_x.split(CHUNK)])
     case: Row = {"net": name, "limit": limit, "seed": seed, "epochs": 1}
-    found = classification_scores(logs, images.scored_y)
+    found = scores(predict, images)
     say(case, f"{method}: {100 * found['accuracy']:.2f} % in {seconds:.0f} s, {used:.0f} s of the processor")
     return {"method": method, **case, **found, "train_seconds": seconds, "processor_seconds": used}
 
 
-def _graph(method: str, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    model, likelihood = learned(RECIPES[method], name, x, y)
+@torch.no_grad()
+def scores(predict: Callable[[Tensor], Tensor], images: Images) -> dict[str, float]:
+    """Accuracy, NLL and ECE of log-probabilities."""
+    return classification_scores(torch.cat([predict(chunk) for chunk in images.scored_x.split(CHUNK)]), images.scored_y)
+
+
+def by_graph(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    """One pass with this recipe: images to log-probabilities."""
+    model, likelihood = learned(recipe, name, x, y)
     return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
+
+
+def _named(method: str, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    return by_graph(RECIPES[method], name, x, y)
 
 
 def _adam(net: Callable[[torch.Size], nn.Module], replays: int, _: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
@@ -117,7 +126,7 @@ def _linear(shape: torch.Size) -> nn.Module:
 
 
 METHODS: dict[str, Callable[[str, Tensor, Tensor], Callable[[Tensor], Tensor]]] = {
-    **{method: partial(_graph, method) for method in RECIPES},
+    **{method: partial(_named, method) for method in RECIPES},
     "linear_adam": partial(_adam, _linear, 0),
     "cnn_adam": partial(_adam, _cnn, 0),
     "cnn_adam_replay": partial(_adam, _cnn, REPLAYS),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from benchmarks import (
     ablation_table,
     curve_tables,
+    graph_ablation,
     graph_cost,
     graph_iterations,
     graph_mnist_table,
@@ -38,6 +39,7 @@ PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
     "coverage": curve_tables.coverage_table,
+    "graph_ablation": graph_ablation.table,
     "graph_cost": graph_cost.table,
     "graph_iterations": graph_iterations.table,
     "graph_mnist": graph_mnist_table.table,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_cost, graph_iterations, graph_recipes
+from benchmarks import graph_ablation, graph_cost, graph_iterations, graph_recipes
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
@@ -110,6 +110,15 @@ def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, An
     methods = "graph", "graph_random", "graph_pixels", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
     assert tuple(row["method"] for row in rows) == methods
     assert all(row["limit"] == 64 and row["seed"] == 4 and 0 < row["nll"] < 100 for row in rows)
+
+
+def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, Any]]) -> None:
+    content = run("graph_ablation", "--quick", "--net", "mnist")
+    rows = content["rows"]
+    assert [row["settings"]["variant"] for row in rows] == list(graph_ablation.VARIANTS) == list(content["settings"]["variants"])
+    assert len({row["nll"] for row in rows}) == len(rows) - 1  # so few images are one batch, whatever its size
+    lines = graph_ablation.table(rows).splitlines()
+    assert lines[0] == "|  | MNIST, 6,000: accuracy | MNIST, 6,000: NLL |" and len(lines) == 2 + len(rows)
 
 
 def test_graph_iterations_crosses_training_and_prediction(run: Callable[..., dict[str, Any]]) -> None:
