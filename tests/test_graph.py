@@ -141,6 +141,21 @@ def test_the_joint_factor_is_bayesian_linear_regression():
     assert_close(weight.variance[0], covariance.diagonal()[:4], rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["own variances", "shared variances"])
+@pytest.mark.parametrize("known", [0, 9, 12], ids=["nothing known", "some known", "all known"])
+def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, known):
+    """Posterior of every noisy output, whether its target is known or not, from the Gaussian process of the layer."""
+    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, linearise=True, prior_variance=1.0, shared_precision=shared)
+    x, y, mask = torch.randn(12, 4), torch.randn(12, 2), torch.arange(12) < known
+    graph = FactorGraph(layer, x, gbp.Regression(0.05), y, observed=mask)
+    graph.infer(60, Pace(rate=0.7))
+    prior = x @ x.t() + 0.5 + 0.01 * torch.eye(12)
+    gain = torch.linalg.solve(prior[mask][:, mask] + 0.05 * torch.eye(known), prior[mask]).t()
+    found = graph.output_belief()
+    assert_close(found.mean, gain @ y[mask], rtol=1e-7, atol=1e-7)
+    assert_close(found.variance, (prior - gain @ prior[mask]).diagonal()[:, None].expand(-1, 2), rtol=1e-7, atol=0)
+
+
 def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
     """Without the joint factor: the same means at convergence, damped, since all examples answer at once."""
     layer = gbp.GBPLinear(3, 1, noise=0.5, prior_variance=1.0, **LINEARISED)

@@ -25,6 +25,7 @@ from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.nodes.weights import WeightBelief
 
 _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
+_WEAK = 1e-6  # of the rest, times the prediction's variance: below, 1 - diag((1 + K')^-1) would lose half of its digits
 
 
 class Turn(Protocol):
@@ -56,14 +57,13 @@ class JointNode(Node):
 
     def up(self, pace: Pace) -> None:
         self._look()
-        mean = self.features
         (_, weight_var), *bias = self.before
-        gram = torch.bmm(mean * weight_var[:, None], mean.t().expand(len(weight_var), -1, -1))  # (o, n, n)
+        mean = self.features.expand(len(weight_var), -1, -1)
+        gram = torch.bmm(mean * weight_var[:, None], mean.transpose(1, 2))  # (o, n, n), or one where all outputs share it
         self.gram = gram if not bias else gram + bias[0][1][:, None, None]
         self._solve()
         # Prediction of every output from the others: the posterior of f, with the entry's own site divided out.
-        shift = (self.kernel @ self.score[:, :, None])[:, :, 0].t()
-        left = _diagonal(self.kernel) - ((self.kernel @ self.inverse) * self.kernel).sum(2).t()
+        shift, left = (self.kernel @ self.score[:, :, None])[:, :, 0].t(), self._left()
         rest = 1 - left * self.sharp
         mean, variance = (shift - left * self.sharp * self.gap) / rest, left / rest
         self.upper.predict(self.prediction + mean.to(self.own), self.own + variance.to(self.own))
@@ -97,8 +97,16 @@ class JointNode(Node):
         self.kernel = self.gram.double() * slope[:, :, None] * slope[:, None, :]
         eye = torch.eye(len(precision), dtype=torch.float64, device=precision.device)
         inner = torch.cholesky_inverse(torch.linalg.cholesky(eye + self.kernel * root[:, :, None] * root[:, None, :]))
+        self.known = 1 - _diagonal(inner)  # share of an output's variance that the rest takes away
         self.inverse = inner * root[:, :, None] * root[:, None, :]
         self.score = (self.inverse @ self.gap.t()[:, :, None])[:, :, 0]  # (o, n)
+
+    def _left(self) -> Tensor:
+        """Posterior variances of f, diag(K' - K' K^-1 K') = (1 - diag((1 + R^1/2 K' R^1/2)^-1)) / R with K' the kernel, (n, o)."""
+        own = _diagonal(self.kernel)
+        if bool((self.sharp * own < _WEAK).any()):
+            return own - ((self.kernel @ self.inverse) * self.kernel).sum(2).t()
+        return self.known / self.sharp
 
     def _rest(self) -> tuple[Tensor, Tensor]:
         """Score and precision of what is known of the outputs about the prediction, `own` its noise."""
@@ -152,11 +160,11 @@ class JointNode(Node):
 
 
 def _spread(weight: WeightBelief) -> tuple[Tensor, Tensor]:
-    """Mean and variance before the batch, a variance for every weight."""
+    """Mean and variance before the batch, the variance (1, i) where the outputs share it."""
     if weight.mean.ndim > 2:
         raise InvalidInput("joint factors are for linear layers", where="a convolution", fix="use joint=False")
     mean = weight.before.information / weight.before.precision if weight.learn else weight.mean
-    return mean, weight.variance.expand_as(weight.mean)
+    return mean, weight.variance
 
 
 def _diagonal(matrices: Tensor) -> Tensor:
