@@ -25,7 +25,7 @@ from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.nodes.weights import WeightBelief
 
 _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
-_WEAK = 1e-6  # of the rest, times the prediction's variance: below, 1 - diag((1 + K')^-1) would lose half of its digits
+_WEAK = 1e-6  # of the rest, times the prediction's variance: below, 1 - diag of the inverse would lose half of its digits
 
 
 class Turn(Protocol):
@@ -102,7 +102,7 @@ class JointNode(Node):
         self.score = (self.inverse @ self.gap.t()[:, :, None])[:, :, 0]  # (o, n)
 
     def _left(self) -> Tensor:
-        """Posterior variances of f, diag(K' - K' K^-1 K') = (1 - diag((1 + R^1/2 K' R^1/2)^-1)) / R with K' the kernel, (n, o)."""
+        """Posterior variances of f, diag(C - C K^-1 C) = (1 - diag((1 + R^1/2 C R^1/2)^-1)) / R, C the kernel; (n, o)."""
         own = _diagonal(self.kernel)
         if bool((self.sharp * own < _WEAK).any()):
             return own - ((self.kernel @ self.inverse) * self.kernel).sum(2).t()
