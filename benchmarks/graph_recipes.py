@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -29,8 +28,7 @@ class Recipe(NamedTuple):
     """One pass: `first` is the pace of the first `forming` images, while filters take their shape, `later` of the others.
 
     `label_sigma` is the standard deviation of one-hot labels about the class probabilities, by data set: the more often classes
-    are confused, the wider; its square falls as 1 / (1 + images seen / `settling`), or stays. `logit_sigma` is that of the
-    logits' prior. `basis` puts the filters into the basis of the patches' principal directions (`PatchBasis`), `length` makes
+    are confused, the wider. `logit_sigma` is that of the logits' prior. `basis` puts the filters into the basis of the patches' principal directions (`PatchBasis`), `length` makes
     the prior of the dense weights smooth over so many positions (`CosineBasis`), `shared` gives an input's weights to all
     classes one variance, `joint` gives each filter one joint Gaussian.
     """
@@ -44,14 +42,8 @@ class Recipe(NamedTuple):
     basis: bool = False
     length: float | None = None
     shared: bool = False
-    settling: float | None = None
     joint: bool = False
     order: type[gbp.LayerSweeps] = gbp.LayerSweeps
-
-    def label_sigma_after(self, seen: int, name: str) -> float:
-        """Of the batch that comes after so many images."""
-        start = self.label_sigma[name]
-        return start if self.settling is None else start / math.sqrt(1 + seen / self.settling)
 
     def told(self) -> dict[str, Any]:
         """For the settings of a result file."""
@@ -64,7 +56,7 @@ LATER = Pacing(16, 0.65, 0.6)
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
 NARROW = {"label_sigma": dict.fromkeys(("mnist", "fashion", "cifar10"), 0.01), "logit_sigma": 2.0}
 WIDER = {"label_sigma": {"mnist": 0.1, "fashion": 0.1, "cifar10": 0.15}, "logit_sigma": 6.0}
-BASES: dict[str, Any] = {"basis": True, "length": 1.0, "shared": True, "settling": 2000.0}
+BASES: dict[str, Any] = {"basis": True, "length": 1.0, "shared": True}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
     "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, **BASES),
     "graph_random": Recipe(Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
@@ -76,10 +68,10 @@ RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
 def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module, gbp.SquaredSoftmax]:
     """The network and the likelihood, after every batch of the data set of this name was seen once."""
     model = behind_basis(x, recipe) if recipe.basis else network(x.shape[1:], recipe)
+    likelihood = gbp.SquaredSoftmax(recipe.label_sigma[name])
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
     first, later = (_inference(recipe.order, pacing) for pacing in (recipe.first, recipe.later))
     for batch in torch.arange(len(x)).split(recipe.batch):
-        likelihood = gbp.SquaredSoftmax(recipe.label_sigma_after(int(batch[0]), name))
         (first if batch[0] < recipe.forming else later)(model, likelihood, propagate, x[batch], y[batch])
     return model, likelihood
 

@@ -28,7 +28,8 @@ class FactorGraph:
     Args:
         model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU,
             GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPAdaptiveAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity;
-            in front a `PatchBasis` or `InputBasis`, if all inputs are observed: the graph then begins at its features.
+            in front a `PatchBasis` or `InputBasis`, if all inputs are observed: the graph then begins at its features;
+            anywhere a `CosineBasis` right in front of a GBPLinear with joint factors: both are one factor.
         inputs: observed inputs (n, ...), or `Latent`.
         likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
         target: targets as the likelihood wants them; None observes nothing.
