@@ -28,9 +28,9 @@ class Recipe(NamedTuple):
     """One pass: `first` is the pace of the first `forming` images, while filters take their shape, `later` of the others.
 
     `label_sigma` is the standard deviation of one-hot labels about the class probabilities, by data set: the more often classes
-    are confused, the wider. `logit_sigma` is that of the logits' prior. `basis` puts the filters into the basis of the patches' principal directions (`PatchBasis`), `length` makes
-    the prior of the dense weights smooth over so many positions (`CosineBasis`), `shared` gives an input's weights to all
-    classes one variance, `joint` gives each filter one joint Gaussian.
+    are confused, the wider. `logit_sigma` is that of the logits' prior. `basis` puts the filters into the basis of the patches'
+    principal directions (`PatchBasis`), `length` makes the prior of the dense weights smooth over so many positions
+    (`CosineBasis`), `shared` gives an input's weights to all classes one variance, `joint` gives each filter one joint Gaussian.
     """
 
     first: Pacing
