@@ -42,7 +42,7 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
         "graph_regression": curve_fits(results),
         "graph_mnist": graph_mnist_table.figure(results),
     }
-    drawn[video_figures.NAME] = video_figures.frames(results)
+    drawn |= {video_figures.NAME: video_figures.frames(results), "graph_video_clip": video_figures.whole_clip(results)}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
         figure.savefig(path)

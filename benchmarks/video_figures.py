@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.labels import Label, label_ends
+from benchmarks.panels import OURS, TRUTH, dress_plain, make_panels, settle
 from benchmarks.pictures import read
 from benchmarks.report import Row
 from benchmarks.results import committed
@@ -19,6 +22,7 @@ from benchmarks.video import METHODS, MOVING, SHOWN_FRAME, TITLES
 NAME = "graph_video"
 COLUMNS, PANEL, PIXELS = 4, (3.0, 1.7), 110  # panels side by side, inches of one, pixels per inch
 ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the part that is shown enlarged: the head
+STYLES = {"single": "--", "single_continual": ":"}  # lines of one colour
 MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves
 
 
@@ -50,6 +54,33 @@ def clip(results: Path, path: Path) -> bool:
     first, *others = [Image.fromarray(_beside(*pair).numpy()).quantize(128, dither=Image.Dither.NONE) for pair in pairs]
     first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
     return True
+
+
+def whole_clip(results: Path) -> Figure | None:
+    """PSNR along the frames, for the methods that saw the most of them, with the noise of the first seed."""
+    rows = committed(NAME, results)
+    first = [row for row in rows if row["seed"] == min(other["seed"] for other in rows)]
+    longest = max((row["limit"] for row in first), default=0)
+    lines = {row["method"]: [own for own in first if own["method"] == row["method"]] for row in first if row["limit"] == longest}
+    if longest <= SHOWN_FRAME:
+        return None
+    figure, (axes,) = make_panels(1)
+    figure.set_size_inches(7, 3.2)
+    ends = [_line(axes, method, sorted(own, key=lambda row: row["limit"])) for method, own in lines.items()]
+    noisy = mean(row["psnr_noisy"] for row in next(iter(lines.values())))
+    dress_plain(axes, f"DAVIS bear, a tenth of the pixels replaced: {noisy:.1f} dB", "frame", "PSNR (dB)")
+    axes.set(xlim=(0, 1.35 * longest), xticks=range(0, longest + 1, 10))
+    settle(figure)
+    label_ends(axes, ends)
+    return figure
+
+
+def _line(axes: Any, method: str, rows: list[Row]) -> Label:
+    """Draws a method's frames; its name, to be written at the end."""
+    x, y = ([row[key] for row in rows] for key in ("limit", "psnr"))
+    colour = OURS if method == MOVING else TRUTH
+    axes.plot(x, y, color=colour, linestyle=STYLES.get(method, "-"), linewidth=1.2)
+    return Label(TITLES.get(method, method), x[-1], y[-1], colour)
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:

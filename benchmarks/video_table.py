@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import mean
 
 from benchmarks.markdown import NOT_RUN, grid, number
@@ -10,7 +11,7 @@ from benchmarks.video import METHODS, PUBLISHED, SHOWN_FRAME, TITLES
 
 
 def table(rows: list[Row]) -> str:
-    """A line for each method: mean and standard error over the seeds at frame 5, mean over frames, seconds a frame."""
+    """A line for each method: frame 5 over the seeds with the standard error, and means of the seeds that saw most frames."""
     if not rows:
         return NOT_RUN
     headings = ["method", "PSNR, frame 5", "published", "mean PSNR", "frames", "CPU seconds a frame"]
@@ -20,6 +21,8 @@ def table(rows: list[Row]) -> str:
 
 def _line(method: str, rows: list[Row]) -> list[str]:
     shown = [row for row in rows if row["limit"] == SHOWN_FRAME]
-    averages = [f"{mean(row[key] for row in rows):.{digits}f}" for key, digits in (("psnr", 2), ("cpu_seconds", 1))]
-    frames = str(len({row["limit"] for row in rows}))
+    seen = Counter(row["seed"] for row in rows)
+    whole = [row for row in rows if seen[row["seed"]] == max(seen.values())]
+    averages = [f"{mean(row[key] for row in whole):.{digits}f}" for key, digits in (("psnr", 2), ("cpu_seconds", 1))]
+    frames = str(len({row["limit"] for row in whole}))
     return [TITLES[method], number(shown, "psnr", 2), str(PUBLISHED[method]), averages[0], frames, averages[1]]

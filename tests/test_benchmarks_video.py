@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import figures, video, video_figures
+from benchmarks import figures, video, video_figures, video_table
 from benchmarks.__main__ import main
 from benchmarks.pictures import read
 from torch_gbp.denoise import Denoiser
@@ -92,3 +92,28 @@ def test_the_start_with_the_lowest_energy_goes_on() -> None:
     assert generator.initial_seed() == best
     again = model.infer(image, iterations=1, rate=own.rate, generator=generator)
     assert again.energy[-1] == energies[best]
+
+
+def test_the_whole_clip_is_drawn_for_the_methods_that_saw_it(tmp_path: Path) -> None:
+    rows = [
+        {"method": method, "net": f"frame {k}", "limit": k, "seed": seed, "psnr": 30.0 + k, "psnr_noisy": 18.0}
+        for method, seed, frames in (("pairwise", 0, 6), ("five_continual", 0, 9), ("five_continual", 1, 6))
+        for k in range(frames)
+    ]
+    path = tmp_path / "graph_video.json"
+    for kept, expected in ((rows, True), ([row for row in rows if row["limit"] < 6], False)):
+        path.write_text(json.dumps({"benchmark": "graph_video", "settings": {}, "rows": kept}))
+        figure = video_figures.whole_clip(tmp_path)
+        assert (figure is not None) == expected
+        if figure is not None:
+            lines = [list(map(tuple, line.get_xydata())) for line in figure.axes[0].get_lines()]
+            assert lines == [[(k, 30.0 + k) for k in range(9)]]
+            assert [text.get_text() for text in figure.axes[0].texts] == ["five layers, continual"]
+            assert figure.axes[0].get_title(loc="left").endswith("18.0 dB")
+
+
+def test_means_are_over_the_seeds_that_saw_all_frames() -> None:
+    own = {"method": "pairwise", "cpu_seconds": 1.0}
+    rows = [{**own, "limit": k, "seed": 0, "psnr": 30.0 + 10 * (k == 8)} for k in range(9)]
+    rows += [{**own, "limit": k, "seed": 1, "psnr": 20.0} for k in range(6)]
+    assert video_table.table(rows).splitlines()[2] == "| pairwise smoother | 25.00 ± 5.00 | 31.1 | 31.11 | 9 | 1.0 |"
