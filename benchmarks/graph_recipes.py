@@ -59,7 +59,7 @@ WIDER = {"label_sigma": {"mnist": 0.1, "fashion": 0.1, "cifar10": 0.15}, "logit_
 BASES: dict[str, Any] = {"basis": True, "length": 1.0, "shared": True}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
     "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, **BASES),
-    "graph_random": Recipe(Pacing(64, 0.65, 0.8), Pacing(32, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
+    "graph_random": Recipe(Pacing(256, 0.65, 0.8), Pacing(80, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
     "graph_pixels": Recipe(SUMMED, LATER, 50, **NARROW),
     "graph_joint": Recipe(JOINT, JOINT, 50, **NARROW, joint=True),
 }
