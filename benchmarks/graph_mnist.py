@@ -23,7 +23,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "cifar10": lambda folder, altered: load_cifar10(folder, accept_altered=altered),
 }
 LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
-CHUNK, QUICK_LIMIT = 500, 100
+CHUNK, QUICK_LIMIT = 500, 50
 PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
 ADAM_RATE, ADAM_BATCH, REPLAYS = 1e-3, 50, 10
 
