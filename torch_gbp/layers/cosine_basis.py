@@ -23,23 +23,24 @@ class CosineBasis(Basis):
 
         s_k^2 = S(w_k) / mean S,    S(w) = (1 + length^2 |w|^2)^-(smoothness + 1),    w_k = (pi k_1 / h, pi k_2 / w)
 
-    Independent weights W' on f are weights W = W' B' on the maps with prior covariance B B', Matern's with this smoothness
-    and mirrored at the borders: weights of neighbouring positions are alike, as their activations are. In a
-    factor graph it may stand behind other layers, right in front of a GBPLinear with joint factors; the messages to the
-    maps are then those of the weights W. In a forward pass the features' variances are taken as independent.
+    Independent weights W' on f are weights W = W' B' on the maps with prior covariance B B', mirrored at the borders: weights
+    of neighbouring positions are alike, as their activations are. In the plane, S with a smoothness above 0 is the spectrum of
+    Matern's covariance; on a grid 0 and less are proper too. In a factor graph it may stand behind other layers, right in front
+    of a GBPLinear with joint factors; the messages to the maps are then those of the weights W. In a forward pass the
+    features' variances are taken as independent.
 
     Args:
         channels: number of feature maps.
         size: rows and columns of a map.
         length: correlation length in positions; 0 gives all directions the same prior.
-        smoothness: of the weights as a function of the position, above -1.
+        smoothness: how fast the prior falls with the frequency, above -1.
 
     Shape: input (*, channels h w), a tensor or a Gaussian; output the same.
 
     Raises:
         InvalidInput: wrong width; length negative, smoothness not above -1, or either not finite; sizes below 1.
 
-    Source: stretched cosines as Matern's covariance, Lindgren, Rue & Lindstrom 2011, section 2.3.
+    Source: the spectrum, Whittle 1954 and Matern 1960, see Lindgren, Rue & Lindstrom 2011; on cosines, our own.
 
     >>> import torch
     >>> basis = CosineBasis(2, 3)
