@@ -15,7 +15,7 @@ LIMITS = {"mnist": 6000, "fashion": 6000, "cifar10": 3000}
 AS_IT_IS = RECIPES["graph"]
 VARIANTS: dict[str, Recipe] = {
     "as it is": AS_IT_IS,
-    "weights of the dense layer independent": AS_IT_IS._replace(length=None),
+    "weights of the dense layer independent": AS_IT_IS._replace(smooth=False),
     "filters on pixels, damped more": AS_IT_IS._replace(basis=False, first=SUMMED, later=LATER),
     "labels with deviation .01": AS_IT_IS._replace(label_sigma=NARROW["label_sigma"]),
     "logits' prior with deviation 2": AS_IT_IS._replace(logit_sigma=NARROW["logit_sigma"]),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.graph_recipes import PATCHES, PIXELS, RECIPES, SIGMA, START, Recipe, learned
+from benchmarks.graph_recipes import NETS, PATCHES, PIXELS, RECIPES, SIGMA, START, STEP, Recipe, learned, pooled
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import QUICK_SCORED, SUBSET_SEED, VALIDATION
 from lightning_modules.data.images import load_cifar10, load_fashion_mnist, load_mnist
@@ -19,6 +19,7 @@ from lightning_modules.evaluation import classification_scores
 
 LOADERS: dict[str, Callable[..., Any]] = {
     "mnist": lambda folder, _: load_mnist(folder),
+    "mnist_wide": lambda folder, _: load_mnist(folder),  # another network: wide windows in its pool
     "fashion": lambda folder, _: load_fashion_mnist(folder),
     "cifar10": lambda folder, altered: load_cifar10(folder, accept_altered=altered),
 }
@@ -41,8 +42,10 @@ def run(request: Request, validation: bool = False) -> Result:
     """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
     recipes = {method: recipe.told() for method, recipe in RECIPES.items()}
     adam = {"adam_rate": ADAM_RATE, "adam_batch": ADAM_BATCH, "replays": REPLAYS}
-    settings = {"recipes": recipes, "sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, **adam}
-    return Result({**settings, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation))
+    nets = {name: net._asdict() for name, net in NETS.items()}
+    network = {"sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, "nets": nets}
+    told = {"recipes": recipes, **network, **adam, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}
+    return Result(told, _rows(request, validation))
 
 
 def _rows(request: Request, validation: bool) -> Iterator[Row]:
@@ -102,9 +105,9 @@ def _named(method: str, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], T
     return by_graph(RECIPES[method], name, x, y)
 
 
-def _adam(net: Callable[[torch.Size], nn.Module], replays: int, _: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+def _adam(net: Callable[..., nn.Module], replays: int, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     """One pass in the same batches; with replays every new batch is followed by so many of the images seen so far."""
-    model = net(x.shape[1:])
+    model = net(x.shape[1:], NETS[name].window)
     optimizer = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
     for batch in torch.arange(len(x)).split(ADAM_BATCH):
         seen = int(batch[-1]) + 1
@@ -115,13 +118,13 @@ def _adam(net: Callable[[torch.Size], nn.Module], replays: int, _: str, x: Tenso
     return lambda chunk: torch.log_softmax(model(chunk), 1)
 
 
-def _cnn(shape: torch.Size) -> nn.Module:
-    side = (shape[-1] - 4) // 2
-    features = nn.Conv2d(shape[0], 16, 5), nn.LeakyReLU(0.2), nn.MaxPool2d(2), nn.Flatten()
+def _cnn(shape: torch.Size, window: int) -> nn.Module:
+    side = pooled(shape[-1] - 4, window)
+    features = nn.Conv2d(shape[0], 16, 5), nn.LeakyReLU(0.2), nn.MaxPool2d(window, STEP), nn.Flatten()
     return nn.Sequential(*features, nn.Linear(16 * side * side, 10))
 
 
-def _linear(shape: torch.Size) -> nn.Module:
+def _linear(shape: torch.Size, _: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 10))
 
 

@@ -16,7 +16,7 @@ from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
 from benchmarks.summary import estimate
 
-DATA = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
+DATA = {"mnist": "MNIST", "mnist_wide": "MNIST, pool 8 x 8", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
 FULL = 45_000  # images; fewer are a part of the data set, for which no figure is published
 CROWDED = 5  # sizes on an axis, of which only every other is written
 ROOM = 100  # factor by which the axis of images goes on, for the names at the lines' ends
@@ -66,7 +66,7 @@ def figure(results: Path = RESULTS) -> Figure | None:
 
 def _line(rows: list[Row], name: str, limit: int, methods: list[str]) -> list[str]:
     found = [_own(rows, name, limit, method) for method in methods]
-    published = f"{PUBLISHED[name]:g}" if limit >= FULL else "-"
+    published = f"{PUBLISHED[name]:g}" if limit >= FULL and name in PUBLISHED else "-"
     seconds = number(_own(rows, name, limit, "graph"), "processor_seconds", 0)
     return [DATA[name], f"{limit:,}", *(number(own, "accuracy", 2, 100) for own in found), published, seconds]
 
@@ -90,7 +90,7 @@ def _panel(axes: Any, name: str, rows: list[Row]) -> list[Label]:
             drawn = {"color": look.colour, "linestyle": look.style, "marker": "o", "markersize": 3.5, "linewidth": 1.2}
             axes.errorbar(x, y, errors, elinewidth=0.9, **drawn)
             ends.append(Label(look.title, x[-1], y[-1], look.colour))
-    if limits[-1] >= FULL:
+    if limits[-1] >= FULL and name in PUBLISHED:
         axes.plot(limits[-1], PUBLISHED[name], "*", color="black", markersize=8, zorder=3)
         ends.append(Label("published", limits[-1], PUBLISHED[name], "black"))
     dress_plain(axes, f"{DATA[name]}, one pass", "training images", "accuracy (%)")

@@ -14,6 +14,18 @@ SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
 PIXELS, PATCHES = 0.1, 0.03  # of the filters' prior and of their random start: on pixels, on patches' features of mean square 1
 FILTERS, KERNEL, CLASSES = 16, 5, 10
+STEP = 2  # between the pool's windows
+
+
+class Net(NamedTuple):
+    """What differs between networks: behind wide windows maxima are alike over more positions, and there are fewer of them."""
+
+    window: int = 2  # rows and columns of the pool's windows
+    length: float = 1.0  # of the smooth prior of the dense weights, in positions behind the pool
+    dense_deviation: float = 0.15  # of that prior
+
+
+NETS = {"mnist": Net(), "mnist_wide": Net(8, 2.0, 0.25), "fashion": Net(), "cifar10": Net()}
 
 
 class Pacing(NamedTuple):
@@ -27,9 +39,9 @@ class Pacing(NamedTuple):
 class Recipe(NamedTuple):
     """One pass: `first` is the pace of the first `forming` images, while filters take their shape, `later` of the others.
 
-    `label_sigma` is the standard deviation of one-hot labels about the class probabilities, by data set: the more often classes
+    `label_sigma` is the standard deviation of one-hot labels about the class probabilities, by data: the more often classes
     are confused, the wider. `logit_sigma` is that of the logits' prior. `basis` puts the filters into the basis of the patches'
-    principal directions (`PatchBasis`), `length` makes the prior of the dense weights smooth over so many positions
+    principal directions (`PatchBasis`), `smooth` makes the prior of the dense weights smooth over neighbouring positions
     (`CosineBasis`), `shared` gives an input's weights to all classes one variance, `joint` gives each filter one joint Gaussian.
     """
 
@@ -40,7 +52,7 @@ class Recipe(NamedTuple):
     logit_sigma: float
     forming: int = 1000
     basis: bool = False
-    length: float | None = None
+    smooth: bool = False
     shared: bool = False
     joint: bool = False
     order: type[gbp.LayerSweeps] = gbp.LayerSweeps
@@ -54,20 +66,21 @@ class Recipe(NamedTuple):
 SUMMED = Pacing(32, 0.65, 0.92)  # filters on pixels: their messages overshoot, so they are damped
 LATER = Pacing(16, 0.65, 0.6)
 JOINT = Pacing(16, 0.5, 0.5)  # joint filters need less damping, so fewer iterations; each takes longer
-NARROW = {"label_sigma": dict.fromkeys(("mnist", "fashion", "cifar10"), 0.01), "logit_sigma": 2.0}
-WIDER = {"label_sigma": {"mnist": 0.1, "fashion": 0.1, "cifar10": 0.15}, "logit_sigma": 6.0}
-BASES: dict[str, Any] = {"basis": True, "length": 1.0, "shared": True}
+NARROW = {"label_sigma": dict.fromkeys(NETS, 0.01), "logit_sigma": 2.0}
+WIDER = {"label_sigma": {**dict.fromkeys(NETS, 0.1), "cifar10": 0.15}, "logit_sigma": 6.0}
+BASES: dict[str, Any] = {"basis": True, "smooth": True, "shared": True}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
     "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, **BASES),
-    "graph_random": Recipe(Pacing(256, 0.65, 0.8), Pacing(80, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
+    "graph_random": Recipe(Pacing(512, 0.65, 0.8), Pacing(160, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
     "graph_pixels": Recipe(SUMMED, LATER, 50, **NARROW),
     "graph_joint": Recipe(JOINT, JOINT, 50, **NARROW, joint=True),
 }
 
 
 def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module, gbp.SquaredSoftmax]:
-    """The network and the likelihood, after every batch of the data set of this name was seen once."""
-    model = behind_basis(x, recipe) if recipe.basis else network(x.shape[1:], recipe)
+    """The network and the likelihood, after every batch was seen once; the name is one of `NETS`."""
+    net = NETS[name]
+    model = behind_basis(x, recipe, net) if recipe.basis else network(x.shape[1:], recipe, net)
     likelihood = gbp.SquaredSoftmax(recipe.label_sigma[name])
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
     first, later = (_inference(recipe.order, pacing) for pacing in (recipe.first, recipe.later))
@@ -81,24 +94,31 @@ def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
     return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
 
 
-def behind_basis(x: Tensor, recipe: Recipe) -> nn.Sequential:
+def behind_basis(x: Tensor, recipe: Recipe, net: Net = NETS["mnist"]) -> nn.Sequential:
     """The network with its filters in the basis of these images' patches."""
     basis = gbp.PatchBasis.fit(x, KERNEL)
-    net = network(basis(x[:1]).shape[1:], recipe, kernel=1, deviation=PATCHES)
-    return nn.Sequential(basis, *net)
+    return nn.Sequential(basis, *network(basis(x[:1]).shape[1:], recipe, net, kernel=1, deviation=PATCHES))
 
 
-def network(shape: torch.Size, recipe: Recipe, kernel: int = KERNEL, deviation: float = PIXELS) -> nn.Sequential:
+def network(
+    shape: torch.Size, recipe: Recipe, net: Net = NETS["mnist"], kernel: int = KERNEL, deviation: float = PIXELS
+) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
     factor: dict[str, Any] = {"bias_variance": 0.1**2, "noise": SIGMA, "linearise": True}
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
-    side = (shape[-1] - kernel + 1) // 2
+    side = pooled(shape[-1] - kernel + 1, net.window)
     prior = {"prior_variance": deviation**2, "activation_sigma": 3.0, "shared_precision": False}
     filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **prior, **factor)
-    prior = {"prior_variance": 0.15**2, "activation_sigma": recipe.logit_sigma, "shared_precision": recipe.shared}
+    prior = {"prior_variance": net.dense_deviation**2, "activation_sigma": recipe.logit_sigma, "shared_precision": recipe.shared}
     dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, joint=True, **prior, **factor)
     for layer, start in ((filters, deviation), (dense, START)):
         layer.weight.prior = layer.weight.prior._replace(start_deviation=start)
         layer.reset_parameters()
-    smooth = [] if recipe.length is None else [gbp.CosineBasis(FILTERS, side, recipe.length)]
-    return nn.Sequential(filters, gbp.GBPMaxPool2d(2, noise=SIGMA, activation_sigma=3.0), nn.Flatten(), *smooth, dense)
+    smooth = [gbp.CosineBasis(FILTERS, side, net.length)] if recipe.smooth else []
+    pool = gbp.GBPMaxPool2d(net.window, STEP, noise=SIGMA, activation_sigma=3.0)
+    return nn.Sequential(filters, pool, nn.Flatten(), *smooth, dense)
+
+
+def pooled(side: int, window: int) -> int:
+    """Rows or columns behind the pool."""
+    return (side - window) // STEP + 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_ablation, graph_cost, graph_iterations, graph_recipes
+from benchmarks import graph_ablation, graph_cost, graph_iterations, graph_mnist, graph_recipes
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
@@ -110,6 +110,21 @@ def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, An
     methods = "graph", "graph_random", "graph_pixels", "graph_joint", "linear_adam", "cnn_adam", "cnn_adam_replay"
     assert tuple(row["method"] for row in rows) == methods
     assert all(row["limit"] == 50 and row["seed"] == 4 and 0 < row["nll"] < 100 for row in rows)
+
+
+def test_graph_mnist_takes_the_pool_of_its_case(run: Callable[..., dict[str, Any]]) -> None:
+    assert list(graph_mnist.LOADERS) == list(graph_recipes.NETS)
+    arguments = "graph_mnist", "--quick", "--methods", "graph", "cnn_adam", "--net"
+    narrow = run(*arguments, "mnist")["rows"]
+    rows = run(*arguments, "mnist_wide")["rows"]  # the file keeps the rows of the first run
+    assert rows[:2] == narrow and [row["net"] for row in rows[2:]] == ["mnist_wide"] * 2
+    assert all(one["nll"] != other["nll"] for one, other in zip(narrow, rows[2:], strict=True))
+
+
+@pytest.mark.parametrize("window", [2, 3, 8])
+def test_the_dense_layer_fits_behind_every_pool(window: int) -> None:
+    model = graph_recipes.network(torch.Size((1, 13, 13)), graph_recipes.RECIPES["graph"], graph_recipes.Net(window))
+    assert model(torch.rand(2, 1, 13, 13)).shape == (2, 10)
 
 
 def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, Any]]) -> None:
