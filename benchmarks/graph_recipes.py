@@ -115,7 +115,7 @@ def network(
         layer.weight.prior = layer.weight.prior._replace(start_deviation=start)
         layer.reset_parameters()
     smooth = [gbp.CosineBasis(FILTERS, side, net.length)] if recipe.smooth else []
-    pool = gbp.GBPMaxPool2d(net.window, STEP, noise=SIGMA, activation_sigma=3.0)
+    pool = gbp.GBPMaxPool2d(net.window, STEP, noise=SIGMA, activation_sigma=3.0, exchange=False)
     return nn.Sequential(filters, pool, nn.Flatten(), *smooth, dense)
 
 

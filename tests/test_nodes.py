@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import FactorGraph, Latent, Pace
+from torch_gbp import FactorGraph, Latent, Message, Pace
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE, SIGMA, OBSERVED = 0.4, 1.5, 0.3  # deviations of the factor and of the unary prior, variance of the observations
@@ -19,13 +19,13 @@ def matrix(function, shape):
     return torch.stack([function(column.view(1, *shape)).flatten() for column in torch.eye(size)], 1)
 
 
-def dense(rows, shift, prior, target):
-    """Means and variances of inputs a and outputs z = rows a + shift + noise, z ~ N(0, SIGMA^2), target = z + e."""
+def dense(rows, shift, prior, target, sigma=SIGMA):
+    """Means and variances of inputs a and outputs z = rows a + shift + noise, z ~ N(0, sigma^2), target = z + e."""
     outputs, inputs = rows.shape
     factor = torch.cat([rows, -torch.eye(outputs)], 1)
     system = factor.T @ factor / NOISE**2
     system.diagonal()[:inputs] += prior[1].flatten().square().reciprocal()
-    system.diagonal()[inputs:] += 1 / SIGMA**2 + 1 / OBSERVED
+    system.diagonal()[inputs:] += 1 / sigma**2 + 1 / OBSERVED
     right = -factor.T @ shift / NOISE**2
     right[:inputs] += (prior[0] / prior[1].square()).flatten()
     right[inputs:] += target.flatten() / OBSERVED
@@ -42,6 +42,7 @@ def infer(layer, prior, target, iterations, pace):
 
 
 NOISY = {"noise": NOISE, "activation_sigma": SIGMA}
+WIDE = {"noise": NOISE, "activation_sigma": 1000.0}  # maxima are far from 0
 TREES = {
     "average": (lambda: gbp.GBPAvgPool2d(2, **NOISY), lambda x: F.avg_pool2d(x, 2), (2, 4, 4)),
     "average with gaps": (lambda: gbp.GBPAvgPool2d((2, 1), 3, **NOISY), lambda x: F.avg_pool2d(x, (2, 1), 3), (1, 5, 4)),
@@ -71,6 +72,70 @@ def test_trees_have_the_dense_posterior(name):
     answer = dense(rows, torch.zeros(len(rows)), prior, target)
     assert_close(found[0], answer[0], rtol=1e-10, atol=1e-10)
     assert_close(found[1], answer[1], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3, "stride": 1}, {"kernel_size": (2, 4), "stride": 2}, {"kernel_size": 2}])
+def test_maxima_of_windows_have_the_dense_posterior_of_the_chosen_entries(options):
+    """Which entries are the largest is clear here; windows that share one share what they know of it."""
+    shape = (2, 6, 7)
+    prior = 9 * torch.randperm(84).view(shape).double(), torch.rand(shape) + 0.5
+    rows = matrix(lambda x: chosen(x, prior[0], options), shape)
+    target = (rows @ prior[0].flatten()).view(chosen(prior[0][None], prior[0], options).shape)
+    target = target + torch.randn_like(target)
+    found, trace = infer(gbp.GBPMaxPool2d(**options, **WIDE), prior, target, 20, Pace())
+    assert trace.iterations <= 4
+    answer = dense(rows, torch.zeros(len(rows)), prior, target, 1000.0)
+    assert_close(found[0], answer[0], rtol=1e-10, atol=1e-8)
+    assert_close(found[1], answer[1], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("apart", [1, 2])
+def test_a_window_hears_what_the_others_told_the_entry_that_it_chooses(apart, exchange):
+    """Written out window by window, after the choice of some has changed."""
+    shape, options = (2, 9, 11), {"kernel_size": 2 if apart > 1 else 3, "stride": 2, "dilation": apart}
+    prior = torch.randn(shape), torch.rand(shape) + 0.5
+    target = chosen(prior[0][None], prior[0], options)
+    target = target + 4 * torch.randn_like(target)  # some of the largest fall, and others take their places
+    layer = gbp.GBPMaxPool2d(**options, **NOISY, exchange=exchange)
+    graph = FactorGraph(layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False)
+    pool, outputs = graph.nodes
+    for visit in (pool.up, outputs.up, outputs.down, pool.down, pool.up):
+        visit(Pace())
+    kept = 1 / (1 / SIGMA**2 + 1 / OBSERVED)  # variance of the maximum, without the factor
+    message = Message(target * kept / OBSERVED / (kept + NOISE**2), torch.full_like(target, 1 / (kept + NOISE**2)))
+    channel = 99 * torch.arange(2).view(2, 1, 1)  # places are counted in every channel
+    told, now = ((places + channel).flatten().tolist() for places in (pool.told, pool.index))
+    assert told != now and any(told.count(entry) > (to == entry) for to, entry in zip(told, now, strict=True))
+    for window, entry in enumerate(now):
+        others = [k for k, to in enumerate(told) if exchange and to == entry and k != window]
+        precision = prior[1].flatten()[entry] ** -2 + sum(message.precision.flatten()[k] for k in others)
+        information = (prior[0] / prior[1] ** 2).flatten()[entry] + sum(message.information.flatten()[k] for k in others)
+        assert_close(pool.chosen.mean.flatten()[window], information / precision, rtol=1e-12, atol=1e-12)
+        assert_close(pool.chosen.variance.flatten()[window], 1 / precision, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_windows_that_choose_anew_forget_what_they_told_the_entry_before(seed):
+    """Evidence for larger maxima raises entries above others; at rest the posterior is that of the entries chosen then."""
+    torch.manual_seed(seed)
+    shape, options = (1, 5, 6), {"kernel_size": 3, "stride": 2, "padding": 1}
+    prior = torch.randn(shape), torch.rand(shape) + 0.5
+    target = chosen(prior[0][None], prior[0], options)
+    target = target + 4 * torch.rand_like(target)
+    (mean, variance), trace = infer(gbp.GBPMaxPool2d(**options, **NOISY), prior, target, 200, Pace())
+    last = mean[: prior[0].numel()].view(shape)
+    rows = matrix(lambda x: chosen(x, last, options), shape)
+    assert trace.iterations < 200 and not torch.equal(rows, matrix(lambda x: chosen(x, prior[0], options), shape))
+    answer = dense(rows, torch.zeros(len(rows)), prior, target)
+    assert_close(mean, answer[0], rtol=1e-10, atol=1e-10)
+    assert_close(variance, answer[1], rtol=1e-10, atol=0)
+
+
+def chosen(x, at, options):
+    """The entries of x that are the largest of their windows at other values."""
+    index = F.max_pool2d(at[None], **options, return_indices=True)[1].expand(len(x), *(-1,) * 3)
+    return x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
 
 
 def transposed(**options):

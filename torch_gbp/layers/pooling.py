@@ -42,6 +42,9 @@ class GBPMaxPool2d(GaussianLayer):
         rule: `rules.max_pool.SCORE` (default) or `rules.max_pool.EP`, weights by the probability of being the maximum.
         noise: standard deviation of a noise on the maximum.
         activation_sigma: standard deviation of a unary prior of the maximum around 0; None for none.
+        exchange: in a factor graph, whether an entry that several windows chose tells each of them what it heard from the
+            others. That is exact where the windows do not meet again; where a dense layer reads them all, what they say is
+            much the same evidence, which then counts several times (False: every window hears what is below it alone).
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w'). Put it before the activation: same function, fewer entries.
 
@@ -62,6 +65,7 @@ class GBPMaxPool2d(GaussianLayer):
         rule: Rule = max_pool.SCORE,
         noise: float = 0.0,
         activation_sigma: float | None = None,
+        exchange: bool = True,
     ) -> None:
         super().__init__()
         self.set_noise(noise, activation_sigma)
@@ -69,7 +73,7 @@ class GBPMaxPool2d(GaussianLayer):
             raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
         step = pair(kernel_size if stride is None else stride)
         self.options = PoolOptions(pair(kernel_size), step, pair(padding), pair(dilation), ceil_mode)
-        self.rule = rule
+        self.rule, self.exchange = rule, exchange
         factor(rule)
 
     @classmethod
@@ -81,7 +85,7 @@ class GBPMaxPool2d(GaussianLayer):
         return self.loosen(Gaussian(*factor(self.rule)(self.options, *self.accept(input, (4,)))))
 
     def node(self, learn: bool) -> Node:
-        return MaxPoolNode(self.options, self.noise**2, self.activation_prior())
+        return MaxPoolNode(self.options, self.noise**2, self.activation_prior(), self.exchange)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

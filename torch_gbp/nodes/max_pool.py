@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.nodes.node import Node
-from torch_gbp.nodes.pace import Pace
+from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.rules import max_pool
 from torch_gbp.rules.max_pool import PoolOptions
 
@@ -15,27 +17,52 @@ from torch_gbp.rules.max_pool import PoolOptions
 class MaxPoolNode(Node):
     """p = max of a window + e. The chosen entry and p exchange their messages, through the noise; the others hear nothing.
 
-    Windows that overlap multiply their messages. Source: GBP Learning (arXiv 2311.14649) section 3.3.2.
+    Windows that overlap may choose the same entry: it multiplies their messages and, with `exchange`, tells each of them the
+    product of the others'. Source: GBP Learning (arXiv 2311.14649) section 3.3.2.
     """
 
-    def __init__(self, options: PoolOptions, noise: float, prior: Message | None) -> None:
+    def __init__(self, options: PoolOptions, noise: float, prior: Message | None, exchange: bool = True) -> None:
         self.options, self.noise, self.prior = options, noise, prior
+        self.exchange = exchange and options.overlapping()
+        self.told: Tensor | None = None  # the entries that the windows last sent to
+        self.said = Kept()  # what they said
 
     def up(self, pace: Pace) -> None:
         entries = self.lower.belief_mean()
         _, self.index = max_pool.largest(self.options, entries)
         self.like = entries.new_empty(()).expand_as(entries)
         mean, variance = self.lower.upward_at(self._pick)
-        self.chosen = mean, torch.zeros_like(mean) if variance is None else variance
-        self.upper.predict(self.chosen[0], self.chosen[1] + self.noise)
+        self.chosen = Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)
+        if self.exchange and self.told is not None:
+            self.chosen = self._with_other_windows(self.chosen, self.index == self.told)
+        self.upper.predict(self.chosen.mean, self.chosen.variance + self.noise)
 
     def down(self, pace: Pace) -> None:
-        message = Gaussian(*self.chosen).evidence_message(*self.upper.answer())
+        message = self.chosen.evidence_message(*self.upper.answer())
         information, precision = (max_pool.backward(self.options, (self.like, self.index), part, part)[0] for part in message)
         self.lower.replace(Message(information, precision))
+        self._note(message, pace)
 
     def predicted(self, mean: Tensor) -> Tensor:
         return self._pick(mean)
+
+    def kept(self) -> list[Kept]:
+        return [*super().kept(), self.said]
+
+    def _note(self, message: Message, pace: Pace) -> None:
+        """Remembers what the windows said and to whom: as it is, for what comes from above was damped there."""
+        self.said.keep(message, replace(pace, dropout=0.0), 1.0)
+        if pace.watch and self.told is not None and not torch.equal(self.told, self.index):
+            self.said.change = float("inf")  # the same words to another entry are news
+        self.told = self.index
+
+    def _with_other_windows(self, chosen: Gaussian, same: Tensor) -> Gaussian:
+        """Prior x message from below x messages of the other windows; where the entry is the same, without what this one said."""
+        above, said = self.lower.above.parts, self.said.parts
+        assert above is not None and said is not None
+        information, precision = (self._pick(part) - own.where(same, 0.0) for part, own in zip(above, said, strict=True))
+        share = 1 / (1 + chosen.variance * precision)
+        return Gaussian(share * (chosen.mean + chosen.variance * information), share * chosen.variance)
 
     def _pick(self, entries: Tensor) -> Tensor:
         """The chosen entry of every window."""

@@ -32,6 +32,11 @@ class PoolOptions(NamedTuple):
     dilation: tuple[int, int] = (1, 1)
     ceil_mode: bool = False
 
+    def overlapping(self) -> bool:
+        """Whether an entry may be in several windows."""
+        reaches = ((size - 1) * apart + 1 for size, apart in zip(self.kernel_size, self.dilation, strict=True))
+        return any(step < reach for step, reach in zip(self.stride, reaches, strict=True))
+
 
 _VECTORISED = 8  # channels from which torch's CPU kernel for innermost channels wins, 4 to 10 times as fast
 
