@@ -42,7 +42,7 @@ def run(request: Request, validation: bool = False) -> Result:
     """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
     recipes = {method: recipe.told() for method, recipe in RECIPES.items()}
     adam = {"adam_rate": ADAM_RATE, "adam_batch": ADAM_BATCH, "replays": REPLAYS}
-    nets = {name: net._asdict() for name, net in NETS.items()}
+    nets = {name: {**net._asdict(), "first": net.first and net.first._asdict()} for name, net in NETS.items()}
     network = {"sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, "nets": nets}
     told = {"recipes": recipes, **network, **adam, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}
     return Result(told, _rows(request, validation))
