@@ -127,6 +127,14 @@ def test_the_dense_layer_fits_behind_every_pool(window: int) -> None:
     assert model(torch.rand(2, 1, 13, 13)).shape == (2, 10)
 
 
+def test_a_network_may_have_a_first_pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, told = graph_recipes.RECIPES["graph"], list[graph_recipes.Pacing]()
+    monkeypatch.setattr(graph_recipes, "_inference", lambda _, pacing: told.append(pacing) or (lambda *_: None))
+    for name in ("mnist", "mnist_wide"):
+        graph_recipes.learned(recipe, name, torch.rand(4, 1, 28, 28), torch.arange(4))
+    assert told == [recipe.first, recipe.later, graph_recipes.NETS["mnist_wide"].first, recipe.later]
+
+
 def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, Any]]) -> None:
     content = run("graph_ablation", "--quick", "--net", "mnist")
     rows = content["rows"]
