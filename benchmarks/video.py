@@ -71,7 +71,7 @@ class Five(NamedTuple):
 
 SETTINGS: dict[str, Single | Five] = {  # chosen on frames 0 to 2 with the noise of other seeds
     "single": Single(),
-    "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.018, towards_first=0.5),
+    "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.022, towards_first=0.75),
     "five": Five(iterations=600),
     "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0, starts=6),
 }
