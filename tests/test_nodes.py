@@ -111,8 +111,8 @@ def test_a_window_hears_what_the_others_told_the_entry_that_it_chooses(apart, ex
         others = [k for k, to in enumerate(told) if exchange and to == entry and k != window]
         precision = prior[1].flatten()[entry] ** -2 + sum(message.precision.flatten()[k] for k in others)
         information = (prior[0] / prior[1] ** 2).flatten()[entry] + sum(message.information.flatten()[k] for k in others)
-        assert_close(pool.chosen.mean.flatten()[window], information / precision, rtol=1e-12, atol=1e-12)
-        assert_close(pool.chosen.variance.flatten()[window], 1 / precision, rtol=1e-12, atol=0)
+        assert_close(pool.chosen[0].flatten()[window], information / precision, rtol=1e-12, atol=1e-12)
+        assert_close(pool.chosen[1].flatten()[window], 1 / precision, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("seed", range(1, 6))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.nodes.node import Node
 from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.nodes.variable import product
 from torch_gbp.rules import max_pool
 from torch_gbp.rules.max_pool import PoolOptions
 
@@ -32,13 +33,13 @@ class MaxPoolNode(Node):
         _, self.index = max_pool.largest(self.options, entries)
         self.like = entries.new_empty(()).expand_as(entries)
         mean, variance = self.lower.upward_at(self._pick)
-        self.chosen = Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)
+        self.chosen = mean, torch.zeros_like(mean) if variance is None else variance
         if self.exchange and self.told is not None:
-            self.chosen = self._with_other_windows(self.chosen, self.index == self.told)
-        self.upper.predict(self.chosen.mean, self.chosen.variance + self.noise)
+            self.chosen = product(self.chosen, self._of_other_windows(self.index == self.told))
+        self.upper.predict(self.chosen[0], self.chosen[1] + self.noise)
 
     def down(self, pace: Pace) -> None:
-        message = self.chosen.evidence_message(*self.upper.answer())
+        message = Gaussian(*self.chosen).evidence_message(*self.upper.answer())
         information, precision = (max_pool.backward(self.options, (self.like, self.index), part, part)[0] for part in message)
         self.lower.replace(Message(information, precision))
         self._note(message, pace)
@@ -56,13 +57,12 @@ class MaxPoolNode(Node):
             self.said.change = float("inf")  # the same words to another entry are news
         self.told = self.index
 
-    def _with_other_windows(self, chosen: Gaussian, same: Tensor) -> Gaussian:
-        """Prior x message from below x messages of the other windows; where the entry is the same, without what this one said."""
+    def _of_other_windows(self, same: Tensor) -> Message:
+        """What other windows told the chosen entry: all that it heard, less what this one said, where the entry is the same."""
         above, said = self.lower.above.parts, self.said.parts
         assert above is not None and said is not None
-        information, precision = (self._pick(part) - own.where(same, 0.0) for part, own in zip(above, said, strict=True))
-        share = 1 / (1 + chosen.variance * precision)
-        return Gaussian(share * (chosen.mean + chosen.variance * information), share * chosen.variance)
+        others = (self._pick(part) - own.where(same, 0.0) for part, own in zip(above, said, strict=True))
+        return Message(*others)
 
     def _pick(self, entries: Tensor) -> Tensor:
         """The chosen entry of every window."""

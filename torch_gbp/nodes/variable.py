@@ -69,7 +69,7 @@ class Variable:
             mean, variance = self.upward()
             return pick(mean), None if variance is None else pick(variance)
         below = pick(self.prediction[0]), pick(self.prediction[1])
-        return below if prior is None else _product(below, prior)
+        return below if prior is None else product(below, prior)
 
     def belief(self) -> tuple[Tensor, Tensor | None]:
         """Prior x messages from below and above, mean and variance; variance None where everything is observed."""
@@ -116,7 +116,7 @@ class Variable:
         if self.prediction is None:
             assert message is not None
             return message.information / message.precision, message.precision.reciprocal()
-        return self.prediction if message is None else _product(self.prediction, message)
+        return self.prediction if message is None else product(self.prediction, message)
 
     def _observed(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The observed values in their places."""
@@ -135,7 +135,7 @@ def _mean(mean: Tensor, variance: Tensor, message: Message) -> Tensor:
     return (variance * message.information).add_(mean)
 
 
-def _product(below: Moments, message: Message) -> Moments:
+def product(below: Moments, message: Message) -> Moments:
     """N(m, v) x message: mean (m + v eta) / (1 + v R), variance v / (1 + v R)."""
     share = _share(below[1], message)
     return _mean(*below, message).mul_(share), share.mul_(below[1])
