@@ -66,7 +66,7 @@ class LayerSweeps(Order):
 class RandomLayers(LayerSweeps):
     """As many layers as the network has, drawn with replacement, in every iteration: asynchronous inference.
 
-    A message waits until its layers are drawn in its order, so it takes about eight times the iterations of sweeps. Arguments
+    A message waits until its layers are drawn in its order, so it takes eight to sixteen times the iterations of sweeps. Arguments
     as in `LayerSweeps`. Source: GBP Learning (arXiv 2311.14649) section 5.3.
     """
 
