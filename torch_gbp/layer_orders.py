@@ -66,8 +66,8 @@ class LayerSweeps(Order):
 class RandomLayers(LayerSweeps):
     """As many layers as the network has, drawn with replacement, in every iteration: asynchronous inference.
 
-    A message waits until its layers are drawn in its order, so it takes eight to sixteen times the iterations of sweeps. Arguments
-    as in `LayerSweeps`. Source: GBP Learning (arXiv 2311.14649) section 5.3.
+    A message waits until its layers are drawn in its order, so it takes eight to sixteen times the iterations of sweeps.
+    Arguments as in `LayerSweeps`. Source: GBP Learning (arXiv 2311.14649) section 5.3.
     """
 
     schedule: ClassVar[Schedule] = staticmethod(random_layers)
