@@ -21,9 +21,9 @@ def stripes(high=24, wide=26, noise=0.0):
     return clean, torch.where(hit, torch.rand_like(clean), clean)
 
 
-def make(slope=1.0, **changes):
+def make(slope=1.0, joint=False, **changes):
     settings = {"deviation": 0.1, "robust": Tukey(1.4), "weight_deviation": 0.3, "slope": slope, "start_deviation": 0.3}
-    return Denoiser(Reconstruction(2, 3, **settings | changes), 0.2, Tukey(0.2))
+    return Denoiser(Reconstruction(2, 3, **settings | changes), 0.2, Tukey(0.2), joint)
 
 
 def log_weighted(squared, n):
@@ -32,12 +32,12 @@ def log_weighted(squared, n):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("slope", [1.0, 0.2])
-def test_the_fixed_point_has_no_slope_of_energy(slope):
-    """All variables free: pixels (some missing), coefficients, filters and biases, robust factors of both kinds."""
+@pytest.mark.parametrize(("slope", "joint"), [(1.0, False), (0.2, False), (1.0, True)])
+def test_the_fixed_point_has_no_slope_of_energy(slope, joint):
+    """All variables free: pixels (some missing, by channel), coefficients, filters and biases, robust factors of both kinds."""
     _, image = stripes(9, 8, 0.1)
-    missing = torch.rand(9, 8) < 0.1
-    model = make(slope)
+    missing = torch.rand(2, 9, 8) < 0.1
+    model = make(slope, joint)
     model.reset()
     visits, begin = [], model.layer.begin
     model.layer.begin = lambda *size: visits.append(begin(*size)) or visits[0]
@@ -46,7 +46,8 @@ def test_the_fixed_point_has_no_slope_of_energy(slope):
     z, x, w, b = (
         part.clone().requires_grad_() for part in (found.belief.mean, *(v.belief.mean for v in (state.x, state.w, state.b)))
     )
-    seen = log_weighted(((z - image)[:, ~missing] / 0.2).square(), 0.2)
+    distances = ((z - image) / 0.2).square().masked_fill(missing, 0)
+    seen = log_weighted(distances.sum(0) if joint else distances, 0.2)
     residual = F.leaky_relu(F.conv_transpose2d(x, w.transpose(0, 1), b), slope)[0] - z
     factors = log_weighted(residual.square().sum(0) / 0.1**2, 1.4)
     priors = x.square().sum() / (2 * 0.5**2) + w.square().sum() / (2 * 0.3**2) + b.square().sum() / (2 * 0.3**2)
@@ -87,6 +88,15 @@ def test_replaced_pixels_come_back_and_the_others_stay():
     model.reset()
     found = model.infer(noisy, iterations=200).belief.mean
     assert (found - clean).square().mean() < 0.2 * (noisy - clean).square().mean()
+
+
+def test_a_pixel_struck_in_one_channel_leaves_its_observation_in_all_if_they_are_joint():
+    """Grey all around holds the pixel with as many smoothness factors; joint, the untouched channel is pulled less as well."""
+    image = torch.full((2, 7, 7), 0.5)
+    image[0, 3, 3], image[1, 3, 3] = 0.95, 0.52
+    apart, joint = (PairwiseSmoother(joint=joint).infer(image).belief.mean[:, 3, 3] for joint in (False, True))
+    assert abs(apart[0] - 0.5) < 0.05 and abs(joint[0] - 0.5) < 0.05
+    assert abs(joint[1] - 0.5) < abs(apart[1] - 0.5) / 3
 
 
 def test_missing_pixels_are_filled_in_and_their_values_not_read():

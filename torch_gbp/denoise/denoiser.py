@@ -37,6 +37,7 @@ class Denoiser(nn.Module):
     Args:
         layer: the reconstruction factors and their filters, or a `Stack` of such layers.
         deviation, robust: of the pixel observations.
+        joint: an observation stands for all channels of a pixel, in place of one for each: for noise that strikes whole pixels.
 
     Raises (on `infer`):
         InvalidInput: an image that is not (channels, h, w) in [0, 1], has other channels, or another size than the one before;
@@ -50,9 +51,11 @@ class Denoiser(nn.Module):
     torch.Size([1, 8, 8])
     """
 
-    def __init__(self, layer: Reconstruction | Stack, deviation: float = 0.2, robust: Robust = OBSERVED) -> None:
+    def __init__(
+        self, layer: Reconstruction | Stack, deviation: float = 0.2, robust: Robust = OBSERVED, joint: bool = False
+    ) -> None:
         super().__init__()
-        self.layer, self.deviation, self.robust = layer, deviation, robust
+        self.layer, self.deviation, self.robust, self.joint = layer, deviation, robust, joint
         self.size: tuple[int, ...] | None = None  # of the frames since the last reset
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -85,7 +88,7 @@ class Denoiser(nn.Module):
             tolerance: stops when no pixel mean changes by more in an iteration.
             generator: of the coefficients' random first means.
         """
-        observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing)
+        observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing, self.joint)
         self._check(image)
         visit = self.layer.begin(image.shape[1], image.shape[2], generator)
         found = _iterate(visit, observation, iterations, rate, tolerance)

@@ -1,9 +1,11 @@
 """Pixel observations: a robust Gaussian factor between each pixel and the value seen there; no factor where it is missing.
 
-    E = sum over observed pixels of rho((x - y)^2 / sigma^2)        message: precision k / sigma^2, information k y / sigma^2
+    E = sum over observed pixels of rho(M^2)        message: precision k / sigma^2, information k y / sigma^2
 
+with M^2 = (x - y)^2 / sigma^2 of a channel, or, `joint`, summed over the channels of a pixel: noise that strikes whole pixels
+is easier told from the image by all of them, and a pixel struck in one channel leaves its observation in every one.
 A missing pixel has precision 0, so inpainting is nothing but denoising with fewer factors.
-Source: GBP Learning, tables D1 to D3.
+Source: GBP Learning, tables D1 to D3 (a factor for every channel).
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ from torch_gbp.gaussian import Message
 
 
 class PixelObservation:
-    """What an image (channels, h, w) says of its pixels, in [0, 1]; `missing` (h, w) or (channels, h, w) marks those unseen.
+    """What an image (channels, h, w) says of its pixels, in [0, 1].
+
+    Args:
+        deviation: sigma of the factors.
+        robust: their energy.
+        missing: marks pixels that were not seen, (h, w) or (channels, h, w).
+        joint: one factor for all channels of a pixel that were seen, in place of one for each.
 
     Raises:
         InvalidInput: other axes, integers, NaN or values outside [0, 1] where observed, or no pixel observed.
@@ -27,12 +35,14 @@ class PixelObservation:
     [4.0]
     """
 
-    def __init__(self, image: Tensor, deviation: float, robust: Robust = QUADRATIC, missing: Tensor | None = None) -> None:
+    def __init__(
+        self, image: Tensor, deviation: float, robust: Robust = QUADRATIC, missing: Tensor | None = None, joint: bool = False
+    ) -> None:
         seen = torch.ones_like(image, dtype=torch.bool) if missing is None else (~missing).expand_as(image)
         _check(image, seen)
         self.pixels = torch.where(seen, image, torch.zeros_like(image))
         self.present = seen.to(image.dtype)
-        self.deviation, self.robust = deviation, robust
+        self.deviation, self.robust, self.joint = deviation, robust, joint
 
     def message(self, mean: Tensor) -> Message:
         """The factors at the pixels' belief means, in information form; nothing where a pixel is missing."""
@@ -45,10 +55,12 @@ class PixelObservation:
 
     def energy(self, mean: Tensor) -> Tensor:
         """The energy that inference descends, summed."""
-        return (self.robust.descended(self._squared(mean)) * self.present).sum()
+        return self.robust.descended(self._squared(mean)).sum()
 
     def _squared(self, mean: Tensor) -> Tensor:
-        return ((mean - self.pixels) / self.deviation).square()
+        """M^2 of every factor, (channels or 1, h, w); 0 where nothing was seen."""
+        squared = ((mean - self.pixels) / self.deviation).square() * self.present
+        return squared.sum(0, keepdim=True) if self.joint else squared
 
 
 def _check(image: Tensor, seen: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch_gbp.gaussian import Message
 class PairwiseSmoother(NamedTuple):
     """Robust pixel observations and robust smoothness factors; the settings of GBP Learning, table D3.
 
+    `joint`: as of `Denoiser`.
     `repeats` = 2: every pixel brings a factor to each of its neighbours, so each edge has two (the published code).
 
     >>> PairwiseSmoother().infer(torch.full((3, 6, 6), 0.5), iterations=3).belief.shape
@@ -26,6 +27,7 @@ class PairwiseSmoother(NamedTuple):
     deviation: float = 0.2
     robust: Robust = Tukey(0.14)
     smoothness: Smoothness = Smoothness(1.3, Tukey(0.35), 2)
+    joint: bool = False
 
     def infer(
         self, image: Tensor, missing: Tensor | None = None, *, iterations: int = 200, rate: float = 0.3, tolerance: float = 0.0
@@ -37,7 +39,7 @@ class PairwiseSmoother(NamedTuple):
             ImproperMarginal: so few iterations that nothing has reached some missing pixel yet.
         """
         check_pace("PairwiseSmoother", iterations, rate, fix="take 200 and 0.3")
-        observation = PixelObservation(image, self.deviation, self.robust, missing)
+        observation = PixelObservation(image, self.deviation, self.robust, missing, self.joint)
         heard, mean = silence(observation.pixels), observation.start()
         energies: list[float] = []
         changes: list[float] = []
