@@ -22,7 +22,8 @@ CORRUPTED = 0.1
 FRAMES, ALL_FRAMES = 6, 82
 QUICK_FRAMES, QUICK_SIZE, QUICK_ITERATIONS = 2, (66, 114), 10
 SHOWN_FRAME = 5  # the one whose PSNR is published
-PUBLISHED = {"pairwise": 31.1, "single": 32.6, "single_continual": 32.9, "five": 33.4, "five_continual": 34.3}
+JOINT = "_joint"  # the end of a method's name whose observations stand for all channels of a pixel, not one for each
+PUBLISHED = {"pairwise": 31.1, "single": 32.6, "single_continual": 32.9, "five": 33.4, "five_continual": 34.3}  # one for each
 TITLES = {
     "pairwise": "pairwise smoother",
     "single": "one layer, per frame",
@@ -30,6 +31,7 @@ TITLES = {
     "five": "five layers, per frame",
     "five_continual": "five layers, continual",
 }
+TITLES |= {method + JOINT: f"{title}, joint" for method, title in TITLES.items()}
 
 Infer = Callable[[Tensor, torch.Generator], Denoised]
 
@@ -48,6 +50,7 @@ class Single(NamedTuple):
     threshold: float = 1.4
     weight_deviation: float = 0.025
     starts: int = 1
+    joint: bool = False
 
     def layer(self) -> Reconstruction:
         robust = Tukey(self.threshold)
@@ -64,21 +67,27 @@ class Five(NamedTuple):
     observation_deviation: float = 0.2
     observation_threshold: float = 0.2
     starts: int = 1  # random starts of a stream, tried shortly on its first frame; the one with the lowest energy goes on
+    joint: bool = False
 
     def layer(self) -> Stack:
         return five_layers()
 
 
-SETTINGS: dict[str, Single | Five] = {  # chosen on frames 0 to 2 with the noise of other seeds
+PAIRWISE = {"pairwise": PairwiseSmoother(), "pairwise" + JOINT: PairwiseSmoother(robust=Tukey(0.24), joint=True)}
+SETTINGS: dict[str, Single | Five] = {  # chosen with the noise of other seeds
     "single": Single(),
     "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.022, towards_first=0.75),
     "five": Five(iterations=600),
     "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0, starts=6),
+    "single" + JOINT: Single(observation_threshold=0.35, joint=True),
+    "single_continual" + JOINT: Single(150, 150, towards_first=0.75, observation_threshold=0.35, joint=True),
+    "five" + JOINT: Five(iterations=600, observation_threshold=0.45, joint=True),
+    "five_continual" + JOINT: Five(300, 150, towards_first=0.0, observation_threshold=0.45, starts=6, joint=True),
 }
 PAIRWISE_ITERATIONS = 200
 TRIAL_ITERATIONS, BETWEEN = 100, 100  # of a start that is tried; between the seeds of two starts
-METHODS = ("pairwise", *SETTINGS)
-MOVING = "five_continual"  # the method of the short clip
+METHODS = tuple(TITLES)
+MOVING = "single_continual" + JOINT  # the method of the short clip
 
 
 def run(request: Request) -> Result:
@@ -116,11 +125,11 @@ def _video(request: Request, method: str, seed: int, frames: int, size: tuple[in
 
 def _make(method: str, seed: int, quick: bool) -> Infer:
     """What denoises the frames of a video one after the other."""
-    if method == "pairwise":
+    if method in PAIRWISE:
         iterations = QUICK_ITERATIONS if quick else PAIRWISE_ITERATIONS
-        return lambda image, _: PairwiseSmoother().infer(image, iterations=iterations)
+        return lambda image, _: PAIRWISE[method].infer(image, iterations=iterations)
     own = SETTINGS[method]
-    model = Denoiser(own.layer(), own.observation_deviation, Tukey(own.observation_threshold))
+    model = Denoiser(own.layer(), own.observation_deviation, Tukey(own.observation_threshold), own.joint)
     model.reset(torch.Generator().manual_seed(seed))
 
     def infer(image: Tensor, generator: torch.Generator) -> Denoised:

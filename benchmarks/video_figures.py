@@ -17,7 +17,7 @@ from benchmarks.panels import OURS, TRUTH, dress_plain, make_panels, settle
 from benchmarks.pictures import read
 from benchmarks.report import Row
 from benchmarks.results import committed
-from benchmarks.video import METHODS, MOVING, SHOWN_FRAME, TITLES
+from benchmarks.video import JOINT, METHODS, MOVING, SHOWN_FRAME, TITLES
 
 NAME = "graph_video"
 COLUMNS, PANEL, PIXELS = 4, (3.0, 1.7), 110  # panels side by side, inches of one, pixels per inch
@@ -79,7 +79,7 @@ def _line(axes: Any, method: str, rows: list[Row]) -> Label:
     """Draws a method's frames; its name, to be written at the end."""
     x, y = ([row[key] for row in rows] for key in ("limit", "psnr"))
     colour = OURS if method == MOVING else TRUTH
-    axes.plot(x, y, color=colour, linestyle=STYLES.get(method, "-"), linewidth=1.2)
+    axes.plot(x, y, color=colour, linestyle=STYLES.get(method.removesuffix(JOINT), "-"), linewidth=1.2)
     return Label(TITLES.get(method, method), x[-1], y[-1], colour)
 
 

@@ -7,7 +7,7 @@ from statistics import mean
 
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Row
-from benchmarks.video import METHODS, PUBLISHED, SHOWN_FRAME, TITLES
+from benchmarks.video import JOINT, METHODS, PUBLISHED, SHOWN_FRAME, TITLES
 
 
 def table(rows: list[Row]) -> str:
@@ -25,4 +25,5 @@ def _line(method: str, rows: list[Row]) -> list[str]:
     whole = [row for row in rows if seen[row["seed"]] == max(seen.values())]
     averages = [f"{mean(row[key] for row in whole):.{digits}f}" for key, digits in (("psnr", 2), ("cpu_seconds", 1))]
     frames = str(len({row["limit"] for row in whole}))
-    return [TITLES[method], number(shown, "psnr", 2), str(PUBLISHED[method]), averages[0], frames, averages[1]]
+    published = str(PUBLISHED[method.removesuffix(JOINT)])
+    return [TITLES[method], number(shown, "psnr", 2), published, averages[0], frames, averages[1]]
