@@ -52,13 +52,18 @@ def silence(like: Tensor) -> Message:
     return Message(nothing, nothing)
 
 
+def total(unary: Message, heard: Message) -> Message:
+    """Every pixel's own factor x what it heard from its neighbours; nothing where it is not observed and nobody told it."""
+    return Message(unary.information + heard.information.sum(0), unary.precision + heard.precision.sum(0))
+
+
 def marginal(unary: Message, heard: Message) -> Gaussian:
-    """Belief of every pixel: its own factor x what it heard from its neighbours.
+    """Belief of every pixel.
 
     Raises:
         ImproperMarginal: a pixel that is neither observed nor has a neighbour that is.
     """
-    return Message(unary.information + heard.information.sum(0), unary.precision + heard.precision.sum(0)).belief()
+    return total(unary, heard).belief()
 
 
 def pass_messages(smoothness: Smoothness, unary: Message, heard: Message, rate: float) -> Message:
@@ -68,18 +73,18 @@ def pass_messages(smoothness: Smoothness, unary: Message, heard: Message, rate: 
         unary: the pixels' own factors, (..., h, w).
         heard: the four planes of the iteration before, (4, ..., h, w).
     """
-    total = Message(unary.information + heard.information.sum(0), unary.precision + heard.precision.sum(0))
-    mean = total.information / total.precision.clamp_min(torch.finfo(total.precision.dtype).tiny)
+    own = total(unary, heard)
+    mean = own.information / own.precision.clamp_min(torch.finfo(own.precision.dtype).tiny)
     strength = smoothness.precision(mean)
-    sent = [_sent(total, heard, strength[plane], plane) for plane in range(len(_SIDES))]
+    sent = [_sent(own, heard, strength[plane], plane) for plane in range(len(_SIDES))]
     return Message(*(torch.stack(part) for part in zip(*sent, strict=True))).damp(heard, rate)
 
 
-def _sent(total: Message, heard: Message, strength: Tensor, plane: int) -> Message:
+def _sent(own: Message, heard: Message, strength: Tensor, plane: int) -> Message:
     """What the factor to one side tells: its neighbour's cavity through N(0, 1 / strength)."""
     back = _OPPOSITE[plane]  # the plane in which the neighbour keeps what it heard over this edge
-    precision = beside(total.precision - heard.precision[back], _SIDES[plane])
-    information = beside(total.information - heard.information[back], _SIDES[plane])
+    precision = beside(own.precision - heard.precision[back], _SIDES[plane])
+    information = beside(own.information - heard.information[back], _SIDES[plane])
     share = strength / (strength + precision).clamp_min(torch.finfo(strength.dtype).tiny)  # 0 where both are 0
     return Message(share * information, share * precision)
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from torch_gbp.denoise.denoiser import Denoised, check_pace
 from torch_gbp.denoise.observation import PixelObservation
-from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence
+from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence, total
 from torch_gbp.denoise.robust import Robust, Tukey
-from torch_gbp.gaussian import Message
 
 
 class PairwiseSmoother(NamedTuple):
@@ -46,8 +45,8 @@ class PairwiseSmoother(NamedTuple):
         for _ in range(iterations):
             unary = observation.message(mean)
             heard = pass_messages(self.smoothness, unary, heard, rate)
-            total = Message(unary.information + heard.information.sum(0), unary.precision + heard.precision.sum(0))
-            new = torch.where(total.precision > 0, total.information / total.precision, mean)  # not reached yet: as it was
+            told = total(unary, heard)
+            new = torch.where(told.precision > 0, told.information / told.precision, mean)  # not reached yet: as it was
             changes.append(float((new - mean).abs().max()))
             mean = new
             energies.append(float(observation.energy(mean) + self.smoothness.energy(mean)))
