@@ -117,3 +117,13 @@ def test_means_are_over_the_seeds_that_saw_all_frames() -> None:
     rows = [{**own, "limit": k, "seed": 0, "psnr": 30.0 + 10 * (k == 8)} for k in range(9)]
     rows += [{**own, "limit": k, "seed": 1, "psnr": 20.0} for k in range(6)]
     assert video_table.table(rows).splitlines()[2] == "| pairwise smoother | 25.00 ± 5.00 | 31.1 | 31.11 | 9 | 1.0 |"
+
+
+def test_joint_methods_and_no_others_have_joint_observations(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Denoiser] = []
+    monkeypatch.setattr(video, "Denoiser", lambda *settings: made.append(Denoiser(*settings)) or made[-1])
+    for method in video.SETTINGS:
+        video._make(method, 0, quick=True)
+    joint = dict(zip(video.SETTINGS, (model.joint for model in made), strict=True))
+    joint |= {method: smoother.joint for method, smoother in video.PAIRWISE.items()}
+    assert joint == {method: method.endswith(video.JOINT) for method in video.METHODS}
