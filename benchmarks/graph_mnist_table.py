@@ -56,7 +56,7 @@ def figure(results: Path = RESULTS) -> Figure | None:
     names = [name for name in DATA if len(_limits(rows, name)) > 1]
     if not names:
         return None
-    made, axes = make_panels(len(names))
+    made, axes = make_panels(len(names), columns=2)
     ends = [_panel(own, name, rows) for own, name in zip(axes, names, strict=True)]
     settle(made)
     for own, labels in zip(axes, ends, strict=True):
