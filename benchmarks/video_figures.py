@@ -78,7 +78,7 @@ def whole_clip(results: Path) -> Figure | None:
 def _line(axes: Any, method: str, rows: list[Row]) -> Label:
     """Draws a method's frames; its name, to be written at the end."""
     x, y = ([row[key] for row in rows] for key in ("limit", "psnr"))
-    colour = OURS if method == MOVING else TRUTH
+    colour = OURS if method.endswith(JOINT) else TRUTH
     axes.plot(x, y, color=colour, linestyle=STYLES.get(method.removesuffix(JOINT), "-"), linewidth=1.2)
     return Label(TITLES.get(method, method), x[-1], y[-1], colour)
 
