@@ -20,7 +20,7 @@ from benchmarks.results import committed
 from benchmarks.video import JOINT, METHODS, MOVING, SHOWN_FRAME, TITLES
 
 NAME = "graph_video"
-COLUMNS, PANEL, PIXELS = 4, (3.0, 1.7), 88  # panels side by side, inches of one, pixels per inch
+COLUMNS, PANEL, PIXELS = 4, (3.0, 1.7), 86  # panels side by side, inches of one, pixels per inch
 ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the part that is shown enlarged: the head
 STYLES = {"single": "--", "single_continual": ":"}  # lines of one colour
 MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves

@@ -35,6 +35,7 @@ def test_every_method_gives_a_row_for_every_frame(clip: Path, monkeypatch: pytes
     assert [(row["method"], row["limit"]) for row in rows] == [(method, index) for method in video.METHODS for index in (0, 1)]
     assert all(row["seed"] == 3 and row["cpu_seconds"] > 0 and row["psnr_noisy"] > 0 for row in rows)
     assert len({row["psnr_noisy"] for row in rows if row["limit"] == 1}) == 1
+    assert len({row["psnr"] for row in rows if row["limit"] == 1}) == len(video.METHODS)  # each with settings of its own
     assert all(row["psnr"] > row["psnr_noisy"] for row in rows if row["method"] == "pairwise")
 
 
