@@ -1,10 +1,11 @@
 """Priors of the weights: how wide, where they are centred, and where the first sweep starts.
 
 The width follows a `VarianceFormula` of the layer's fan-in, fan-out ratio. All-zero weights are a symmetric point that
-no message can leave, so the marginals start at random means ("spectral" scale); whether those are the prior's means
-too (the thesis) or its mean is 0 (default) is the layer's choice.
-Source: AMP-BNN thesis, Appendix B, and its public code; the default formula, the narrow scale and the zero prior
-mean were chosen by measurement (benchmarks/README.md).
+no message can leave, so the marginals start at random means: with variance 2 / fan-in, which hands the energy of a signal on
+through a rectifier, however many layers follow. Prior means are 0; with `random_prior_mean` they are the random start, then of
+the thesis' "spectral" scale.
+Source: AMP-BNN thesis, Appendix B, and its public code; He et al. 2015, eq. 10, for the start; the default formula, the narrow
+scale and the zero prior mean were chosen by measurement (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _THESIS_SECOND_MOMENT = 0.44958619556324186  # a, what the thesis takes for E of
 _SECOND_MOMENT = 0.710938354471  # that expectation, by quadrature
 _TARGET = 1.5  # wanted variance of a pre-activation, before the bias
 BIAS_VARIANCE = 0.5
+BIAS_START_VARIANCE = 0.01  # all examples say something to a bias, so it needs no doubt to be moved, and in a forward pass it is noise
+RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's energy goes through a rectifier
 
 VarianceFormula = Callable[[int, float], float]
 """(fan-in, r = min(1, fan-out / fan-in)) -> prior variance of a weight."""
@@ -67,14 +70,16 @@ def first_layer(fan_in: int, ratio: float) -> float:
 
 
 class Prior(NamedTuple):
-    """Prior of one weight tensor: its variance, and the standard deviation of the random start.
+    """Prior of one weight tensor: its variance, and the standard deviation of the random start of the means.
 
-    The prior mean is 0; with `random_mean` it is the random start.
+    The prior mean is 0; with `random_mean` it is the random start. A store that anneals the precisions begins with marginals of
+    variance `start_variance` at most (None: as wide as the prior).
     """
 
     variance: float
     start_deviation: float
     random_mean: bool = False
+    start_variance: float | None = None
 
 
 def weight_prior(
@@ -88,7 +93,7 @@ def weight_prior(
     """Prior of a layer's weights from its fan-in and fan-out.
 
     v = scale formula(fan_in, r) with r = min(1, fan_out / fan_in), unless `variance` is given; the start has standard
-    deviation sqrt(r / fan_in).
+    deviation sqrt(2 / fan_in), or sqrt(r / fan_in) where it is the prior mean.
 
     Raises:
         InvalidInput: variance or scale that is not positive and finite.
@@ -99,12 +104,13 @@ def weight_prior(
     ratio = min(1.0, fan_out / fan_in)
     if variance is None:
         variance = _positive("prior_scale", scale) * _positive("prior_formula's variance", formula(fan_in, ratio))
-    return Prior(_positive("prior_variance", variance), math.sqrt(ratio / fan_in), random_mean)
+    start = ratio if random_mean else RECTIFIER_GAIN
+    return Prior(_positive("prior_variance", variance), math.sqrt(start / fan_in), random_mean)
 
 
 def bias_prior(variance: float = BIAS_VARIANCE) -> Prior:
-    """Prior N(0, variance) of every bias; it starts at its mean."""
-    return Prior(_positive("bias_variance", variance), 0.0)
+    """Prior N(0, variance) of every bias; it starts at its mean, with little variance."""
+    return Prior(_positive("bias_variance", variance), 0.0, start_variance=BIAS_START_VARIANCE)
 
 
 def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor:

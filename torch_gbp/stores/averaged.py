@@ -10,12 +10,15 @@ from torch import Tensor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
+from torch_gbp.stores import annealing
 from torch_gbp.stores.base import State, Step, Store
 
+RATE = 0.4  # peak, of networks with up to SHALLOW layers
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
+SHALLOW = 3  # layers with weights of the networks on which rate and trust region were chosen
 
 
 class AveragedSites(Store):
@@ -24,7 +27,7 @@ class AveragedSites(Store):
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
-    D = min(2, trust / sqrt(B))
+    D = min(2, trust / sqrt(B)) min(1, 3 / L)                          L layers with weights
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B. Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
     The means keep swinging around that point, as every batch says something else; `settle` puts them at the average
@@ -32,60 +35,86 @@ class AveragedSites(Store):
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
     a pass of B random steps by more than `trust` of it.
+    Depth: L layers that move together move the network's output by about L times as much, so beyond three layers D and the
+    default rate (0.4) are divided by L / 3. The prior's own noise adds up over the layers too and drowns the signal of a deep
+    network, so marginals start narrower than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is
+    gone after half of the passes.
     Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
-    heavy-ball averaging and trust region by measurement.
+    heavy-ball averaging, trust region and annealing by measurement.
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
         trust: how many deviations an output may move in a pass of random steps, > 0; math.inf for no limit.
         tail: the share of the steps, the last ones, over which means are averaged; 0 <= tail <= 1, 0 for the last mean.
+        anneal: start narrow marginals and widen them to the prior; False starts at the prior.
     """
 
-    default_rate = 0.4
-
-    def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL) -> None:
+    def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
         if not trust > 0:
             raise InvalidInput("trust must be positive", where="AveragedSites", got=repr(trust), fix=f"use {TRUST}")
         if not 0 <= tail <= 1:
             raise InvalidInput("tail must be in [0, 1]", where="AveragedSites", got=repr(tail), fix=f"use {TAIL}")
-        self.momentum, self.trust, self.tail = momentum, trust, tail
+        self.momentum, self.trust, self.tail, self.anneal = momentum, trust, tail, anneal
+
+    def default_rate(self, layers: int) -> float:
+        return RATE * _shallowness(layers)
+
+    def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
+        if self.anneal:
+            annealing.begin(marginal, state, layers / SHALLOW)
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
-        prior = marginal.prior_precision.expand_as(marginal.precision)
-        return torch.lerp(marginal.precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
+        precision = annealing.take(marginal, state)
+        prior = marginal.prior_precision.expand_as(precision)
+        return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
-        if not state:
+        if "momentum" not in state:
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
         fresh, share = 1 - self.momentum, 1 / step.batches
+        annealed = "surplus" in state
+        if annealed:
+            precision.copy_(annealing.take(marginal, state))
         precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
+        if annealed:
+            annealing.put(marginal, state, step.progress)
         score = state["momentum"].mul_(self.momentum).add_(message.information, alpha=fresh * step.scale)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
         move = torch.div(score, precision, out=message.information)
-        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step.batches))
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
         if self.tail and state["steps"] % EVERY == 0:
             self._remember(mean, state)
 
-    def _reach(self, batches: float) -> float:
-        """How many deviations an output may move in a step of so many to a pass."""
-        return math.inf if math.isinf(self.trust) else min(FARTHEST, self.trust / math.sqrt(batches))
+    def _reach(self, step: Step) -> float:
+        """How many deviations an output may move in a step."""
+        if math.isinf(self.trust):
+            return math.inf
+        return min(FARTHEST, self.trust / math.sqrt(step.batches)) * _shallowness(step.layers)
 
     def settle(self, marginal: GaussianParameter, state: State) -> None:
-        """The mean becomes the average of the last ones."""
+        """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
         if "average" in state:
             marginal.mean.copy_(state["average"])
+        if "surplus" in state:
+            marginal.precision.copy_(annealing.take(marginal, state))
+            annealing.put(marginal, state, annealing.END)
 
     def _remember(self, mean: Tensor, state: State) -> None:
         if "average" not in state:
             state["average"] = mean.clone()
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
+
+
+def _shallowness(layers: int) -> float:
+    """min(1, 3 / L)."""
+    return min(1.0, SHALLOW / max(1, layers))
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:

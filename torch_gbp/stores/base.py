@@ -20,20 +20,29 @@ State = dict[str, Any]
 
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
-    much its message counts (the message itself comes as the sweep left it)."""
+    much its message counts (the message itself comes as the sweep left it); how many layers with weights the step moves at
+    once; and what share of the schedule's passes is done after it (without a schedule: of the first pass)."""
 
     rate: float
     batches: float
     batch: int | None = None
     scale: float = 1.0
+    layers: int = 1
+    progress: float = 1.0
 
 
 class Store:
     """One interface for the three stores; what a store does not need does nothing."""
 
-    default_rate = 1.0
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
     cavity = False  # True: the marginals of a sweep do not know what its examples say
+
+    def default_rate(self, layers: int) -> float:
+        """The peak rate for a network with so many layers with weights, where the user gives none."""
+        return 1.0
+
+    def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
+        """Before the first sweep: what a marginal that is still its prior starts with, in a network with so many layers."""
 
     def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
         """Before the first step: what the store will need for these marginals and so many batches in a pass."""

@@ -1,0 +1,50 @@
+"""A surplus precision that marginals start with, and that is annealed away.
+
+While nothing has been learnt a forward pass carries the prior's own noise, layer upon layer: behind six layers of the default
+prior nothing else arrives, the likelihood takes the outputs for noise and its messages are mute. So a marginal starts narrower,
+
+    R = R_sites + ((1 + e)^t - 1) R0        t = max(0, 1 - p / 0.5),  p the share of the passes that is done
+
+where R_sites is what prior and messages say. The surplus is centred on the present mean: it draws the means nowhere, narrows
+the belief and damps the steps (as Levenberg's and Marquardt's term does), and leaves no trace behind.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.parameter import GaussianParameter
+from torch_gbp.stores.base import State
+
+END = 0.5  # share of the passes after which nothing is left
+GROWTH = 3  # 1 + e = (layers / 3)^3; all of this was chosen on held-out digits, see benchmarks/README.md
+
+
+def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
+    """Gives a marginal that is still its prior the surplus e = max(1, depth^3, R_start / R0) - 1, `depth` = layers / 3."""
+    prior = marginal.prior_precision
+    if not bool((marginal.precision == prior).all()):
+        return
+    narrow = prior.new_tensor(0.0 if marginal.prior.start_variance is None else 1 / marginal.prior.start_variance)
+    factor = (narrow / prior).clamp_min(max(1.0, depth**GROWTH))
+    if bool((factor > 1).any()):
+        state.update(start=factor, surplus=torch.zeros_like(factor))
+        put(marginal, state, 0.0)
+
+
+def take(marginal: GaussianParameter, state: State) -> Tensor:
+    """R_sites, the precision without the surplus."""
+    if "surplus" not in state:
+        return marginal.precision
+    # What prior and messages say is at least the prior; a difference may round to less.
+    return torch.maximum(marginal.precision - state["surplus"], marginal.prior_precision)
+
+
+def put(marginal: GaussianParameter, state: State, progress: float) -> None:
+    """Adds the surplus of this share of the passes to R_sites; forgets it where nothing is left."""
+    left = max(0.0, 1 - progress / END)
+    state["surplus"] = (state["start"] ** left - 1) * marginal.prior_precision
+    marginal.precision.add_(state["surplus"])
+    if left == 0:
+        del state["start"], state["surplus"]
