@@ -129,7 +129,8 @@ class MessagePassing(Optimizer):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short."""
+        """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short, and
+        for a single pass of a loader that drops examples (`schedule.complete`)."""
         self._rewrite(self.store.settle)
 
     @contextmanager

@@ -32,13 +32,26 @@ def rate_of(group: Mapping[str, Any], examples: int) -> float:
 
 
 def complete(group: Mapping[str, Any], examples: int) -> bool:
-    """Whether the passes are through after a step with so many examples, also if the loader drops what fills no batch.
+    """Whether a step with so many examples, already counted, is the one that completes the passes; true of one step only.
 
-    >>> group = {"epochs": 2, "num_data": 10, "examples_seen": 16}
-    >>> complete(group, examples=4), complete(group, examples=2)
-    (True, False)
+    It is the step with which epochs x num_data examples are through, whatever their batches were. A loader that drops what
+    fills no batch never comes so far; it shows by equal batches for longer than a pass could have them, and is through
+    after as many whole batches. In a single pass nothing tells that a batch will be dropped: there, call `settle`.
+
+    >>> group = {"epochs": 2, "num_data": 10}
+    >>> complete(group | {"steps": 6, "examples_seen": 20}, examples=2)  # batches of 4, 4, 2, 4, 4, 2
+    True
+    >>> complete(group | {"steps": 4, "examples_seen": 16}, examples=4)  # batches of 4, 4, 4, 4
+    True
     """
     if group["epochs"] is None:
         return False
-    dropped = group["epochs"] * (group["num_data"] % examples)
-    return group["examples_seen"] + dropped >= group["epochs"] * group["num_data"]
+    steps, seen, in_pass = group["steps"], group["examples_seen"], group["num_data"] // examples
+    if seen == steps * examples and steps > in_pass:
+        return steps == _whole(group["epochs"] * in_pass)
+    return seen - examples < _whole(group["epochs"] * group["num_data"]) <= seen
+
+
+def _whole(number: float) -> int:
+    """The next integer, but for rounding: passes may be a quotient of steps."""
+    return math.ceil(number * (1 - 1e-9))
