@@ -11,12 +11,11 @@ from torch import Tensor
 
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.parameter import GaussianParameter, owner_of
+from torch_gbp.parameter import TOLERANCE, GaussianParameter, owner_of
 from torch_gbp.stores import Step, Store
 from torch_gbp.stores.base import State
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
-TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
 
 
 class Turn(NamedTuple):
