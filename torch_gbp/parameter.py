@@ -26,6 +26,7 @@ from torch_gbp.priors import Prior
 _OWNERS: Any = WeakIdKeyDictionary()
 
 TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
+Gradients = tuple[tuple[int, int] | None, ...]  # which tensors the gradients are, and how often they were written to
 _PARTS = ("mean", "precision", "prior_precision")  # of a saved marginal: all or none; a prior mean is there if it is not 0
 
 
@@ -49,6 +50,7 @@ class GaussianParameter(CheckedModule):
     precision: nn.Parameter
     prior_precision: Tensor
     prior_mean: Tensor | None
+    arrived: Gradients | None = None  # the gradients that wait for a step
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
@@ -105,6 +107,22 @@ class GaussianParameter(CheckedModule):
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
         score, precision = message
         self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
+        self.arrived = self._gradients()
+
+    def spend(self) -> None:
+        """Marks the present gradients as taken in by a step."""
+        self.arrived = None
+
+    def untouched(self) -> bool:
+        """Whether the gradients are, bit for bit, what arrived."""
+        return self.arrived == self._gradients()
+
+    def _gradients(self) -> Gradients:
+        return tuple(None if grad is None else (id(grad), grad._version) for grad in (self.mean.grad, self.precision.grad))
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""

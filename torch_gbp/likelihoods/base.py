@@ -102,7 +102,7 @@ class Likelihood(CheckedModule):
         Args:
             mean, variance, target: the outputs' belief in that sweep, and the targets.
             seen: whether the marginals of the weights knew these targets (False: they were a cavity without them).
-            share: the batch's share of the training data, at most 1.
+            share: the batch's share of the training data, at most 1; under torch.distributed that of this process's part of it.
         """
         raise NotImplementedError
 

@@ -42,6 +42,7 @@ class AveragedSites(Store):
     """
 
     default_rate = 0.4
+    keeps, may_keep = ("momentum", "steps"), ("average",)
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL) -> None:
         if not 0 <= momentum < 1:

@@ -35,6 +35,9 @@ class Store:
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
     cavity = False  # True: the marginals of a sweep do not know what its examples say
 
+    keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
+    may_keep: tuple[str, ...] = ()  # others that may be there
+
     def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
         """Before the first step: what the store will need for these marginals and so many batches in a pass."""
 
