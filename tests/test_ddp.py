@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from torch_gbp import MessagePassing, Regression, Softmax
+from torch_gbp.errors import InvalidInput
 
 STEPS = 3
 SHARES = {  # which of the 60 examples each of the two processes has
@@ -48,7 +49,11 @@ def worker(rank, folder, share):
     model = mlp().double()
     model.load_state_dict(task["model"])
     x, y = (part[SHARES[share][rank]] for part in (task["x"], task["y"]))
-    seen, report = train(model, x, y, DistributedDataParallel(model))
+    network = DistributedDataParallel(model)
+    with pytest.raises(InvalidInput, match=r"'module\.0\.weight\.mean' must be finite"):
+        network.load_state_dict({f"module.{name}": value / 0 for name, value in task["model"].items()})
+    network.load_state_dict({f"module.{name}": value for name, value in task["model"].items()})
+    seen, report = train(model, x, y, network)
     found = {"model": marginals(model), "seen": seen, "report": report}
     found["noise"] = learn_noise(model, x, DistributedDataParallel(model))
     torch.save(found | {"after": marginals(model)}, f"{folder}/rank{rank}.pt")

@@ -111,8 +111,10 @@ BAD = {  # the optimizer's store, the state that it is given, what the error say
     "num_data": (AVERAGED, group(num_data=0), "num_data, the number of training examples"),
     "lr": (AVERAGED, group(lr=math.nan), "lr must be in"),
     "epochs": (AVERAGED, group(epochs=math.inf), "epochs must be positive"),
-    "examples_seen": (AVERAGED, group(examples_seen=-4), "no counts of steps and examples.*examples_seen=-4"),
-    "group_steps": (AVERAGED, group(steps=math.nan), "no counts of steps and examples.*steps=nan"),
+    "examples_seen": (AVERAGED, group(examples_seen=-4), "does not say what was seen.*examples_seen=-4"),
+    "group_steps": (AVERAGED, group(steps=math.nan), "does not say what was seen.*steps=nan"),
+    "fingerprints": (AVERAGED, group(fingerprints=None), "does not say what was seen.*fingerprints=None"),
+    "adamw_entries": (AVERAGED, spoiled(lambda state: state["state"].update({3: {"exp_avg": 1}})), "something is kept of precis"),
     "no_num_data": (AVERAGED, spoiled(lambda state: state["param_groups"][0].pop("num_data")), "not one of MessagePassing"),
 }  # fmt: skip
 

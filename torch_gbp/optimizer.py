@@ -17,8 +17,8 @@ from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, rate_of
-from torch_gbp.settings import check_counts, check_group
-from torch_gbp.soundness import Turn, check_turns, has_message, name_of, require_examples, require_learnt
+from torch_gbp.settings import check_counts, check_group, name_of
+from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener, Total
 
@@ -34,7 +34,8 @@ class MessagePassing(MarginalOptimizer):
         num_data: number of training examples, at least the batch size.
         lr: peak rate, 0 < lr <= 1; None takes the store's (0.4 for AveragedSites, else 1). Schedulers of
             `torch.optim.lr_scheduler` act on it.
-        epochs: passes over which warm-up and cosine run; None for the plain `lr`, e.g. under a scheduler.
+        epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
+            `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
         store: AveragedSites() (default), BatchSites() or Filtering().
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
@@ -43,10 +44,12 @@ class MessagePassing(MarginalOptimizer):
     `step` uses up the gradients of the means (AveragedSites writes over them): read them before it.
     Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
     `load_state_dict` brings back `num_data` and `epochs` too; to go on for longer, set them in `param_groups`.
-    Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.
+    Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are; their batches may differ
+    in size, and num_data is that of all.
 
     Raises:
-        InvalidInput: not GBP parameters, num_data missing or smaller than a batch, rates out of range, no message.
+        InvalidInput: not GBP parameters, num_data missing or smaller than a batch, settings out of range; no message, half of
+            one, one that another optimizer took in, or gradients changed since the sweep (clipping).
         ImproperMarginal: messages that are not finite, or would make a precision fall below the prior's.
         Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
             After either, the marginals are those from before the step.

@@ -81,25 +81,33 @@ def check_saved(
     sizes = [[len(group["params"]) for group in each] for each in (theirs, groups)]
     if sizes[0] != sizes[1]:
         raise _misfit("the state has other parameters", f"groups of {sizes[0]}, here {sizes[1]}", "another network")
-    for group, group_here, marginals in zip(theirs, groups, owned, strict=True):
+    for group, here, marginals in zip(theirs, groups, owned, strict=True):
         check_group(group, started=True)
-        if not all(_is_count(group[name], least=0) for name in ("steps", "examples_seen")):
-            got = f"steps={group['steps']!r}, examples_seen={group['examples_seen']!r}"
-            raise _misfit("the state has no counts of steps and examples", got, "a damaged file")
-        places = {
-            parameter: saved["state"].get(place) for place, parameter in zip(group["params"], group_here["params"], strict=True)
-        }
-        for number, marginal in enumerate(marginals):
-            _check_entry(f"marginal {number}", store, marginal, places.pop(marginal.mean) or {})
-        if any(places.values()):
-            raise _misfit(
-                "the state holds something for precisions", f"{next(filter(None, places.values())).keys()}", "another optimizer"
-            )
+        _check_progress(group)
+        found = dict(zip(here["params"], map(saved["state"].get, group["params"]), strict=True))
+        for position, marginal in enumerate(marginals):
+            _check_entry(name_of(here, position), store, marginal, found.pop(marginal.mean) or {})
+        if any(found.values()):
+            raise _misfit("something is kept of precisions", f"{len(found)} entries", "the state of another optimizer")
+
+
+def name_of(group: Mapping[str, Any], position: int) -> str:
+    """Name of a group's marginal for errors, if the optimizer was given named parameters (mean, precision, mean, ...)."""
+    names = group.get("param_names")
+    return f"layer '{names[2 * position].removesuffix('.mean')}'" if names else f"marginal {position}"
 
 
 def kind(store: Store) -> str:
     """What a saved state calls the store."""
     return type(store).__name__
+
+
+def _check_progress(group: Mapping[str, Any]) -> None:
+    """Raises InvalidInput unless a saved group counts steps and examples, and knows its fixed batches."""
+    counted = all(_is_count(group[name], least=0) for name in ("steps", "examples_seen"))
+    if not (counted and isinstance(group["fingerprints"], Mapping)):
+        got = ", ".join(f"{name}={group[name]!r}" for name in ("steps", "examples_seen", "fingerprints"))
+        raise _misfit("the state does not say what was seen", got, "a damaged file")
 
 
 def _check_entry(where: str, store: Store, marginal: GaussianParameter, entry: State) -> None:

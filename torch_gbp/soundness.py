@@ -11,14 +11,12 @@ from torch import Tensor
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import TOLERANCE, GaussianParameter, owner_of
+from torch_gbp.settings import name_of
 from torch_gbp.stores import Step, Store
 from torch_gbp.stores.base import State
 from torch_gbp.sweep import processes
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
-
-
-_HALVES = ("mean", "precision")
 
 
 class Turn(NamedTuple):
@@ -32,46 +30,43 @@ class Turn(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the layer, if the optimizer was given named parameters (mean, precision, mean, precision, ...)."""
+        """Name of the layer, if the optimizer was given named parameters."""
         return name_of(self.group, self.position)
 
 
-def name_of(group: dict[str, Any], position: int) -> str:
-    """Name of a group's marginal for errors."""
-    names = group.get("param_names")
-    return f"layer '{names[2 * position].removesuffix('.mean')}'" if names else f"marginal {position}"
-
-
-def has_message(marginal: GaussianParameter, name: str) -> bool:
+def has_message(marginal: GaussianParameter, where: str) -> bool:
     """Whether sweeps have brought the marginal a message since the last step.
 
     Raises:
         InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
             looked at among several processes, where DDP writes their averages.)
     """
-    halves = [(part.requires_grad, part.grad is None) for part in (marginal.mean, marginal.precision)]
-    if halves[0] != halves[1]:
+    halves = {"mean": marginal.mean, "precision": marginal.precision}
+    states = {name: (half.requires_grad, half.grad is None) for name, half in halves.items()}
+    if states["mean"] != states["precision"]:
         raise InvalidInput(
             "a message goes to mean and precision together",
-            where=f"MessagePassing.step, {name}",
-            got=", ".join(f"{half} {'trained' if free else 'frozen'}" for half, (free, _) in zip(_HALVES, halves, strict=True)),
+            where=f"MessagePassing.step, {where}",
+            got=", ".join(
+                f"{half} {'trained' if free else 'frozen'}{', no gradient' * none}" for half, (free, none) in states.items()
+            ),
             cause="requires_grad_(False), or grad = None, on one of the two",
             fix="freeze both: layer.requires_grad_(False)",
         )
-    if halves[0][1]:
+    if marginal.mean.grad is None:
         return False
     if marginal.arrived is None:
         raise InvalidInput(
             "the message was taken in by a step before",
-            where=f"MessagePassing.step, {name}",
+            where=f"MessagePassing.step, {where}",
             got="gradients without a sweep of their own",
-            cause="two optimizers with the same parameters, or a gradient set by hand",
-            fix="give every marginal to one optimizer",
+            cause="two optimizers with the same parameters, or no zero_grad since the last step",
+            fix="give every marginal to one optimizer, and call zero_grad before every sweep",
         )
     if processes() == 1 and not marginal.untouched():
         raise InvalidInput(
             "gradients were changed between backward and step",
-            where=f"MessagePassing.step, {name}",
+            where=f"MessagePassing.step, {where}",
             got="other tensors, or values written since",
             cause="clip_grad_norm_, or another operation on .grad; the pair is a message, no direction",
             fix="leave it out; lower lr if beliefs overshoot",

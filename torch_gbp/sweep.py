@@ -96,7 +96,7 @@ class Listener:
 
     def total(self, device: torch.device) -> Total:
         """What all of them say together, those of other processes included: one collective of two numbers."""
-        evidence = sum((sweep.log_evidence.detach() for sweep in self.sweeps), torch.zeros((), device=device))
+        evidence = sum((sweep.log_evidence.detach().to(device) for sweep in self.sweeps), torch.zeros((), device=device))
         if processes() == 1:
             return Total(self.examples, evidence)
         numbers = torch.stack([evidence.double(), torch.full_like(evidence, self.examples, dtype=torch.double)])
