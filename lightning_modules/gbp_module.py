@@ -102,6 +102,16 @@ class GBPModule(lightning.LightningModule):
             super().optimizer_step(*args, **kwargs)
         finally:
             self._message_passing().close()
+        if self._completes():  # the step has settled the means itself, unless the loader drops examples
+            self._message_passing().settle()
+
+    def _completes(self) -> bool:
+        """Whether the present step is the last of the schedule's passes."""
+        trainer, passes = self.trainer, self._message_passing().param_groups[0]["epochs"]
+        if passes is None:
+            return False
+        stops = self.epochs is None and trainer.global_step + 1 == trainer.max_steps
+        return stops or (trainer.is_last_batch and trainer.current_epoch + 1 == passes)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Sends a new step report to the loggers; the trainer's own interval for logging is its interval."""

@@ -109,6 +109,21 @@ SETTINGS = {
     "epochs": (lambda p: MessagePassing(p, 60, epochs=0), r"epochs must be positive.*epochs=0"),
     "warmup": (lambda p: MessagePassing(p, 60, warmup=1.5), r"warmup and final in \[0, 1\].*warmup=1\.5"),
     "final": (lambda p: MessagePassing(p, 60, final=-0.1), r"warmup and final in \[0, 1\].*final=-0\.1"),
+    "lr_nan": (lambda p: MessagePassing(p, 60, lr=float("nan")), r"lr must be in \(0, 1\].*Got: nan"),
+    "lr_text": (lambda p: MessagePassing(p, 60, lr="fast"), r"lr must be in \(0, 1\].*Got: 'fast'"),
+    "lr_of_a_group": (lambda p: MessagePassing([{"params": p, "lr": 2.0}], 60), r"lr must be in \(0, 1\].*Got: 2\.0"),
+    "epochs_inf": (lambda p: MessagePassing(p, 60, epochs=float("inf")), r"epochs must be positive and finite.*epochs=inf"),
+    "epochs_nan": (lambda p: MessagePassing(p, 60, epochs=float("nan")), r"epochs must be positive and finite.*epochs=nan"),
+    "warmup_nan": (lambda p: MessagePassing(p, 60, warmup=float("nan")), r"warmup and final in \[0, 1\].*warmup=nan"),
+    "final_nan": (lambda p: MessagePassing(p, 60, final=float("nan")), r"warmup and final in \[0, 1\].*final=nan"),
+    "final_none": (lambda p: MessagePassing(p, 60, final=None), r"warmup and final in \[0, 1\].*final=None"),
+    "accumulated_zero": (lambda p: MessagePassing(p, 60, accumulated=0), r"integer of at least 1.*accumulated=0"),
+    "accumulated_negative": (lambda p: MessagePassing(p, 60, accumulated=-1), r"integer of at least 1.*accumulated=-1"),
+    "accumulated_nan": (lambda p: MessagePassing(p, 60, accumulated=float("nan")), r"integer of at least 1.*accumulated=nan"),
+    "accumulated_inf": (lambda p: MessagePassing(p, 60, accumulated=float("inf")), r"integer of at least 1.*accumulated=inf"),
+    "accumulated_part": (lambda p: MessagePassing(p, 60, accumulated=1.5), r"integer of at least 1.*accumulated=1\.5"),
+    "report_every": (lambda p: MessagePassing(p, 60, report_every=-1), r"one of at least 0.*report_every=-1"),
+    "report_every_part": (lambda p: MessagePassing(p, 60, report_every=0.5), r"one of at least 0.*report_every=0\.5"),
     "means_only": (lambda p: MessagePassing(list(p)[::2], 60), "must come with both mean and precision"),
     "torch_layer": (lambda p: MessagePassing([*p, *nn.Linear(3, 2).parameters()], 60), r"2 of 10 parameters are not Gaussian"),
     "only_torch": (lambda p: MessagePassing(nn.Linear(3, 2).parameters(), 60), r"2 of 2 parameters.*shapes \[\(2, 3\), \(2,\)\]"),
@@ -146,6 +161,49 @@ def test_bad_settings(make, text):
     with pytest.raises(InvalidInput, match=text) as raised:
         make(model.parameters())
     assert "Way out: " in str(raised.value)
+
+
+LATER = {
+    "lr": (float("nan"), r"lr must be in \(0, 1\]"),
+    "epochs": (float("inf"), "epochs must be positive and finite"),
+    "warmup": (-1, r"warmup and final in \[0, 1\]"),
+    "num_data": (0, "more examples than the data set"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [(name, *rest) for name, rest in LATER.items()], ids=LATER)
+def test_settings_that_are_spoiled_later_are_found_at_the_step(name, value, text):
+    model = mlp()
+    propagate, before = MessagePassing(model.parameters(), 60), marginals(model)
+    kept = propagate.param_groups[0][name]
+    propagate.param_groups[0][name] = value
+    with pytest.raises(InvalidInput, match=text):
+        sweep(propagate, model, Softmax(), X, Y)
+    assert changed(before, model) == []
+    propagate.param_groups[0][name] = kept
+    sweep(propagate, model, Softmax(), X, Y)
+
+
+def test_a_rate_of_zero_is_a_schedulers_business():
+    model = mlp()
+    propagate = MessagePassing(model.parameters(), 60, epochs=None)
+    torch.optim.lr_scheduler.LambdaLR(propagate, lambda step: step / 4)
+    before = marginals(model)
+    sweep(propagate, model, Softmax(), X, Y)
+    assert changed(before, model) == []
+
+
+def test_a_parameter_group_that_is_refused_does_not_join():
+    model, plain = mlp(), nn.Linear(3, 3)
+    propagate = MessagePassing(model[0].parameters(), 60)
+    for group in ({"params": plain.parameters()}, {"params": [model[2].weight.mean]}, {"params": model[2].parameters(), "lr": 7}):
+        with pytest.raises(InvalidInput):
+            propagate.add_param_group(group)
+        assert len(propagate.param_groups) == 1 and len(propagate.marginals) == 2
+    propagate.add_param_group({"params": model[2].parameters()})
+    before = marginals(model)
+    sweep(propagate, model, Softmax(), X, Y)
+    assert len(changed(before, model)) == 8
 
 
 def test_more_examples_than_the_data_set():

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from torch_gbp import Argmax, MessagePassing, OneHotRegression, Regression, Softmax
 from torch_gbp.crowding import crowding
+from torch_gbp.sweep import Total
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -28,7 +29,8 @@ def test_the_optimizer_raises_an_automatic_power(num_data, factor, batches, monk
     """18 weights on the inputs, 27 others: (2 x 18 + 27 x 500 / 100) / 100; an explicit power is left alone."""
     state = mlp().state_dict()
     assert [value.numel() for name, value in state.items() if name.endswith("mean")] == [18, 6, 18, 3]
-    monkeypatch.setattr(MessagePassing, "_count_examples", lambda self: num_data)  # or 60 examples were too many
+    total = Total(num_data, torch.zeros(()))
+    monkeypatch.setattr(MessagePassing, "_total", lambda self: total)  # or 60 examples were too many
     torch.manual_seed(1)
     automatic = trained(Softmax(), num_data, state, batches)
     torch.manual_seed(1)

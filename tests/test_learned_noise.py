@@ -213,6 +213,7 @@ def test_a_step_that_fails_leaves_noise_and_marginals():
     before = copy.deepcopy(model.state_dict())
     likelihood(model(x), y).backward()
     model[0].weight.mean.grad[0, 0] = math.nan
+    model[0].weight.arrive()  # as if it had come so
     with pytest.raises(ImproperMarginal, match="NaN or Inf"):
         propagate.step()
     propagate.zero_grad()

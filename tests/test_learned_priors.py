@@ -189,3 +189,14 @@ def test_priors_cannot_change_during_a_visit():
     propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
     with propagate.visit(0, x, y), pytest.raises(InvalidInput, match="during a visit"):
         propagate.learn_priors()
+
+
+def test_priors_follow_nothing_before_the_first_step():
+    model, (x, y) = mlp(), three_classes()
+    propagate, before = MessagePassing(model.parameters(), 60), marginals(model)
+    with pytest.raises(InvalidInput, match=r"nothing has been learnt.*learn_priors.*before the first step"):
+        propagate.learn_priors()
+    assert [name for name in before if not torch.equal(before[name], model.state_dict()[name])] == []
+    sweep(propagate, model, Softmax(), x, y)
+    MessagePassing(model.parameters(), 60).learn_priors()  # another optimizer on a network that has learnt
+    assert not torch.equal(before["0.weight.prior_precision"], model[0].weight.prior_precision)

@@ -93,6 +93,49 @@ def test_schedule_ends_where_the_trainer_does(options, passes):
     assert run.optimizers[0].param_groups[0]["epochs"] == passes
 
 
+class Settled(lightning.Callback):
+    """After which steps the means lie at their average: seen as validation sees it."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_end(self, run, module, outputs, batch, batch_idx):
+        mean = module.model[0].weight.mean
+        if run.global_step >= 8 and torch.equal(mean, run.optimizers[0].state[mean]["average"]):
+            self.steps.append(run.global_step)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "last"),
+    [
+        ({"epochs": 4}, None, 16),
+        ({"epochs": 4, "accumulate_grad_batches": 2}, None, 8),
+        ({"epochs": 9, "max_steps": 11}, None, 11),
+        ({"epochs": 5}, 3, 12),  # the schedule is shorter than the run
+        ({"epochs": 3}, 6, None),  # and longer: to be resumed
+    ],
+    ids=["passes", "accumulated", "steps", "short_schedule", "long_schedule"],
+)
+@pytest.mark.parametrize("drop_last", [False, True], ids=["last_smaller", "rest_dropped"])
+def test_the_means_settle_once_at_the_last_step(options, epochs, last, drop_last):
+    x, y = Blobs().make_parts().train.tensors
+    pairs = torch.utils.data.TensorDataset(x, y)
+    loader = DataLoader(pairs, batch_size=10 if drop_last else 13, drop_last=drop_last)  # four batches each
+    module = GBPClassifier(network(), epochs=epochs, store=gbp.AveragedSites(tail=0.9))
+    seen = Settled()
+    trainer(callbacks=[seen], **options).fit(module, loader)
+    assert seen.steps == ([] if last is None else [last])
+
+
+def test_a_single_pass_that_drops_examples_settles_too():
+    x, y = Blobs().make_parts().train.tensors
+    loader = DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=5, drop_last=True)
+    module = GBPClassifier(network(), store=gbp.AveragedSites(tail=0.9))
+    seen = Settled()
+    trainer(1, callbacks=[seen]).fit(module, loader)
+    assert seen.steps == [9]
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter([(torch.ones(2), 0)])

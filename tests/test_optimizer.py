@@ -175,6 +175,7 @@ def test_improper_message_raises_and_nothing_changes(store, damage, message):
             propagate.zero_grad()
             Softmax()(model(x), y).backward()
             damage(model[2].weight.precision.grad)
+            model[2].weight.arrive()  # as if it had come so
             propagate.step()
 
     with pytest.raises(ImproperMarginal, match=message) as raised:
@@ -226,3 +227,64 @@ def test_step_without_a_likelihood_raises(act, trained):
     with pytest.raises(InvalidInput, match=r"step\(\) found no message"):
         propagate.step()
     assert changed(before, model) == []
+
+
+@pytest.mark.parametrize("half", ["mean", "precision"])
+def test_freezing_half_a_marginal_raises(half):
+    model, (x, y) = mlp(), three_classes()
+    propagate, before = MessagePassing(model.named_parameters(), 60), marginals(model)
+    getattr(model[2].weight, half).requires_grad_(False)
+    with pytest.raises(InvalidInput, match=rf"go(es)? to mean and precision.*layer '2\.weight'.*{half} frozen.*freeze both"):
+        sweep(propagate, model, Softmax(), x, y)
+    assert changed(before, model) == []
+    model[2].weight.requires_grad_(False)
+    sweep(propagate, model, Softmax(), x, y)
+    assert not [name for name in changed(before, model) if name.startswith("2.weight")]
+
+
+@pytest.mark.parametrize("store", [AveragedSites(), Filtering(), BatchSites()], ids=lambda store: type(store).__name__)
+def test_a_message_is_taken_in_once(store):
+    """The second of two optimizers on one network does not take what the first has used."""
+    model, (x, y) = mlp(), three_classes()
+    first, second = (MessagePassing(model.parameters(), 60, store=copy.deepcopy(store)) for _ in range(2))
+    with first.visit(0, x, y), second.visit(0, x, y):
+        Softmax()(model(x), y).backward()
+        first.step()
+        before = marginals(model)
+        with pytest.raises(InvalidInput, match=r"the message was taken in by a step before.*two optimizers"):
+            second.step()
+        assert changed(before, model) == []
+        assert second.param_groups[0]["steps"] == 0
+
+
+CHANGES = {
+    "clipped": lambda model: nn.utils.clip_grad_norm_(model.parameters(), 1.0),
+    "clipped_by_value": lambda model: nn.utils.clip_grad_value_(model.parameters(), 1.0),
+    "one_scaled": lambda model: model[2].weight.mean.grad.mul_(2),
+    "one_replaced": lambda model: setattr(model[2].weight.precision, "grad", 2 * model[2].weight.precision.grad),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_gradients_changed_before_the_step_raise(change):
+    model, (x, y) = mlp(), three_classes()
+    propagate, before = MessagePassing(model.named_parameters(), 60), marginals(model)
+    Softmax()(model(x), y).backward()
+    change(model)
+    with pytest.raises(InvalidInput, match=r"gradients were changed between backward and step.*layer '.*clip_grad_norm_"):
+        propagate.step()
+    assert changed(before, model) == []
+    sweep(propagate, model, Softmax(), x, y)
+    assert len(changed(before, model)) == 8
+
+
+def test_gradients_kept_as_zeros_are_messages_too():
+    """zero_grad(set_to_none=False) between steps, and a layer that is frozen from then on."""
+    (one, two), (x, y) = twins(), three_classes()
+    first, second = (MessagePassing(model.parameters(), 60) for model in (one, two))
+    for _ in range(3):
+        sweep(first, one, Softmax(), x, y)
+        second.zero_grad(set_to_none=False)
+        Softmax()(two(x), y).backward()
+        second.step()
+    assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=0)

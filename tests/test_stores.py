@@ -209,6 +209,7 @@ def test_precision_below_the_prior_raises_before_anything_changes(store):
         with propagate.visit(1, x, y):
             Softmax()(model(x), y).backward()
             model.weight.precision.grad.fill_(-1e9)
+            model.weight.arrive()  # as if it had come so
             propagate.step()
 
     with pytest.raises(ImproperMarginal, match=r"of 6 precisions would fall below the prior's \(in layer 'weight', step 2\)"):

@@ -129,6 +129,23 @@ def test_early_stopping_goes_back_to_the_best_pass(monkeypatch):
     assert changed(seen[3], trainer.model) != []
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("drop_last", [False, True], ids=["last_smaller", "rest_dropped"])
+def test_the_trainer_ends_at_the_average_of_the_last_means(epochs, drop_last):
+    """Before the last validation, and in no step before; also in a single pass that drops what fills no batch."""
+    x, y = three_classes()
+    loader = DataLoader(TensorDataset(x, y), 9, drop_last=drop_last)
+    trainer, settled = Trainer(mlp(), Softmax(), epochs=epochs, store=AveragedSites(tail=0.9), progress=False), []
+
+    def judged(_):
+        mean = trainer.model[0].weight.mean
+        settled.append(torch.equal(mean, trainer.optimizer.state[mean]["average"]))
+
+    trainer.evaluate = judged
+    trainer.fit(loader, validation=loader)
+    assert settled == [False] * (epochs - 1) + [True]
+
+
 @pytest.mark.parametrize("make", [mlp, lenet, Residual])
 def test_a_batch_of_one_is_a_row_of_a_batch(make):
     model = make().double()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from helpers import changed, marginals, mlp, sweep, three_classes
 
 from torch_gbp import BatchSites, MessagePassing, Softmax
+from torch_gbp.batches import check_members, fingerprint
 from torch_gbp.errors import InvalidInput, Repartitioned
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -66,3 +68,57 @@ def test_a_batch_that_failed_at_its_first_visit_may_come_back_mended():
         sweep(propagate, model, Softmax(), x, y)
     with pytest.raises(Repartitioned), propagate.visit(0, x[1:], y[1:]):
         pytest.fail("the visit began")
+
+
+REORDERED = {
+    "labels_reversed": lambda x, y: (x, y.flip(0)),
+    "examples_reversed": lambda x, y: (x.flip(0), y.flip(0)),
+    "two_inputs_exchanged": lambda x, y: (x[[1, 0, *range(2, len(x))]], y),
+    "columns_exchanged": lambda x, y: (x.flip(1), y),
+    "a_sign": lambda x, y: (x * (1 - 2 * (x == x.max())), y),
+}
+
+
+@pytest.mark.parametrize("change", REORDERED.values(), ids=REORDERED)
+def test_a_batch_in_another_order_is_another_batch(change):
+    """All but the last leave every sum as it is."""
+    model, (x, y) = mlp(), three_classes(30)
+    x = (8 * x).round() / 8  # sums without rounding
+    propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
+    with propagate.visit(0, x, y):
+        sweep(propagate, model, Softmax(), x, y)
+    visit = propagate.visit(0, *change(x, y))
+    with pytest.raises(Repartitioned, match="re-partitioned or reordered"), visit:
+        pytest.fail("the visit began")
+
+
+def test_a_fingerprint_does_not_depend_on_type_and_layout():
+    x, y = torch.randn(500, 3, dtype=torch.float32), torch.arange(500)
+    expected = fingerprint((x, y))
+    for alike in ((x.double(), y.int()), (x.t().contiguous().t(), y)):
+        check_members(0, fingerprint(alike), expected)
+    bits = x.flatten().view(torch.int32).tolist()
+    weights = [(0x9E3779B97F4A7C15 * i) | 1 for i in range(1500)]
+    checksum = sum(b * w for b, w in zip(bits, weights, strict=True)) % 2**64
+    assert expected[0] == [500, 3, float(x.double().sum()), checksum - 2**64 * (checksum >= 2**63)]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_state_with_older_fingerprints_goes_on(same):
+    """Those had shape and sum only."""
+    model, (x, y) = mlp(), three_classes(40)
+    propagate = MessagePassing(model.parameters(), 40, store=BatchSites())
+    with propagate.visit(0, x, y):
+        sweep(propagate, model, Softmax(), x, y)
+    state = propagate.state_dict()
+    found = state["param_groups"][0]["fingerprints"]
+    found[0] = [[*part.shape, float(part.double().sum())] for part in (x if same else x + 1, y)]
+    resumed = MessagePassing(model.parameters(), 40, store=BatchSites())
+    resumed.load_state_dict(state)
+    if same:
+        with resumed.visit(0, x, y):
+            sweep(resumed, model, Softmax(), x, y)
+        assert len(resumed.param_groups[0]["fingerprints"][0][0]) == 4  # from now on with a checksum
+    else:
+        with pytest.raises(Repartitioned):
+            resumed.open(0, x, y)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from torch_gbp.batches import check_members, fingerprint
 from torch_gbp.crowding import strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
+from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
-from torch_gbp.schedule import FINAL, complete, rate_of
-from torch_gbp.soundness import Turn, check_settings, check_turns, owners, require_examples
+from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
+from torch_gbp.settings import check_counts, check_group, name_of
+from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt
 from torch_gbp.stores import AveragedSites, Step, Store
-from torch_gbp.sweep import Listener, processes
+from torch_gbp.sweep import Listener, Total
 
 
-class MessagePassing(Optimizer):
+class MessagePassing(MarginalOptimizer):
     """Multiplies the messages of a batch into the marginals of a network's weights.
 
     Between `loss.backward()` and `step()` every `.grad` holds the product of the batch's messages; the store
@@ -32,9 +32,10 @@ class MessagePassing(Optimizer):
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
-        lr: peak rate, 0 < lr <= 1; None takes the store's (0.4 for AveragedSites, else 1). Schedulers of
-            `torch.optim.lr_scheduler` act on it.
-        epochs: passes over which warm-up and cosine run; None for the plain `lr`, e.g. under a scheduler.
+        lr: peak rate, 0 < lr <= 1; None takes the store's (AveragedSites: 0.4, less in networks of more than three layers
+            with weights; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
+        epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
+            `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
         store: AveragedSites() (default), BatchSites() or Filtering().
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
@@ -43,10 +44,12 @@ class MessagePassing(Optimizer):
     `step` uses up the gradients of the means (AveragedSites writes over them): read them before it.
     Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
     `load_state_dict` brings back `num_data` and `epochs` too; to go on for longer, set them in `param_groups`.
-    Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are.
+    Under torch.distributed the gradients are taken to be averages over the processes, as DDP's are; their batches may differ
+    in size, and num_data is that of all.
 
     Raises:
-        InvalidInput: not GBP parameters, num_data missing or smaller than a batch, rates out of range, no message.
+        InvalidInput: not GBP parameters, num_data missing or smaller than a batch, settings out of range; no message, half of
+            one, one that another optimizer took in, or gradients changed since the sweep (clipping).
         ImproperMarginal: messages that are not finite, or would make a precision fall below the prior's.
         Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
             After either, the marginals are those from before the step.
@@ -74,28 +77,34 @@ class MessagePassing(Optimizer):
         accumulated: int = 1,
         report_every: int = 50,
     ) -> None:
-        self.store: Store = AveragedSites() if store is None else store
-        lr = self.store.default_rate if lr is None else lr
-        check_settings(num_data, lr, epochs, warmup, final)
+        store = AveragedSites() if store is None else store
+        check_counts(accumulated, report_every)
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
         self._listener = Listener()
         self._batch: int | None = None  # under visit, and what its examples look like
         self._found: list[list[float]] = []
-        self._owned: list[list[GaussianParameter]] = []  # the marginals of each parameter group
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
-        super().__init__(params, {"lr": lr} | schedule | progress)
+        super().__init__(params, {"lr": 1.0 if lr is None else lr} | schedule | progress, store)
+        self._begin(lr is None)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(param_group)
-        self._owned.append(owners(self.param_groups[-1]))
-        for marginal in self._owned[-1]:
-            self._listener.attach(marginal.mean)
+    @torch.no_grad()
+    def _begin(self, own_rate: bool) -> None:
+        """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
+        for group in self.param_groups if own_rate else ():
+            group["lr"] = self.store.default_rate(self.layers)
+        for marginal in self.marginals:
+            self.store.begin(marginal, self.state[marginal.mean], self.layers)
+
+    def attach(self, marginal: GaussianParameter) -> None:
+        self._listener.attach(marginal)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
         self._listener.clear()
+        for marginal in () if set_to_none else self.marginals:
+            marginal.arrive()  # zeros are a message that says nothing
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -107,20 +116,20 @@ class MessagePassing(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        examples = self._count_examples()
-        turns = self._turns(examples)
+        total = self._total()
+        examples, turns = total.examples, self._turns(total.examples)
         if self.param_groups[0]["steps"] == 0:
             self.store.prepare(self.marginals, turns[0].step.batches)
         check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
-        self._listener.learn(not self.store.cavity, examples / self.param_groups[0]["num_data"])
+        self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"])
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
         if complete(self.param_groups[0], examples):
             self.settle()
         if watched:
-            marginals, listener = [turn.marginal for turn in turns], self._listener
-            self.report = make_report(self.param_groups[0]["steps"], examples, turns[0].step.rate, listener, marginals, moved)
+            marginals = [turn.marginal for turn in turns]
+            self.report = make_report(self.param_groups[0]["steps"], total, turns[0].step.rate, marginals, moved)
         self._listener.clear()
         if self._batch is not None:  # from now on the batch has a site, which speaks for these examples
             self.param_groups[0]["fingerprints"][self._batch] = self._found
@@ -129,7 +138,8 @@ class MessagePassing(Optimizer):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short."""
+        """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short, and
+        for a single pass of a loader that drops examples (`schedule.complete`)."""
         self._rewrite(self.store.settle)
 
     @contextmanager
@@ -177,16 +187,12 @@ class MessagePassing(Optimizer):
         One EM step; call it after a pass, between visits of batches. Weights and biases are layers of their own.
 
         Raises:
-            InvalidInput: during a visit, when the marginals are the cavity of one batch.
+            InvalidInput: during a visit, when the marginals are the cavity of one batch, or before anything was learnt.
         """
         if self._batch is not None:
             raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
+        require_learnt(self.marginals)
         self._rewrite(self.store.learn_prior)
-
-    @property
-    def marginals(self) -> list[GaussianParameter]:
-        """The marginals of all parameters."""
-        return list(chain.from_iterable(self._owned))
 
     @property
     def scale(self) -> float:
@@ -196,18 +202,12 @@ class MessagePassing(Optimizer):
 
     def messages(self) -> list[tuple[GaussianParameter, Message]]:
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
-        turns = self._turns(self._count_examples())
+        turns = self._turns(self._total().examples)
         return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
 
     def teach(self, lesson: Callable[[float], None]) -> None:
         """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
         self._listener.lesson = lesson
-
-    def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
-        """Lets the store change every marginal."""
-        for marginal in self.marginals:
-            change(marginal, self.state[marginal.mean], *arguments)
-            marginal.trust()
 
     def _turns(self, examples: int) -> list[Turn]:
         """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
@@ -220,15 +220,20 @@ class MessagePassing(Optimizer):
             )
         turns = []
         for group, owned in zip(self.param_groups, self._owned, strict=True):
+            check_group(group, started=True)
             step = self._step_of(group, examples)
-            turns += [Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if m.mean.grad is not None]
+            turns += [Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if has_message(m, name_of(group, i))]
         return turns
 
-    def _count_examples(self) -> int:
-        return require_examples(self._listener.examples * processes(), self.param_groups[0]["num_data"])
+    def _total(self) -> Total:
+        """What the sweeps of all processes say together."""
+        total = self._listener.total(self.marginals[0].mean.device)
+        require_examples(total.examples, self.param_groups[0]["num_data"])
+        return total
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
-        return Step(rate_of(group, examples), group["num_data"] / examples, self._batch, self.scale)
+        batches, progress = group["num_data"] / examples, progress_of(group, examples)
+        return Step(rate_of(group, examples), batches, self._batch, self.scale, self.layers, progress)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:
@@ -241,4 +246,5 @@ class MessagePassing(Optimizer):
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
         marginal.trust()
+        marginal.spend()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())

@@ -8,6 +8,7 @@ the next forward sweep, because precisions fall when a gradient method follows G
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from weakref import ref
 
@@ -15,16 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from torch_gbp.errors import ForeignUpdate
+from torch_gbp.errors import ForeignUpdate, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
 from torch_gbp.priors import Prior
 
 # parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
 # finds the other half and the prior. Attributes on the tensors would not survive a deepcopy.
 _OWNERS: Any = WeakIdKeyDictionary()
 
+TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
+Gradients = tuple[tuple[int, int] | None, ...]  # which tensors the gradients are, and how often they were written to
+_PARTS = ("mean", "precision", "prior_precision")  # of a saved marginal: all or none; a prior mean is there if it is not 0
 
-class GaussianParameter(nn.Module):
+
+class GaussianParameter(CheckedModule):
     """Marginal N(mean, 1 / precision) of a weight tensor with prior N(prior_mean, 1 / prior_precision).
 
     With `shared`, the weights that read one input (one input channel of a convolution) share a precision p. Of all such
@@ -39,10 +45,12 @@ class GaussianParameter(nn.Module):
     0.5
     """
 
+    variable = ("prior_precision", "prior_mean")
     mean: nn.Parameter
     precision: nn.Parameter
     prior_precision: Tensor
     prior_mean: Tensor | None
+    arrived: Gradients | None = None  # the gradients that wait for a step
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
@@ -99,6 +107,22 @@ class GaussianParameter(nn.Module):
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
         score, precision = message
         self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
+        self.arrived = self._gradients()
+
+    def spend(self) -> None:
+        """Marks the present gradients as taken in by a step."""
+        self.arrived = None
+
+    def untouched(self) -> bool:
+        """Whether the gradients are, bit for bit, what arrived."""
+        return self.arrived == self._gradients()
+
+    def _gradients(self) -> Gradients:
+        return tuple(None if grad is None else (id(grad), grad._version) for grad in (self.mean.grad, self.precision.grad))
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
@@ -106,7 +130,11 @@ class GaussianParameter(nn.Module):
         self._stamp = head, witness.copy_(head), self.precision._version
 
     def check_writes(self) -> None:
-        """Raises ForeignUpdate if precisions fell since message passing last wrote to them."""
+        """Raises ForeignUpdate if precisions fell since message passing last wrote to them; InvalidInput without any."""
+        if self.mean.is_meta:
+            raise _on_meta(
+                f"a marginal of shape {tuple(self.mean.shape)}", "call to_empty(device=...) or load a state with assign=True"
+            )
         head, witness, version = self._stamp
         if torch.compiler.is_compiling() or self.precision._version == version:
             return
@@ -122,19 +150,56 @@ class GaussianParameter(nn.Module):
             )
         self.trust()
 
+    def check_saved(self, saved: Saved, prefix: str) -> None:
+        """Raises InvalidInput unless the saved marginal is whole, of this shape, and proper; absent is fine without `strict`.
+
+        A prior mean is 0 where the state has none, also in a network that had one. Precisions of the other kind (shared or
+        full) do not fit: what one kind stands for is not what the other would have learnt.
+        """
+        state, given = saved.state, [part for part in (*_PARTS, "prior_mean") if prefix + part in saved.state]
+        if not given and not saved.strict:
+            return
+        if self.mean.is_meta and not saved.assign:
+            raise _on_meta(
+                f"load_state_dict, marginal '{prefix[:-1]}'", "load_state_dict(..., assign=True), or to_empty(device=...)"
+            )
+        if not set(_PARTS) <= set(given):
+            raise InvalidInput(
+                f"the saved marginal '{prefix[:-1]}' is not whole; nothing has changed",
+                where="load_state_dict",
+                got=", ".join(given) or "none of its parts",
+                cause="a file cut short, another network's, or a torch layer's",
+                fix=f"save all of {', '.join(_PARTS)}; from_torch takes a torch network's weights",
+            )
+        own = {"mean": self.mean, "precision": self.precision, "prior_precision": self.precision, "prior_mean": self.mean}
+        found = {
+            part: require_values(prefix + part, state[prefix + part], own[part], saved.assign, broadcast=part.startswith("prior"))
+            for part in given
+        }
+        precision, floor = found["precision"], found["prior_precision"]
+        require_all(f"{prefix}prior_precision", floor > 0, "positive", floor)
+        proper = precision >= floor.to(precision) * (1 - TOLERANCE)
+        require_all(f"{prefix}precision", proper, "at least prior_precision", precision)
+
+    def make_room(self, state: Mapping[str, Any], prefix: str) -> None:
+        """A prior has the shape that its formula gave it, and a mean only where that is not 0."""
+        if prefix + "mean" in state:
+            centre, precision = state.get(prefix + "prior_mean"), state[prefix + "prior_precision"]
+            self.prior_mean = None if centre is None else centre.detach().to(self.mean, copy=True)
+            self.prior_precision = precision.detach().to(self.prior_precision, copy=True)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """A prior mean exists only for layers made from known weights, and loads wherever it was saved."""
-        stored = state_dict.get(prefix + "prior_mean")
-        self.prior_mean = None if stored is None else torch.empty_like(stored).to(self.mean)
-        self.prior_precision = self.prior_precision.new_empty(
-            state_dict.get(prefix + "prior_precision", self.prior_precision).shape
-        )
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._register()  # load_state_dict(assign=True) puts other parameters in place
+        if prefix + "mean" in state_dict:
+            self._register()  # load_state_dict(assign=True) puts other parameters in place
 
     def _apply(self, fn: Any, recurse: bool = True) -> GaussianParameter:
+        empty = self.mean.is_meta
         super()._apply(fn, recurse)
         self._register()
+        if empty and not self.mean.is_meta:  # to_empty() leaves whatever was in the memory
+            self.prior_precision.fill_(1.0 / self.prior.variance)
+            self.reset_parameters()
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -144,6 +209,11 @@ class GaussianParameter(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{tuple(self.mean.shape)}, prior_variance={self.prior_precision.reciprocal().mean().item():.4g}"
+
+
+def _on_meta(where: str, fix: str) -> InvalidInput:
+    cause = "a network made on the meta device"
+    return InvalidInput("the marginal has shapes and no numbers", where=where, got="device meta", cause=cause, fix=fix)
 
 
 def owner_of(parameter: Tensor) -> GaussianParameter | None:

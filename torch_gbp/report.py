@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.sweep import Listener
+from torch_gbp.sweep import Total
 
 
 class StepReport(NamedTuple):
@@ -22,10 +22,8 @@ class StepReport(NamedTuple):
     highest_precision: float
 
 
-def make_report(
-    step: int, examples: int, rate: float, heard: Listener, marginals: list[GaussianParameter], moved: list[float]
-) -> StepReport:
+def make_report(step: int, total: Total, rate: float, marginals: list[GaussianParameter], moved: list[float]) -> StepReport:
     """Report of a step that moved each marginal's mean by at most `moved` standard deviations."""
     low, high = (torch.stack([bound(marginal.precision) for marginal in marginals]) for bound in (torch.min, torch.max))
-    evidence = heard.log_evidence / heard.examples
-    return StepReport(step, examples, evidence, rate, max(moved), float(low.min()), float(high.max()))
+    evidence = float(total.log_evidence) / total.examples
+    return StepReport(step, total.examples, evidence, rate, max(moved), float(low.min()), float(high.max()))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+NO_SCHEDULE = 2.0  # passes that count as a run where none are told
 FINAL = 0.4  # of the peak rate is left at the end: the means are averaged, so they need not come to rest
 
 
@@ -31,14 +32,37 @@ def rate_of(group: Mapping[str, Any], examples: int) -> float:
     return rate * warmup_cosine(seen / total, (seen + examples) / total, group["warmup"], group["final"])
 
 
-def complete(group: Mapping[str, Any], examples: int) -> bool:
-    """Whether the passes are through after a step with so many examples, also if the loader drops what fills no batch.
+def progress_of(group: Mapping[str, Any], examples: int) -> float:
+    """Share of the passes that is done after a step with so many examples; of the first two where there is no schedule.
 
-    >>> group = {"epochs": 2, "num_data": 10, "examples_seen": 16}
-    >>> complete(group, examples=4), complete(group, examples=2)
-    (True, False)
+    >>> progress_of({"epochs": 2, "num_data": 10, "examples_seen": 5}, examples=5)
+    0.5
+    """
+    passes = NO_SCHEDULE if group["epochs"] is None else group["epochs"]
+    return min(1.0, (group["examples_seen"] + examples) / (passes * group["num_data"]))
+
+
+def complete(group: Mapping[str, Any], examples: int) -> bool:
+    """Whether a step with so many examples, already counted, is the one that completes the passes; true of one step only.
+
+    It is the step with which epochs x num_data examples are through, whatever their batches were. A loader that drops what
+    fills no batch never comes so far; it shows by equal batches for longer than a pass could have them, and is through
+    after as many whole batches. In a single pass nothing tells that a batch will be dropped: there, call `settle`.
+
+    >>> group = {"epochs": 2, "num_data": 10}
+    >>> complete(group | {"steps": 6, "examples_seen": 20}, examples=2)  # batches of 4, 4, 2, 4, 4, 2
+    True
+    >>> complete(group | {"steps": 4, "examples_seen": 16}, examples=4)  # batches of 4, 4, 4, 4
+    True
     """
     if group["epochs"] is None:
         return False
-    dropped = group["epochs"] * (group["num_data"] % examples)
-    return group["examples_seen"] + dropped >= group["epochs"] * group["num_data"]
+    steps, seen, in_pass = group["steps"], group["examples_seen"], group["num_data"] // examples
+    if seen == steps * examples and steps > in_pass:
+        return steps == _whole(group["epochs"] * in_pass)
+    return seen - examples < _whole(group["epochs"] * group["num_data"]) <= seen
+
+
+def _whole(number: float) -> int:
+    """The next integer, but for rounding: passes may be a quotient of steps."""
+    return math.ceil(number * (1 - 1e-9))

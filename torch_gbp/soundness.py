@@ -1,9 +1,8 @@
-"""What MessagePassing checks before it writes: its settings, its parameters and every message."""
+"""What MessagePassing checks before it writes: its parameters and every message."""
 
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -11,12 +10,13 @@ from torch import Tensor
 
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.parameter import GaussianParameter, owner_of
+from torch_gbp.parameter import TOLERANCE, GaussianParameter, owner_of
+from torch_gbp.settings import name_of
 from torch_gbp.stores import Step, Store
 from torch_gbp.stores.base import State
+from torch_gbp.sweep import processes
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
-TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
 
 
 class Turn(NamedTuple):
@@ -30,36 +30,48 @@ class Turn(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the layer, if the optimizer was given named parameters (mean, precision, mean, precision, ...)."""
-        names = self.group.get("param_names")
-        return f"layer '{names[2 * self.position].removesuffix('.mean')}'" if names else f"marginal {self.position}"
+        """Name of the layer, if the optimizer was given named parameters."""
+        return name_of(self.group, self.position)
 
 
-def check_settings(num_data: Any, lr: float, epochs: float | None, warmup: float, final: float) -> None:
-    """Raises InvalidInput for a missing num_data and for rates out of range."""
-    if not isinstance(num_data, Integral) or num_data < 1:
+def has_message(marginal: GaussianParameter, where: str) -> bool:
+    """Whether sweeps have brought the marginal a message since the last step.
+
+    Raises:
+        InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
+            looked at among several processes, where DDP writes their averages.)
+    """
+    halves = {"mean": marginal.mean, "precision": marginal.precision}
+    states = {name: (half.requires_grad, half.grad is None) for name, half in halves.items()}
+    if states["mean"] != states["precision"]:
         raise InvalidInput(
-            "num_data, the number of training examples, is needed",
-            where="MessagePassing",
-            got=repr(num_data),
-            cause="the data set's size was not passed",
-            fix="MessagePassing(model.parameters(), num_data=len(dataset))",
+            "a message goes to mean and precision together",
+            where=f"MessagePassing.step, {where}",
+            got=", ".join(
+                f"{half} {'trained' if free else 'frozen'}{', no gradient' * none}" for half, (free, none) in states.items()
+            ),
+            cause="requires_grad_(False), or grad = None, on one of the two",
+            fix="freeze both: layer.requires_grad_(False)",
         )
-    if not 0 < lr <= 1:
+    if marginal.mean.grad is None:
+        return False
+    if marginal.arrived is None:
         raise InvalidInput(
-            "lr must be in (0, 1]",
-            where="MessagePassing",
-            got=repr(lr),
-            cause="a learning rate of a gradient method",
-            fix="leave it out, or try 0.1 to 0.4",
+            "the message was taken in by a step before",
+            where=f"MessagePassing.step, {where}",
+            got="gradients without a sweep of their own",
+            cause="two optimizers with the same parameters, or no zero_grad since the last step",
+            fix="give every marginal to one optimizer, and call zero_grad before every sweep",
         )
-    if (epochs is not None and not epochs > 0) or not (0 <= warmup <= 1 and 0 <= final <= 1):
+    if processes() == 1 and not marginal.untouched():
         raise InvalidInput(
-            "epochs must be positive, warmup and final in [0, 1]",
-            where="MessagePassing",
-            got=f"epochs={epochs!r}, warmup={warmup!r}, final={final!r}",
-            fix="leave them out",
+            "gradients were changed between backward and step",
+            where=f"MessagePassing.step, {where}",
+            got="other tensors, or values written since",
+            cause="clip_grad_norm_, or another operation on .grad; the pair is a message, no direction",
+            fix="leave it out; lower lr if beliefs overshoot",
         )
+    return True
 
 
 def owners(group: dict[str, Any]) -> list[GaussianParameter]:
@@ -88,28 +100,35 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
     return unique
 
 
-def require_examples(heard: int, num_data: int) -> int:
-    """How many examples a step takes in.
-
-    Raises:
-        InvalidInput: none, or more than there are.
-    """
-    if not heard:
+def require_examples(examples: int, num_data: int) -> None:
+    """Raises InvalidInput for a step without examples, or with more than there are."""
+    if not examples:
         raise InvalidInput(
             "step() found no message",
             where="MessagePassing",
             cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
             fix="call likelihood(model(x), y).backward() first",
         )
-    if heard > num_data:
+    if examples > num_data:
         raise InvalidInput(
             "the batch has more examples than the data set",
             where="MessagePassing",
-            got=f"{heard} examples, num_data={num_data}",
+            got=f"{examples} examples, num_data={num_data}",
             cause="num_data counts batches, or was left at another data set's size",
             fix="pass num_data=len(dataset)",
         )
-    return heard
+
+
+def require_learnt(marginals: list[GaussianParameter]) -> None:
+    """Raises InvalidInput if every marginal is still as sure of its weights as the prior."""
+    if not any(bool((marginal.precision > marginal.prior_precision).any()) for marginal in marginals):
+        raise InvalidInput(
+            "nothing has been learnt that priors could follow",
+            where="MessagePassing.learn_priors",
+            got="every precision is its prior's",
+            cause="a call before the first step",
+            fix="call it after a pass",
+        )
 
 
 def check_turns(store: Store, turns: list[Turn], states: list[State]) -> None:

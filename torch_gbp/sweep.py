@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from torch_gbp.parameter import GaussianParameter, owner_of
+
 Lesson = Callable[[bool, float], None]
-"""(whether the marginals had seen the examples before, the sweep's share of the data) -> None."""
+"""(whether the marginals had seen the examples before, the sweep's share of the data in this process) -> None."""
+
+
+class Total(NamedTuple):
+    """What a step takes in: number of examples and their log p(y), a scalar, over all processes."""
+
+    examples: int
+    log_evidence: Tensor
 
 
 class Sweep:
@@ -48,19 +58,22 @@ class Listener:
         self.sweeps: list[Sweep] = []
         self.lesson: Callable[[float], None] | None = None  # share of the data -> None, in place of the sweeps' own
 
-    def attach(self, parameter: Tensor) -> None:
-        """Listens to one more parameter; weakly, so that parameters keep no discarded listener alive."""
+    def attach(self, marginal: GaussianParameter) -> None:
+        """Listens to one more marginal; weakly, so that parameters keep no discarded listener alive."""
         me = ref(self)
 
-        def hear(_: Tensor) -> None:
-            listener, sweep = me(), getattr(_current, "sweep", None)
+        def hear(parameter: Tensor) -> None:
+            listener, sweep, owner = me(), getattr(_current, "sweep", None), owner_of(parameter)
+            if owner is not None:
+                owner.arrive()
             if listener is not None and sweep is not None and not sweep.spent and sweep not in listener.sweeps:
                 listener.sweeps.append(sweep)
 
-        wanted = parameter.requires_grad
-        parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
-        parameter.register_post_accumulate_grad_hook(hear)
-        parameter.requires_grad_(wanted)
+        for parameter in (marginal.mean, marginal.precision):
+            wanted = parameter.requires_grad
+            parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
+            parameter.register_post_accumulate_grad_hook(hear)
+            parameter.requires_grad_(wanted)
 
     def clear(self) -> None:
         for sweep in self.sweeps:
@@ -68,28 +81,32 @@ class Listener:
         self.sweeps.clear()
         self.lesson = None
 
-    def learn(self, seen: bool, share: float) -> None:
-        """Lets the likelihoods learn from all of them, each from its part of `share`, unless there is another lesson."""
+    def learn(self, seen: bool, num_data: int) -> None:
+        """Lets the likelihoods learn from all of them, each by its share of the data, unless there is another lesson."""
         if self.lesson is not None:
-            self.lesson(share)
+            self.lesson(self.examples / num_data)
         for sweep in self.sweeps if self.lesson is None else ():
             if sweep.learn is not None:
-                sweep.learn(seen, share * sweep.examples / self.examples)
+                sweep.learn(seen, sweep.examples / num_data)
 
     @property
     def examples(self) -> int:
-        """How many examples spoke."""
+        """How many examples spoke in this process."""
         return sum(sweep.examples for sweep in self.sweeps)
+
+    def total(self, device: torch.device) -> Total:
+        """What all of them say together, those of other processes included: one collective of two numbers."""
+        evidence = sum((sweep.log_evidence.detach().to(device) for sweep in self.sweeps), torch.zeros((), device=device))
+        if processes() == 1:
+            return Total(self.examples, evidence)
+        numbers = torch.stack([evidence.double(), torch.full_like(evidence, self.examples, dtype=torch.double)])
+        dist.all_reduce(numbers)
+        return Total(int(numbers[1]), numbers[0])
 
     @property
     def automatic(self) -> bool:
         """Whether all of them leave their power to the optimizer."""
         return all(sweep.automatic for sweep in self.sweeps)
-
-    @property
-    def log_evidence(self) -> float:
-        """log p(y) of all of them together."""
-        return sum(float(sweep.log_evidence) for sweep in self.sweeps)
 
 
 def processes() -> int:

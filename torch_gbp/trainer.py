@@ -156,6 +156,8 @@ class Trainer:
             total, seen = total - loss, seen + len(y)
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
+        if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
+            self.optimizer.settle()  # the last step has done so, unless the loader drops examples
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:
             self.optimizer.learn_priors()

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
 from torch_gbp.sweep import Sweep, announce
 
 
@@ -24,7 +25,7 @@ class Evidence(NamedTuple):
     precision: Tensor
 
 
-class Likelihood(nn.Module):
+class Likelihood(CheckedModule):
     """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
 
     The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
@@ -53,6 +54,14 @@ class Likelihood(nn.Module):
         self.power = float(power)
         self.usual_widening = self.automatic_widening if self.automatic else 1.0
         self.register_buffer("widening", torch.tensor(self.usual_widening))
+
+    def check_saved(self, saved: Saved, prefix: str) -> None:
+        """Raises InvalidInput unless the saved widening and noise variance are positive and finite."""
+        for name in ("widening", "noise_variance"):
+            own = self._buffers.get(name)
+            if own is not None and prefix + name in saved.state:
+                value = require_values(prefix + name, saved.state[prefix + name], own, saved.assign)
+                require_all(prefix + name, value > 0, "positive", value)
 
     def forward(self, output: Gaussian, target: Tensor) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output."""
@@ -93,7 +102,7 @@ class Likelihood(nn.Module):
         Args:
             mean, variance, target: the outputs' belief in that sweep, and the targets.
             seen: whether the marginals of the weights knew these targets (False: they were a cavity without them).
-            share: the batch's share of the training data, at most 1.
+            share: the batch's share of the training data, at most 1; under torch.distributed that of this process's part of it.
         """
         raise NotImplementedError
 

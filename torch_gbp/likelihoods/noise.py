@@ -62,15 +62,18 @@ def tilted_square(mean: Tensor, variance: Tensor, target: Tensor, noise: Tensor 
 
 
 def average(old: Tensor, new: Tensor, share: float) -> Tensor:
-    """The running average (1 - share) old + share new, with `new` averaged over the processes of torch.distributed.
+    """The running average (1 - share) old + share new.
+
+    Under torch.distributed `share` and `new` are one process's; what counts is the sum of the shares, and the average of
+    all `new` weighted by them.
 
     Raises:
         ImproperMarginal: an average that is not positive and finite.
     """
     if dist.is_available() and dist.is_initialized():
-        new = new.clone()
-        dist.all_reduce(new)
-        new /= dist.get_world_size()
+        parts = torch.stack([share * new, torch.full_like(new, share)])
+        dist.all_reduce(parts)
+        new, share = parts[0] / parts[1], parts[1].item()
     after = torch.lerp(old, new.to(old), share)
     if not (math.isfinite(value := after.item()) and value > 0):
         raise ImproperMarginal(

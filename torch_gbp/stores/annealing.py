@@ -23,28 +23,27 @@ GROWTH = 3  # 1 + e = (layers / 3)^3; all of this was chosen on held-out digits,
 
 def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
     """Gives a marginal that is still its prior the surplus e = max(1, depth^3, R_start / R0) - 1, `depth` = layers / 3."""
-    prior = marginal.prior_precision
-    if not bool((marginal.precision == prior).all()):
+    if not bool((marginal.precision == marginal.prior_precision).all()):
         return
-    narrow = prior.new_tensor(0.0 if marginal.prior.start_variance is None else 1 / marginal.prior.start_variance)
-    factor = (narrow / prior).clamp_min(max(1.0, depth**GROWTH))
-    if bool((factor > 1).any()):
-        state.update(start=factor, surplus=torch.zeros_like(factor))
+    prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
+    factor = max(1.0, depth**GROWTH, 0.0 if start is None else 1 / (start * prior))
+    if factor > 1:
+        state["annealing"] = {"factor": factor, "prior": prior, "surplus": 0.0}
         put(marginal, state, 0.0)
 
 
 def take(marginal: GaussianParameter, state: State) -> Tensor:
     """R_sites, the precision without the surplus."""
-    if "surplus" not in state:
+    if "annealing" not in state:
         return marginal.precision
     # What prior and messages say is at least the prior; a difference may round to less.
-    return torch.maximum(marginal.precision - state["surplus"], marginal.prior_precision)
+    return torch.maximum(marginal.precision - state["annealing"]["surplus"], marginal.prior_precision)
 
 
 def put(marginal: GaussianParameter, state: State, progress: float) -> None:
     """Adds the surplus of this share of the passes to R_sites; forgets it where nothing is left."""
-    left = max(0.0, 1 - progress / END)
-    state["surplus"] = (state["start"] ** left - 1) * marginal.prior_precision
-    marginal.precision.add_(state["surplus"])
+    annealing, left = state["annealing"], max(0.0, 1 - progress / END)
+    annealing["surplus"] = (annealing["factor"] ** left - 1) * annealing["prior"]
+    marginal.precision.add_(annealing["surplus"])
     if left == 0:
-        del state["start"], state["surplus"]
+        del state["annealing"]

@@ -49,6 +49,8 @@ class AveragedSites(Store):
         anneal: start narrow marginals and widen them to the prior; False starts at the prior.
     """
 
+    keeps, may_keep = ("momentum", "steps"), ("average", "annealing")
+
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         if not 0 <= momentum < 1:
             raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
@@ -76,7 +78,7 @@ class AveragedSites(Store):
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
         fresh, share = 1 - self.momentum, 1 / step.batches
-        annealed = "surplus" in state
+        annealed = "annealing" in state
         if annealed:
             precision.copy_(annealing.take(marginal, state))
         precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
@@ -102,7 +104,7 @@ class AveragedSites(Store):
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
         if "average" in state:
             marginal.mean.copy_(state["average"])
-        if "surplus" in state:
+        if "annealing" in state:
             marginal.precision.copy_(annealing.take(marginal, state))
             annealing.put(marginal, state, annealing.END)
 

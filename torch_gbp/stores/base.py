@@ -37,6 +37,9 @@ class Store:
     fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
     cavity = False  # True: the marginals of a sweep do not know what its examples say
 
+    keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
+    may_keep: tuple[str, ...] = ()  # others that may be there
+
     def default_rate(self, layers: int) -> float:
         """The peak rate for a network with so many layers with weights, where the user gives none."""
         return 1.0

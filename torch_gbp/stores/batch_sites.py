@@ -35,6 +35,7 @@ class BatchSites(Store):
 
     fixed_batches = True
     cavity = True
+    keeps, may_keep = ("sites", "prior"), ("before",)
 
     def __init__(self, device: Any = None) -> None:
         self.device = None if device is None else torch.device(device)
