@@ -16,9 +16,10 @@ _ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half pr
 
 
 class Softmax(Likelihood):
-    """Classification with probit-scaled logits: p = softmax(k m), k = 1 / sqrt(1 + pi v / 8), per class.
+    """Classification with probit-scaled logits: p = softmax(k m), one k = 1 / sqrt(1 + pi v / 8) for an example.
 
-    log p(y) = log p_y; g = k (onehot - p), G = k^2 p (1 - p). The message is always proper: v G < 2 / pi.
+    v = C / (C - 1) times the average variance of the C logits: for two classes the variance of their difference, so that a
+    constant added to all logits changes nothing. log p(y) = log p_y; g = k (onehot - p), G = k^2 p (1 - p).
 
     Args:
         power: likelihood power, see `Likelihood`. The automatic one is a cold posterior that suits the default
@@ -26,8 +27,9 @@ class Softmax(Likelihood):
 
     Shape: outputs (n, classes), labels (n,) of integers, or class probabilities (n, classes) as in
     torch.nn.functional.cross_entropy (smoothed labels): then log p(y) = sum_c y_c log p_c and y takes the place of onehot.
-    Source: the probit approximation of MacKay 1992, for several classes as in Daxberger et al. 2022, section B.4.6;
-    score and curvature are its derivatives with k held fixed.
+    Source: the probit approximation of MacKay 1992, for several classes by the average variance; score and curvature are its
+    derivatives with k held fixed. Its divergence from the integral (`IntegratedSoftmax`) is below that of a k for each logit
+    wherever the logits' variances differ (tests/test_softmax_shift.py).
 
     >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     >>> round(Softmax().predictive(output).probs[0, 0].item(), 4)
@@ -63,8 +65,9 @@ class Softmax(Likelihood):
 
 
 def _shrink(variance: Tensor) -> Tensor:
-    """k = 1 / sqrt(1 + pi v / 8)."""
-    return torch.rsqrt(1 + (math.pi / 8) * variance)
+    """k, (n, 1), from the logits' variances (n, C)."""
+    classes = variance.shape[1]
+    return torch.rsqrt(1 + (math.pi / 8) / max(1, classes - 1) * variance.sum(1, keepdim=True))
 
 
 def _check_probabilities(output: Gaussian, target: Tensor) -> None:
