@@ -1,4 +1,4 @@
-"""The table of engines: networks of every layer, likelihoods, engines and stores, and which of them refuse each other, and why."""
+"""The table of engines: networks of every layer, likelihoods, engines, stores, and which of them refuse each other, and why."""
 
 from __future__ import annotations
 
