@@ -1,6 +1,6 @@
 """What the pair of gradients is: derivatives of the evidence at an observed input, the variational message behind it."""
 
-from functools import partial
+import itertools
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ import torch_gbp as gbp
 from torch_gbp import GBPLinear, IntegratedSoftmax, OneHotRegression, Regression, Softmax
 
 pytestmark = pytest.mark.usefixtures("float64")
-STEP = 1e-5
 LIKELIHOODS = {
     "regression": Regression(0.3),
     "one-hot": OneHotRegression(0.2, power=1),
@@ -47,19 +46,29 @@ def log_evidence(model, likelihood, x, y):
         return likelihood.log_evidence(model(x), y).sum()
 
 
-def differences(tensor, evaluate, step=STEP):
-    """Central differences of a scalar with respect to every entry of a tensor."""
-    found = torch.zeros_like(tensor)
+def along_every_entry(tensor, evaluate, step):
+    """A scalar at the tensor with `step` taken from and added to every entry, in turns: two tensors of its shape."""
+    found = torch.zeros(2, *tensor.shape)
     with torch.no_grad():
-        for index in torch.cartesian_prod(*map(torch.arange, tensor.shape)).view(-1, tensor.ndim).tolist():
-            value = tensor[tuple(index)].clone()
-            ends = []
-            for move in (step, -step):
-                tensor[tuple(index)] = value + move
-                ends.append(evaluate())
-            tensor[tuple(index)] = value
-            found[tuple(index)] = (ends[0] - ends[1]) / (2 * step)
+        for index in itertools.product(*map(range, tensor.shape)):
+            value = tensor[index].clone()
+            for end, move in enumerate((-step, step)):
+                tensor[index] = value + move
+                found[end][index] = evaluate()
+            tensor[index] = value
     return found
+
+
+def differences(tensor, evaluate, step=1e-5):
+    """First derivative of a scalar by every entry of a tensor, by central differences."""
+    low, high = along_every_entry(tensor, evaluate, step)
+    return (high - low) / (2 * step)
+
+
+def second_differences(tensor, evaluate, step=1e-3):
+    """Second derivative likewise."""
+    low, high = along_every_entry(tensor, evaluate, step)
+    return (high - 2 * evaluate() + low) / step**2
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -78,16 +87,14 @@ def test_the_derivative_by_a_variance_has_the_squared_score_too(name):
     mean, variance = waves(5, 3, shift=1.0), 0.7 + waves(5, 3, scale=0.4)
     found = likelihood.evidence(mean, variance, y)
 
-    def score_of(output):
-        return likelihood.evidence(mean, variance, y).score[:, output].sum()
+    def log():
+        return likelihood.evidence(mean, variance, y).log.sum()
 
-    slope = differences(variance, lambda: likelihood.evidence(mean, variance, y).log.sum())
-    assert_close(slope, (found.score.square() - found.precision) / 2, rtol=1e-5, atol=1e-7)
-    bend = torch.stack([differences(mean, partial(score_of, c))[:, c] for c in range(3)], 1)
-    assert_close(found.precision, -bend, rtol=1e-5, atol=1e-7)
+    assert_close(differences(variance, log), (found.score.square() - found.precision) / 2, rtol=1e-5, atol=1e-7)
+    assert_close(found.precision, -second_differences(mean, log), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SMOOTHED)
+@pytest.mark.parametrize("name", ["regression", "one-hot"])
 def test_the_precision_gradient_is_not_minus_two_times_the_derivative_by_the_variance(name):
     """A weight's G is the sum of G x^2; 2 d/dv of the log evidence is the sum of (g^2 - G) x^2."""
     model, likelihood, x, y = layer(4, 3, 0.0), LIKELIHOODS[name], waves(5, 4, shift=2.0), target(name)
@@ -155,7 +162,6 @@ RATIOS = {  # |message - derivative| / |derivative| of both layers' weights
     "regression": (0.290256, 0.305991),
     "one-hot": (0.104739, 0.111127),
     "softmax": (0.344613, 0.233603),
-    "integrated softmax": (0.272054, 0.193941),
 }
 
 
