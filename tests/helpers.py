@@ -47,8 +47,8 @@ def changed(before: dict[str, Tensor], model: nn.Module) -> list[str]:
 
 
 def wide(*size: int, **options: Any) -> GBPLinear:
-    """A linear layer with a prior variance of 1 and a precision for every weight."""
-    return GBPLinear(*size, prior_variance=1.0, shared_precision=False, **options)
+    """A linear layer with a prior of variance 1 around a random start, and a precision for every weight."""
+    return GBPLinear(*size, prior_variance=1.0, random_prior_mean=True, shared_precision=False, **options)
 
 
 def visit(

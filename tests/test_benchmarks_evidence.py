@@ -53,6 +53,17 @@ def test_validation_never_sees_the_test_rows(tmp_path: Path) -> None:
     assert sorted(found) == pytest.approx(sorted(targets), rel=1e-5) and len(data.scored_y) == 5
 
 
+@pytest.mark.usefixtures("yacht")
+@pytest.mark.parametrize("held_out", [0.0, 0.2])
+def test_a_table_is_standardised_by_the_rows_that_are_learnt_from(tmp_path: Path, held_out: float) -> None:
+    """Neither test rows nor validation rows enter the means and deviations."""
+    data = load(tmp_path, "yacht", split=0, held_out=held_out)
+    assert len(data.x) == 50 - len(data.scored_y) * bool(held_out)
+    for part in (data.x, data.y):
+        torch.testing.assert_close(part.mean(0), torch.zeros(part.shape[1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(part.std(0, correction=0), torch.ones(part.shape[1]), atol=1e-6, rtol=0)
+
+
 def test_the_noise_of_a_line_is_found() -> None:
     x = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
     y = 0.8 * x + 0.6 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))

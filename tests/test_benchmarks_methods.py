@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks import methods
 from benchmarks.measure import peak_memory_mb, predict
-from benchmarks.methods import METHODS, Entrant, Method, installed
+from benchmarks.methods import METHODS, Entrant, Method, Training, installed
 from benchmarks.methods.vi import divergence
 from benchmarks.race import Run, made, make_training, race
 from benchmarks.report import Request
@@ -61,6 +62,32 @@ def test_a_result_does_not_depend_on_who_else_takes_part(name: str, digits: Spli
     expected = alone.predict(digits.scored_x)
     assert torch.equal(together[0].predict(digits.scored_x), expected)
     assert torch.equal(together[2].predict(digits.scored_x), expected)
+
+
+def test_every_seed_of_a_race_draws_weights_batches_and_random_numbers_of_its_own(digits: Split) -> None:
+    class Notes:
+        """A method that keeps what the race gives it."""
+
+        def __init__(self, training: Training) -> None:
+            self.network, self.batches, self.drawn = training.network, list[Tensor](), torch.rand(4)
+
+        def step(self, x: Tensor, y: Tensor) -> None:
+            self.batches.append(x)
+
+        def finish(self) -> None:
+            self.end = torch.rand(4)
+
+    def notes(seed: int) -> list[Tensor]:
+        (racer,) = race([Run("notes", {}, Notes)], NET, Plan(epochs=2), digits, seed, silent)  # type: ignore[arg-type]
+        kept: Any = racer.method
+        half = len(kept.batches) // 2
+        assert not torch.equal(kept.batches[0], kept.batches[half])  # each pass in an order of its own
+        return [*kept.network.parameters(), kept.batches[0], kept.drawn, kept.end]
+
+    first, again, second = notes(0), notes(0), notes(1)
+    assert all(torch.equal(ours, same) for ours, same in zip(first, again, strict=True))
+    drawn = [(ours, other) for ours, other in zip(first, second, strict=True) if ours.std() > 0]
+    assert len(drawn) >= 5 and not any(torch.equal(ours, other) for ours, other in drawn)
 
 
 def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> None:

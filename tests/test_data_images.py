@@ -140,6 +140,16 @@ def test_noise_has_the_training_pixels_moments_and_no_structure():
     assert (noise(source) != noise(rainbow(seed=1))).double().mean() > 0.9
 
 
+def test_noise_is_drawn_from_every_part_of_every_training_image():
+    """Images of one grey value each, and of one for every row: all values come, about equally often."""
+    by_image = torch.arange(64, dtype=torch.uint8).view(64, 1, 1, 1).expand(64, 1, 8, 8)
+    by_row = torch.arange(64, dtype=torch.uint8).view(1, 1, 64, 1).expand(8, 1, 64, 8)
+    for train in (by_image, by_row):
+        labels, test = torch.zeros(len(train)).long(), torch.zeros(200, 1, 8, 8, dtype=torch.uint8)
+        counts = noise(Source(Images(train, labels, test, labels), ".", False, 0)).flatten().long().bincount(minlength=64)
+        assert int(counts.min()) > 140 and int(counts.max()) < 260  # 200 each on average, deviation 14
+
+
 def test_blur_is_the_gaussian_of_three_pixels():
     """Across a bright line the grey values are exp(-d^2 / 18), up to six pixels away."""
     line = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)

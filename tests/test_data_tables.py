@@ -44,6 +44,15 @@ def test_uci_module_standardises_by_the_training_rows(uci):
     torch.testing.assert_close(test_y[:, 0], torch.tensor([10.0, 160.0]))
 
 
+def test_validation_rows_do_not_enter_the_standardisation(uci):
+    data = UCI("toy", str(uci), validation=0.5)
+    data.setup()
+    assert len(data.parts.train.tensors[0]) == len(data.parts.validation.tensors[0]) == 2
+    for part in data.parts.train.tensors:
+        torch.testing.assert_close(part.mean(0), torch.zeros(part.shape[1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(part.std(0, correction=0), torch.ones(part.shape[1]))
+
+
 def test_csv_takes_the_named_column(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("a, price ,b\n1,10,5\n2,20,5\n3,30,5\n4,40,5\n")

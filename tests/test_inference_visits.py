@@ -199,8 +199,7 @@ def test_a_kernel_as_large_as_the_image_is_a_linear_layer(inference):
     """Same marginals, seeds and batches: the convolution's one position speaks as the layer's row does."""
     x, y = torch.randn(9, 2, 3, 3), torch.arange(9) % 3
     linear, kernel = wide(18, 3), gbp.GBPConv2d(2, 3, 3, prior_variance=1.0, shared_precision=False)
-    kernel.weight.mean.data.copy_(linear.weight.mean.detach().view(3, 2, 3, 3))
-    kernel.weight.trust()
+    kernel.weight.set_prior_mean(linear.weight.mean.detach().view(3, 2, 3, 3))
     for layer in (linear, kernel):
         torch.manual_seed(5)
         model = nn.Sequential(*(nn.Flatten(), layer) if layer is linear else (layer, nn.Flatten()))

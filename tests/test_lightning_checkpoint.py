@@ -55,6 +55,17 @@ def test_two_passes_then_two_more_equal_four(tmp_path):
     torch.testing.assert_close(second.state_dict(), whole.state_dict(), atol=0, rtol=0)
 
 
+def test_a_resumed_run_counts_the_examples_of_its_own_data(tmp_path):
+    """The second run has more data than the first: its steps are shares of the new passes."""
+    first = trainer(1)
+    first.fit(module(1), Blobs(size=48))
+    first.save_checkpoint(tmp_path / "few.ckpt")
+    run = trainer(3)
+    run.fit(module(1), Blobs(size=96), ckpt_path=tmp_path / "few.ckpt", weights_only=True)
+    (group,) = run.optimizers[0].param_groups
+    assert (group["num_data"], group["epochs"]) == (96, 3)
+
+
 def test_longer_run_stretches_the_schedule(tmp_path):
     first = trainer(2)
     first.fit(module(1), Blobs())

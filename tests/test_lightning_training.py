@@ -215,8 +215,10 @@ def test_the_callback_calibrates_by_the_validation_examples():
     module = GBPClassifier(network(), gbp.Softmax())
     trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).fit(module, loader, wrong)
     expected = gbp.Softmax()
-    trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).validate(module, wrong)  # nothing is chosen outside of a fit
     assert float(module.likelihood.widening) == gbp.calibrate(module.model, expected, wrong) > 50
+    module.likelihood.widening.fill_(3.0)
+    trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).validate(module, wrong)  # nothing is chosen outside of a fit
+    assert float(module.likelihood.widening) == 3.0
     with pytest.raises(InvalidInput, match="AdamWClassifier"):
         trainer(1, callbacks=[Calibrate()], limit_val_batches=1.0).fit(AdamWClassifier(nn.Linear(2, 3)), loader, wrong)
     with pytest.raises(InvalidInput, match="validation loader"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from torch_gbp.likelihoods import Likelihood
 from torch_gbp.sweep import Listener, processes
 
 MOST = 2.0
@@ -23,6 +24,16 @@ def crowding(weights: Sequence[int], examples: int) -> float:
     """
     first, later = weights[0], sum(weights[1:])
     return min(MOST, max(1.0, (FIRST * first + later * FEW / examples) / examples))
+
+
+def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) -> float:
+    """The power with which every example counts in the end, what `MessagePassing` adds to an automatic one included.
+
+    >>> from torch_gbp import Softmax
+    >>> full_power(Softmax(), [100_000, 20_000], 640), full_power(Softmax(power=3), [100_000, 20_000], 640)
+    (128.0, 3.0)
+    """
+    return likelihood.power * (crowding(weights, examples) if likelihood.automatic else 1.0)
 
 
 def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:

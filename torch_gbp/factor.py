@@ -3,6 +3,10 @@
 Forward a factor maps moments to moments. Backward, the pair of "gradients" of (mean, variance) is
 by definition the centred message (g, G) to that variable, so autograd's own sum over the uses of a
 variable is the product of messages (design in README, "How it works").
+
+Likelihoods emit the derivatives g = d log Z / dm and G = -d2 log Z / dm2. Layers send the variational message: g_x is the
+derivative of E[g (z - m_z) - G (z - m_z)^2 / 2], z their output and the rest at its marginals, g dm_z/dx - (G / 2) dv_z/dx. So
+the pair is not the gradient of the log evidence, whose derivative by v_z is (g^2 - G) / 2, where v_z depends on x.
 """
 
 from __future__ import annotations

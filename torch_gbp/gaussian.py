@@ -133,7 +133,7 @@ class Gaussian(NamedTuple):
         return Message(self.mean / self.variance, self.variance.reciprocal())
 
     def posterior(self, score: Tensor, precision: Tensor) -> Gaussian:
-        """Belief after the evidence whose centred message is (g, G): mean m + v g, variance v - v^2 G.
+        """Belief after the evidence whose derivatives at this belief are (g, G): mean m + v g, variance v - v^2 G.
 
         Exact where the evidence is Gaussian in this variable, so on every linear-Gaussian tree.
         Source: moment matching by the derivatives of log Z (Minka 2001, assumed-density filtering), G = -d2 log Z / dm2.

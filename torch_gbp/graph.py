@@ -64,7 +64,7 @@ class FactorGraph:
         check_inputs(inputs)
         layers, inputs = layers_of(model, inputs)
         self.inputs = inputs.variable() if isinstance(inputs, Latent) else Variable(values=inputs)
-        self.examples = len(inputs)
+        self.examples, self.likelihood, self.target, self.observed = len(inputs), likelihood, target, observed
         self.nodes: list[Node] = []
         self.names: list[str] = []
         lower = self.inputs
@@ -125,7 +125,10 @@ class FactorGraph:
         return {"inputs": self.inputs.energy()} | found
 
     def loss(self) -> Tensor:
-        """The energy, whose `backward` puts the batch's messages to the weights into their gradients, for `MessagePassing`."""
+        """The energy, whose `backward` puts the batch's messages to the weights into their gradients, for `MessagePassing`.
+
+        What a likelihood leaves to the step, the rest of an automatic power and what it learns itself, comes with it.
+        """
         beliefs = [weight for node in self.nodes for weight in node.weights if weight.learn]
         parameters, messages = [], []
         for belief in beliefs:
@@ -133,7 +136,7 @@ class FactorGraph:
             parameters += [belief.marginal.mean, belief.marginal.precision]
             messages += [score, precision * (score.numel() // precision.numel())]
         energy = torch.tensor(self.energy())
-        return _Said.apply(Sweep(self.examples, -energy), energy, messages, *parameters)  # type: ignore[return-value]
+        return _Said.apply(self._sweep(-energy), energy, messages, *parameters)  # type: ignore[return-value]
 
     def input_belief(self) -> Gaussian:
         """Belief of the inputs; observed entries have variance 0."""
@@ -153,6 +156,14 @@ class FactorGraph:
         self.nodes.append(node)
         self.names.append(name or "model")
         return upper
+
+    def _sweep(self, log_evidence: Tensor) -> Sweep:
+        """The batch as the step takes it; a likelihood learns from the outputs' beliefs, which know the targets once."""
+        if self.likelihood is None or self.target is None:
+            return Sweep(self.examples, log_evidence)
+        lesson = self.likelihood.lesson(self.output_belief(), self.target, self.observed)
+        learn = None if lesson is None else lambda _, share: lesson(True, share)
+        return Sweep(self.examples, log_evidence, self.likelihood.automatic, learn)
 
     def _look(self, trace: Trace, pace: Pace) -> None:
         change = max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None)

@@ -26,7 +26,7 @@ class Inference:
         iterations: inner sweeps per visit; a sequence has one number for each pass, the last for all that follow.
         rate: pass (1, 2, ...) -> rate at which the visit's messages enter the store; None leaves it to the optimizer.
         damping: share of the old message that is kept between the inner sweeps of a visit, in [0, 1).
-        order: Parallel() or Sequential().
+        order: Parallel(), Sequential(), LayerSweeps() or RandomLayers().
 
     `inference(model, likelihood, propagate, x, y)` takes the place of zero_grad, sweep and step in a loop, inside
     `propagate.visit` where the store has fixed batches. A failure in the middle leaves the marginals as they were.

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from torch_gbp.graph import FactorGraph, Trace
+from torch_gbp.likelihoods.base import MISSING
 from torch_gbp.nodes import Pace, Schedule, random_layers, sweeps
-from torch_gbp.orders import Order, Visit
-
-MISSING = -100  # the label of an example without label, torch's own ignore_index
+from torch_gbp.orders import Order, Visit, learn_from_outputs, messages_of
 
 
 @dataclass
@@ -27,7 +26,9 @@ class LayerSweeps(Order):
         tolerance: stop where every message changes by less than this share of its largest entry; 0 for never.
         check: energy and changes are looked at every so many iterations.
 
-    Examples with the label -100 have no label. `trace` tells of the last batch. Use with the store `Filtering` for one pass.
+    Examples with the label -100 have no label. With more than one iteration the likelihood itself is raised to its power, so
+    that linear factors end at the mean of the tempered posterior; `Parallel` multiplies messages. `trace` tells of the last
+    batch. Use with the store `Filtering` for one pass.
     Source: GBP Learning (arXiv 2311.14649) sections 3.2 and 3.4.
 
     >>> import torch_gbp as gbp
@@ -50,15 +51,17 @@ class LayerSweeps(Order):
 
     def infer(self, visit: Visit, iterations: int, damping: float) -> Tensor:
         visit.propagate.zero_grad()
+        labels, known = _labelled(visit.y)
         if iterations == 1:
-            return visit.sweep()
+            return visit._replace(y=labels).sweep(known=known)
+        visit = visit.at_full_power()
         weights = damping if self.weight_damping is None else self.weight_damping
         pace = Pace(1 - damping, 1 - weights, self.dropout, self.undamped_first)
-        labels, known = _labelled(visit.y)
         graph = FactorGraph(visit.model, visit.x, visit.likelihood, labels, observed=known)
         self.trace = graph.infer(iterations, pace, self.schedule, self.tolerance, self.check)
         loss = graph.loss()
         loss.backward()
+        learn_from_outputs(visit, messages_of(visit))
         return loss.detach()
 
 

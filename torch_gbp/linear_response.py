@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from torch_gbp.crowding import crowding
+from torch_gbp.crowding import full_power
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
@@ -64,8 +64,7 @@ class LinearResponse:
         require_memory(
             needed, mean.device, f"the joint posterior of {mean.numel()} outputs", "use fewer examples, or the marginals"
         )
-        power = likelihood.power * (crowding(sizes, len(x)) if likelihood.automatic else 1.0)
-        root = _root(power * _curvature(likelihood, mean, y))
+        root = _root(full_power(likelihood, sizes, len(x)) * _curvature(likelihood, mean, y))
         self._told = torch.cat([root_n.T @ slopes for root_n, slopes in zip(root, self._slopes(x), strict=True)])
         identity = torch.eye(len(self._told), dtype=mean.dtype, device=mean.device)
         self._factor = torch.linalg.cholesky(identity + self._told @ self._told.T)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.crowding import full_power
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods import Likelihood
@@ -37,11 +39,24 @@ class Visit(NamedTuple):
     x: Tensor
     y: Tensor
 
-    def sweep(self, part: slice = slice(None)) -> Tensor:
-        """One forward and one backward sweep of some of the examples; returns their loss."""
-        loss = self.likelihood(self.model(self.x[part]), self.y[part])
+    def sweep(self, part: slice = slice(None), known: Tensor | None = None) -> Tensor:
+        """One forward and one backward sweep of some of the examples, whose `known` targets speak; returns their loss."""
+        loss = self.likelihood(self.model(self.x[part]), self.y[part], known)
         loss.backward()
         return loss.detach()
+
+    def at_full_power(self) -> Visit:
+        """The visit whose messages count in every inner sweep as they will in the step, an automatic power included.
+
+        Else what the weights take in would differ from what is taken out of the outputs as their own.
+        """
+        if not self.likelihood.automatic:
+            return self
+        likelihood, propagate = copy(self.likelihood), self.propagate
+        weights = [marginal.mean.numel() for marginal in propagate.marginals]
+        likelihood.power = full_power(likelihood, weights, propagate.param_groups[0]["num_data"])
+        likelihood.automatic = False
+        return self._replace(likelihood=likelihood)
 
     def layers(self) -> list[nn.Module]:
         """The layers that can keep messages between sweeps."""
@@ -60,20 +75,22 @@ class Parallel(Order):
     """All examples at once, by the aggregated messages of a single sweep, iterated (`memory.BatchMemory`).
 
     One iteration is exactly the plain loop's sweep. With more, messages to weights and activations want damping: all
-    examples answer at once, and together they overshoot.
+    examples answer at once, and together they overshoot. A likelihood power multiplies messages, as in the plain sweep;
+    `LayerSweeps` raises the likelihood itself to it, which is the same for a power of 1 alone.
     """
 
     def infer(self, visit: Visit, iterations: int, damping: float) -> Tensor:
         visit.propagate.zero_grad()
         if iterations == 1:
             return visit.sweep()
+        visit = visit.at_full_power()
         layers, notes, loss = visit.layers(), dict[GaussianParameter, Note](), torch.zeros(())
         with _cavity_kept(visit) as cavity, _remembering(layers, [BatchMemory(damping) for _ in layers]):
             for _ in range(iterations):
                 _write(cavity, {marginal: note.message for marginal, note in notes.items() if note.message is not None})
                 visit.propagate.zero_grad()
                 loss = visit.sweep()
-                for marginal, message in _heard(visit).items():
+                for marginal, message in messages_of(visit).items():
                     notes.setdefault(marginal, Note(damping)).keep(message)
         _hand_over(visit, {marginal: note.message for marginal, note in notes.items() if note.message is not None})
         return loss
@@ -148,7 +165,7 @@ def _cavity_kept(visit: Visit) -> Iterator[Weights]:
     owned = visit.propagate.marginals
     before = [(marginal, marginal.mean.detach().clone(), marginal.precision.detach().clone()) for marginal in owned]
     try:
-        yield {marginal: Message(precision * mean, precision) for marginal, mean, precision in before}
+        yield {marginal: Message(*(part.clone() for part in marginal.batch_prior())) for marginal in owned}
     finally:
         with torch.no_grad():
             for marginal, mean, precision in before:
@@ -157,7 +174,7 @@ def _cavity_kept(visit: Visit) -> Iterator[Weights]:
                 marginal.trust()
 
 
-def _heard(visit: Visit) -> Weights:
+def messages_of(visit: Visit) -> Weights:
     """The messages of the last sweep, at the strength at which the store would take them."""
     return {marginal: Message.centred(*message, marginal.mean.detach()) for marginal, message in visit.propagate.messages()}
 
@@ -173,10 +190,10 @@ def _write(cavity: Weights, said: Weights) -> None:
 @torch.no_grad()
 def _replace(visit: Visit, sites: dict[Tensor, Message]) -> None:
     """The example's new messages take the place of its old ones in the weights; uses up the gradients."""
-    for marginal, message in _heard(visit).items():
+    for marginal, message in messages_of(visit).items():
         old = sites.get(marginal.mean)
         change = message if old is None else message / old
-        information = marginal.precision * marginal.mean + change.information
+        information = marginal.batch_prior().information + change.information
         marginal.precision.add_(change.precision)
         torch.div(information, marginal.precision, out=marginal.mean.data)
         marginal.trust()
@@ -198,11 +215,17 @@ def _product(visit: Visit, sites: list[dict[Tensor, Message]]) -> Weights:
 @torch.no_grad()
 def _hand_over(visit: Visit, said: Weights) -> None:
     """Puts the batch's messages where `step` looks for them, centred at the cavity and without the store's scale."""
-    if visit.likelihood.learns:
-        visit.propagate.teach(partial(visit.likelihood.learn, *_informed(visit, said), visit.y, True))
+    learn_from_outputs(visit, said)
     for marginal, message in said.items():
         score = message.information - message.precision * marginal.mean
         marginal.tell(Message(score, message.precision).tempered(1 / visit.propagate.scale))
+
+
+@torch.no_grad()
+def learn_from_outputs(visit: Visit, said: Weights) -> None:
+    """Has the step's M step of a likelihood that learns use outputs that know the batch's targets once."""
+    if visit.likelihood.learns:
+        visit.propagate.teach(partial(visit.likelihood.learn, *_informed(visit, said), visit.y, True))
 
 
 def _informed(visit: Visit, said: Weights) -> Gaussian:

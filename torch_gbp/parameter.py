@@ -92,6 +92,16 @@ class GaussianParameter(CheckedModule):
         centre = torch.zeros_like(self.mean) if self.prior_mean is None else self.prior_mean
         return Message(self.prior_precision * centre, self.prior_precision)
 
+    def batch_prior(self) -> Message:
+        """The prior of the next batch, R as it is stored: the weights' own prior while nothing was learnt, else the marginal.
+
+        Nothing was learnt where the precision is the prior's. The mean that is stored there, a random or a pretrained
+        start, is only where the first linearisation is.
+        """
+        mean, precision = self.mean.detach(), self.precision.detach()
+        centre = mean.new_zeros(()) if self.prior_mean is None else self.prior_mean
+        return Message(precision * torch.where(precision == self.prior_precision, centre, mean), precision)
+
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))

@@ -14,7 +14,9 @@ from torch.distributions import Distribution
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
-from torch_gbp.sweep import Sweep, announce
+from torch_gbp.sweep import Lesson, Sweep, announce
+
+MISSING = -100  # the label of an example without label, torch's own ignore_index
 
 
 class Evidence(NamedTuple):
@@ -23,6 +25,15 @@ class Evidence(NamedTuple):
     log: Tensor
     score: Tensor
     precision: Tensor
+
+    def masked(self, known: Tensor | None) -> Evidence:
+        """The evidence of the known targets, (n,) or as the outputs are shaped, alone; None for all."""
+        if known is None:
+            return self
+        examples = known if known.ndim == 1 else known.flatten(1).all(1)
+        entries = known.view(-1, *(1 for _ in self.score.shape[1:])) if known.ndim == 1 else known
+        masks = examples, entries, entries
+        return Evidence(*(part.where(mask, part.new_zeros(())) for part, mask in zip(self, masks, strict=True)))
 
 
 class Likelihood(CheckedModule):
@@ -63,8 +74,14 @@ class Likelihood(CheckedModule):
                 value = require_values(prefix + name, saved.state[prefix + name], own, saved.assign)
                 require_all(prefix + name, value > 0, "positive", value)
 
-    def forward(self, output: Gaussian, target: Tensor) -> Tensor:
-        """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output."""
+    def forward(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output.
+
+        Args:
+            output, target: the outputs' belief and the targets.
+            known: which targets are known, (n,) or as the outputs are shaped; None for all. The others may be any valid
+                value: their examples count for the step, and send nothing.
+        """
         if not isinstance(output, Gaussian):
             raise InvalidInput(
                 "the output must be a Gaussian",
@@ -74,7 +91,7 @@ class Likelihood(CheckedModule):
                 fix="build it of GBP layers, or use a torch loss",
             )
         self.check(output, target)
-        return _Loss.apply(output.mean, output.variance, target, self)  # type: ignore[return-value]
+        return _Loss.apply(output.mean, output.variance, target, known, self)  # type: ignore[return-value]
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
@@ -106,6 +123,13 @@ class Likelihood(CheckedModule):
         """
         raise NotImplementedError
 
+    def lesson(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Lesson | None:
+        """`learn` from the known targets, for the step that takes the batch's messages; None where there is nothing to learn."""
+        if not self.learns or not (known is None or bool(known.any())):
+            return None
+        parts = (*output, target) if known is None else (part[known] for part in (*output, target))
+        return partial(self.learn, *parts)
+
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output, its variance times `widening`."""
         return self.distribution(Gaussian(output.mean, output.variance * self.widening))
@@ -126,11 +150,11 @@ class Likelihood(CheckedModule):
 
 class _Loss(Function):
     @staticmethod
-    def forward(ctx: Any, mean: Tensor, variance: Tensor, target: Tensor, likelihood: Likelihood) -> Tensor:
-        evidence = likelihood.evidence(mean, variance, target)
+    def forward(ctx: Any, mean: Tensor, variance: Tensor, target: Tensor, known: Tensor | None, likelihood: Likelihood) -> Tensor:
+        evidence = likelihood.evidence(mean, variance, target).masked(known)
         log_evidence = evidence.log.sum()
         ctx.save_for_backward(evidence.score, evidence.precision)
-        learn = partial(likelihood.learn, mean.detach(), variance.detach(), target) if likelihood.learns else None
+        learn = likelihood.lesson(Gaussian(mean.detach(), variance.detach()), target, known)
         ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence, likelihood.automatic, learn)
         return -log_evidence
 
@@ -139,7 +163,7 @@ class _Loss(Function):
         announce(ctx.sweep)
         score, precision = ctx.saved_tensors
         weight = factor[0] * ctx.power
-        return score * weight, precision * weight, None, None
+        return score * weight, precision * weight, None, None, None
 
 
 def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
@@ -162,6 +186,14 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
         )
     require_examples(target, where)
     low, high = (int(bound) for bound in target.aminmax())
+    if low == MISSING:
+        raise InvalidInput(
+            f"{int((target == MISSING).sum())} of {len(target)} examples have no label",
+            where=where,
+            got=f"the label {MISSING}",
+            cause="a loss or an order that needs all labels",
+            fix="leave them out, use Inference(order=LayerSweeps()), or FactorGraph(..., observed=mask) with any valid label",
+        )
     if low < 0 or high >= output.shape[1]:
         raise InvalidInput(
             f"labels must lie in 0 ... {output.shape[1] - 1}",

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.gaussian import Gaussian
 from torch_gbp.nodes.node import Node
 from torch_gbp.nodes.pace import Pace
 
 Evidence = Callable[[Tensor, Tensor, Tensor | None], Any]
-"""(mean, variance, belief mean or None at first) -> log evidence, score, precision."""
+"""(mean, variance, belief mean or None at first) -> `likelihoods.base.Evidence`."""
 
 
 class ObservationNode(Node):
@@ -34,22 +34,13 @@ class ObservationNode(Node):
     def down(self, pace: Pace) -> None:
         mean, variance = self.lower.upward()
         assert variance is not None
-        found = self.evidence(mean, variance, self.at)
+        found = self.evidence(mean, variance, self.at).masked(self.known)
         message = Gaussian(mean, variance).evidence_message(found.score, found.precision).tempered(self.power)
-        self.lower.hear(self._masked(message), pace, pace.rate if pace.iteration else 1.0)
+        self.lower.hear(message, pace, pace.rate if pace.iteration else 1.0)
         self.at, _ = self.lower.belief()
 
     def energy(self) -> float:
         """-log p(target | output) at the belief means."""
         mean, _ = self.lower.belief()
-        log = self.evidence(mean, mean.new_zeros(mean.shape), mean).log
-        if self.known is not None:
-            known = self.known if self.known.ndim == 1 else self.known.flatten(1).all(1)
-            log = log[known]
+        log = self.evidence(mean, mean.new_zeros(mean.shape), mean).masked(self.known).log
         return -self.power * float(log.sum())
-
-    def _masked(self, message: Message) -> Message:
-        if self.known is None:
-            return message
-        known = self.known.view(-1, *(1 for _ in message.precision.shape[1:])) if self.known.ndim == 1 else self.known
-        return Message(*(part.where(known, part.new_zeros(())) for part in message))

@@ -14,8 +14,7 @@ from torch_gbp.parameter import GaussianParameter
 class WeightBelief:
     """Belief of one weight tensor while a batch is looked at; the marginal itself stays as it is.
 
-    A marginal that has heard nothing (its precision is the prior's) has the prior's mean; the mean it stores, a random
-    start, is then only where the first linearisation is. Entries of a precision that is shared count alike.
+    What is known before the batch is `GaussianParameter.batch_prior`; the first linearisation is at the mean that is stored.
 
     Args:
         marginal: the weights before the batch.
@@ -25,10 +24,7 @@ class WeightBelief:
     def __init__(self, marginal: GaussianParameter, learn: bool = True) -> None:
         self.marginal, self.learn, self.said = marginal, learn, Kept()
         self.mean, self.precision = marginal.mean.detach(), marginal.precision.detach()
-        prior = marginal.prior_message()
-        fresh = self.precision == marginal.prior_precision
-        centre = (prior.information / prior.precision).expand_as(self.mean)
-        self.before = Message(self.precision * torch.where(fresh, centre, self.mean), self.precision)
+        self.before = marginal.batch_prior()
         self.variance = self.precision.reciprocal() if learn else torch.zeros_like(self.precision)
 
     def hear(self, score: Tensor, precision: Tensor, pace: Pace) -> None:
@@ -46,9 +42,10 @@ class WeightBelief:
         self.mean, self.precision, self.variance = mean, precision, precision.reciprocal()
 
     def message(self) -> Message:
-        """What the batch said, centred at the marginal's mean: marginal x message is this belief."""
-        gap = self.mean - self.marginal.mean.detach()
-        return Message(self.precision * gap, self.precision - self.before.precision)
+        """What the batch said, centred at the marginal's mean: what was known before x message is this belief."""
+        at = self.marginal.mean.detach()
+        before = self.before.precision * (self.before.information / self.before.precision - at)
+        return Message(self.precision * (self.mean - at) - before, self.precision - self.before.precision)
 
     def energy(self) -> float:
         """-log of the marginal before the batch at the belief's mean, up to a constant."""

@@ -8,7 +8,7 @@ kink h = e - |x| erfc(|x|), all of which stay accurate in both tails:
 
 No term cancels for l > 0, at any x. Score form (`SCORE`, default), with the gain D = l + (1 - l) E / 2:
 
-    g_z = D g - G ((E[f] - l m) (1 - D) + l (1 - l) w e / 2)     exact: g dE[f]/dm - G/2 dVar[f]/dm
+    g_z = D g - G ((E[f] - l m) (1 - D) + l (1 - l) w e / 2)     g dE[f]/dm - G/2 dVar[f]/dm, see rules/linear.py
     G_z = E[f'^2] G = ((1 + l) D - l) G                          Gauss-Newton, never negative
 
 EP form (`EP`): the moments of the belief times the message that came back, divided by the belief.
@@ -77,7 +77,7 @@ def _fill(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, out_mean: T
 
 
 def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-    """Score form: exact score through mean and variance, Gauss-Newton curvature."""
+    """Score form: the message through mean and variance, Gauss-Newton curvature."""
     gain, slack = saved
     assert gain is not None and slack is not None
     to_precision = torch.addcmul(precision * -options.slope, gain, precision, value=1.0 + options.slope)  # E[f'^2] G

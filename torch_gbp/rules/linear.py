@@ -2,12 +2,14 @@
 
 Forward (exact moments):
     m_z = m_a m_W' + m_b                        v_z = S v_W' + v_a (m_W^2)' + v_b
-Backward (exact derivatives of the log evidence through m_z and v_z, g = d/dm, G = -2 d/dv):
+Backward (variational messages: d/dm and -d2/dm2 of E[g (z - m_z) - G (z - m_z)^2 / 2], W, a and b independent):
     g_W = g' m_a - m_W * (G' v_a)               G_W = G' S            (sums over examples)
     g_a = g m_W - m_a * (G v_W)                 G_a = G (m_W^2 + v_W)
     g_b = sum g                                 G_b = sum G
-Source: forward, PBP (Hernandez-Lobato & Adams 2015); backward, the sums of the exact scalar
-messages without their leave-one-out terms, which are O(1 / fan-in).
+Of an observed input g_W is the derivative of the log evidence. Behind an uncertain one it is not: v_z depends on m_W then, and
+d log Z / dv = (g^2 - G) / 2, of which layers take -G / 2. Likelihoods emit G = -d2 log Z / dm2.
+Source: forward, PBP (Hernandez-Lobato & Adams 2015); backward, the product factor of Stern, Herbrich & Graepel 2009, which is
+the sum of the exact scalar messages without their leave-one-out terms, O(1 / fan-in).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Forward (exact moments, S = m_a^2 + v_a):
     m_z = m_a m_W' + m_b                        v_z = (S r) 1' + v_a (m_W^2)' + v_b
-Backward (exact derivatives of the log evidence through m_z and v_z, g = d/dm, G = -2 d/dv; h = G 1, sums over outputs):
+Backward (the variational messages of `rules/linear.py`; h = G 1, sums over outputs):
     g_W = g' m_a - m_W * (G' v_a)               G_r = h' S            (sums over examples)
     g_a = g m_W - m_a * (h r')                  G_a = G m_W^2 + h r'
     g_b = sum g                                 G_b = sum G

@@ -22,8 +22,9 @@ class BatchSites(Store):
     """One site per fixed batch, divided out before the batch is revisited: nothing is ever counted twice.
 
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
-    The prior is the marginal as first met, random start included. Memory: 2 numbers per weight and batch, in `needed`
-    (bytes) and the log before the first site is made.
+    The prior is that of the weights, wherever their means start (`GaussianParameter.batch_prior`). Around 0 all hidden units are
+    alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    Memory: 2 numbers per weight and batch, in `needed` (bytes) and the log before the first site is made.
     Source: AMP-BNN thesis section 4.2.2 (the old batch message is divided out, the new one damped).
 
     Args:
@@ -52,7 +53,7 @@ class BatchSites(Store):
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
         if not state:
-            state.update(sites={}, prior=self._pack(natural(marginal)))
+            state.update(sites={}, prior=self._pack(marginal.batch_prior()))
         self._bring_home(state)
         state["before"] = [marginal.mean.detach().clone(), marginal.precision.detach().clone()]
         if batch in state["sites"]:
@@ -60,9 +61,8 @@ class BatchSites(Store):
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         assert step.batch is not None
-        cavity = natural(marginal)
         site = self._damped(marginal, state, message, step)
-        write(marginal, cavity * site)
+        write(marginal, marginal.batch_prior() * site)
         state["sites"][step.batch] = self._pack(site)
         del state["before"]
 
@@ -70,7 +70,7 @@ class BatchSites(Store):
         return marginal.precision + self._damped(marginal, state, message, step).precision
 
     def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
-        after = natural(marginal) * self._damped(marginal, state, message, step)
+        after = marginal.batch_prior() * self._damped(marginal, state, message, step)
         prior = marginal.prior_message()
         moved = after.information / after.precision - prior.information / prior.precision
         return float((moved.abs() * prior.precision.sqrt()).max())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.stores.base import State, Step, Store, natural, write
+from torch_gbp.stores.base import State, Step, Store, write
 
 
 class Filtering(Store):
@@ -18,6 +18,8 @@ class Filtering(Store):
     forget: sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m. The rate is not used. The message (g, G) is what the
     batch said to the marginal before it was drawn: exactly the posterior from the drawn prior where a batch's message to one
     weight does not depend on the marginals of the others.
+    The first batch meets the first prior, wherever the means start (`GaussianParameter.batch_prior`). Around 0 all hidden units
+    are alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
     Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
 
     Args:
@@ -39,11 +41,11 @@ class Filtering(Store):
         return self._prior(marginal).precision + step.scale * message.precision
 
     def _prior(self, marginal: GaussianParameter) -> Message:
+        before = marginal.batch_prior()
         if not self.forget:
-            return natural(marginal)
+            return before
         first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
-        deviation = torch.lerp(marginal.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
+        deviation = torch.lerp(before.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
         precision = deviation.square().reciprocal()
-        fresh = marginal.precision == marginal.prior_precision  # still the first prior; its mean may be a random start
-        mean = torch.where(fresh, marginal.mean, self.forget * first + (1 - self.forget) * marginal.mean)
+        mean = self.forget * first + (1 - self.forget) * before.information / before.precision
         return Message(precision * mean, precision)

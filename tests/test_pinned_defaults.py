@@ -1,0 +1,263 @@
+"""Every default that a user gets without asking, and every constant behind it, in one table: a change has to be made twice."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+
+import torch_gbp
+import torch_gbp.denoise
+import torch_gbp.local
+from torch_gbp.factor import Rule
+
+FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["order"].default)  # of a dataclass: made anew each time
+
+
+def written(value):
+    """A default as the table writes it: numbers and text as they are, the rest by name."""
+    if isinstance(value, Rule):
+        return value.backward.__name__
+    if value is None or isinstance(value, (bool, int, float, str)) or type(value) is tuple:
+        return value
+    return "made anew" if repr(value) == FACTORY else getattr(value, "__name__", repr(value))
+
+
+def defaults(name):
+    """The defaults of a public class or function."""
+    found = next(getattr(room, name) for room in ROOMS if hasattr(room, name))
+    parameters = inspect.signature(found).parameters.items()
+    return {key: written(one.default) for key, one in parameters if one.default is not inspect.Parameter.empty}
+
+
+def public():
+    """Names that have defaults."""
+    names = (name for room in ROOMS for name in getattr(room, "__all__", ()))
+    return [name for name in dict.fromkeys(names) if callable(getattr(torch_gbp, name, None)) or not hasattr(torch_gbp, name)]
+
+
+def pinned(place, names):
+    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `crowding`."""
+    if place in public():
+        return defaults(place)
+    room, _, name = place.rpartition(".")
+    inside = getattr(import_module(f"torch_gbp.{room}"), name) if name[:1].isupper() else import_module(f"torch_gbp.{place}")
+    return {key: getattr(inside, key) for key in names}
+
+
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
+
+TABLE = {
+    "crowding": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
+    "layers.base": {"PRIOR_SCALE": 0.1},
+    "priors": {"BIAS_VARIANCE": 0.5},
+    "layers.cosine_basis": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
+    "layers.input_basis": {"EXPLAINED": 0.97, "POWER": 0.25},
+    "layers.patch_basis": {"EXPLAINED": 1.0, "POWER": -0.25, "IMAGES": 2000},
+    "likelihoods.argmax": {"REGULARISER_VARIANCE": 0.1},
+    "numerics": {"COMPARISON_NOISE": 0.3},
+    "schedule": {"FINAL": 0.4},
+    "soundness": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
+    "stores.averaged": {"TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
+    "trace": {"GROWTH": 100000.0},
+    "widening": {"OCTAVES": (-2, 9), "STEPS": 8, "DOUBT": 1.0},
+    "denoise.denoiser": {"BLOWN_UP": 10},
+    "denoise.stack": {"UPPER_HASTE": 0.1},
+    "rules.patch_conv": {"MOST": 32},
+    "likelihoods.Likelihood": {"automatic_power": 1.0, "automatic_widening": 1.0},
+    "likelihoods.Softmax": {"automatic_power": 64.0, "automatic_widening": 4.0},
+    "likelihoods.IntegratedSoftmax": {"automatic_power": 64.0, "automatic_widening": 1.0},
+    "likelihoods.OneHotRegression": {"automatic_power": 8.0, "automatic_widening": 1.0},
+    "likelihoods.Argmax": {"automatic_power": 16.0, "automatic_widening": 1.0},
+    "likelihoods.PairwiseArgmax": {"automatic_power": 16.0, "automatic_widening": 1.0},
+    "likelihoods.SquaredSoftmax": {"automatic_power": 1.0, "automatic_widening": 1.0},
+    "likelihoods.Regression": {"automatic_power": 1.0, "automatic_widening": 1.0},
+    "likelihoods.HeteroscedasticRegression": {"automatic_power": 1.0, "automatic_widening": 1.0},
+    "stores.AveragedSites": {"default_rate": 0.4},
+    "stores.BatchSites": {"default_rate": 1.0},
+    "stores.Filtering": {"default_rate": 1.0},
+    "Argmax": {"noise_variance": 0.3, "regulariser_variance": 0.1, "power": None},
+    "AveragedSites": {"momentum": 0.9, "trust": 16.0, "tail": 0.125},
+    "BatchSites": {"device": None},
+    "CosineBasis": {"length": 1.0, "smoothness": 0.0},
+    "FactorGraph": {"likelihood": None, "target": None, "observed": None, "learn": True},
+    "Filtering": {"forget": 0.0},
+    "FixedBatches": {"seed": 0},
+    "GBPAdaptiveAvgPool2d": {"noise": 0.0, "activation_sigma": None},
+    "GBPAvgPool2d": {
+        "stride": None,
+        "padding": 0,
+        "ceil_mode": False,
+        "count_include_pad": True,
+        "divisor_override": None,
+        "noise": 0.0,
+        "activation_sigma": None,
+    },
+    "GBPConv2d": {
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+        "groups": 1,
+        "bias": True,
+        "padding_mode": "zeros",
+        "device": None,
+        "dtype": None,
+        "prior_variance": None,
+        "prior_scale": 0.1,
+        "prior_formula": "code",
+        "random_prior_mean": False,
+        "shared_precision": True,
+        "bias_variance": 0.5,
+        "noise": 0.0,
+        "activation": None,
+        "activation_sigma": None,
+        "linearise": False,
+        "joint": False,
+    },
+    "GBPConvTranspose2d": {
+        "stride": 1,
+        "padding": 0,
+        "output_padding": 0,
+        "groups": 1,
+        "bias": True,
+        "dilation": 1,
+        "padding_mode": "zeros",
+        "device": None,
+        "dtype": None,
+        "prior_variance": None,
+        "prior_scale": 0.1,
+        "prior_formula": "code",
+        "random_prior_mean": False,
+        "shared_precision": True,
+        "bias_variance": 0.5,
+        "noise": 0.0,
+        "activation": None,
+        "activation_sigma": None,
+        "linearise": False,
+    },
+    "GBPLeakyReLU": {"negative_slope": 0.01, "inplace": False, "rule": "score_backward"},
+    "GBPLinear": {
+        "bias": True,
+        "device": None,
+        "dtype": None,
+        "prior_variance": None,
+        "prior_scale": 0.1,
+        "prior_formula": "code",
+        "random_prior_mean": False,
+        "shared_precision": True,
+        "bias_variance": 0.5,
+        "noise": 0.0,
+        "activation": None,
+        "activation_sigma": None,
+        "linearise": False,
+        "joint": False,
+    },
+    "GBPMaxPool2d": {
+        "stride": None,
+        "padding": 0,
+        "dilation": 1,
+        "return_indices": False,
+        "ceil_mode": False,
+        "rule": "backward",
+        "noise": 0.0,
+        "activation_sigma": None,
+        "exchange": True,
+    },
+    "GBPReLU": {"inplace": False, "rule": "score_backward"},
+    "GBPUpsample": {
+        "size": None,
+        "scale_factor": None,
+        "mode": "nearest",
+        "align_corners": None,
+        "recompute_scale_factor": None,
+        "noise": 0.0,
+        "activation_sigma": None,
+    },
+    "HeteroscedasticRegression": {"power": 1.0},
+    "Inference": {"iterations": 1, "rate": None, "damping": 0.0, "order": "made anew"},
+    "IntegratedSoftmax": {"power": None},
+    "Latent": {"sigma": 1.0, "known": None},
+    "LayerSweeps": {"weight_damping": None, "dropout": 0.0, "undamped_first": False, "tolerance": 0.0, "check": 8, "trace": None},
+    "Likelihood": {"power": 1.0},
+    "MessagePassing": {
+        "num_data": None,
+        "lr": None,
+        "epochs": 8,
+        "warmup": 0.2,
+        "final": 0.4,
+        "store": None,
+        "accumulated": 1,
+        "report_every": 50,
+    },
+    "OneHotRegression": {"noise_variance": 0.01, "power": None},
+    "Pace": {"rate": 1.0, "weight_rate": 1.0, "dropout": 0.0, "undamped_first": False, "watch": False, "iteration": 0},
+    "PairwiseArgmax": {"noise_variance": 0.3, "regulariser_variance": 0.1, "power": 1.0},
+    "PatchBasis": {"stride": 1},
+    "RandomLayers": {
+        "weight_damping": None,
+        "dropout": 0.0,
+        "undamped_first": False,
+        "tolerance": 0.0,
+        "check": 8,
+        "trace": None,
+    },
+    "Regression": {"power": 1.0, "learn_noise": False},
+    "Softmax": {"power": None},
+    "SquaredSoftmax": {"sigma": 0.01, "power": 1.0},
+    "Trainer": {
+        "epochs": 8,
+        "lr": None,
+        "store": None,
+        "inference": None,
+        "patience": None,
+        "learn_priors": False,
+        "progress": True,
+    },
+    "from_torch": {"fresh": False, "as_prior": False, "inputs": None},
+    "thesis_iterations": {"epochs": 18},
+    "Denoiser": {"deviation": 0.2, "robust": "Tukey(threshold=0.2)", "joint": False},
+    "PairwiseSmoother": {
+        "deviation": 0.2,
+        "robust": "Tukey(threshold=0.14)",
+        "smoothness": "Smoothness(deviation=1.3, robust=Tukey(threshold=0.35), repeats=2)",
+        "joint": False,
+    },
+    "Reconstruction": {
+        "kernel_size": 3,
+        "robust": "Quadratic()",
+        "slope": 1.0,
+        "bias_deviation": 0.3,
+        "activation_deviation": 0.5,
+        "start_deviation": 0.1,
+        "haste": 1.0,
+        "hold": False,
+    },
+    "Upsampling": {"factor": 2},
+    "five_layers": {"channels": 3},
+    "BlockLocal": {"local_loss": "variational", "end_loss": "cross_entropy"},
+    "FeedbackLoss": {"alpha_variance": 1.0, "beta_variance": 1.0, "activity": "channels"},
+    "KeptBytes": {"weights": ()},
+    "LocalLoss": {"weights": None},
+    "RidgeFeedback": {"decay": 0.99, "ridge": 1.0},
+    "Stage": {"scheduler": None},
+    "conv_head": {"widest": 256, "first": 8},
+    "fine_head": {"widest": 4096},
+    "heads_only": {"head": "conv_head"},
+    "linear_head": {"grid": 2},
+    "similarity_matching": {"head": "fine_head", "weight": 0.99},
+    "variational": {
+        "head": "conv_head",
+        "feedback": "RidgeFeedback",
+        "weight": 0.03,
+        "alpha_variance": 1.0,
+        "beta_variance": 1.0,
+    },
+}
+
+
+@pytest.mark.parametrize("place", TABLE)
+def test_defaults_are_the_pinned_ones(place):
+    assert pinned(place, TABLE[place]) == TABLE[place]
+
+
+def test_every_public_name_with_defaults_is_in_the_table():
+    assert [name for name in public() if defaults(name) and name not in TABLE] == []
