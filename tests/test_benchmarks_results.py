@@ -8,7 +8,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from benchmarks import choice, figures, tables
 from benchmarks.labels import Label, label_points
@@ -121,3 +123,24 @@ def test_names_cover_neither_each_other_nor_the_edge() -> None:
     boxes = [text.get_window_extent() for text in axes.texts]
     assert all(Bbox.intersection(one, other) is None for one, other in combinations(boxes, 2))
     assert all(box.x1 <= axes.bbox.x1 for box in boxes)
+
+
+def test_no_committed_figure_is_empty() -> None:
+    for path in figures.FIGURES.iterdir():
+        assert path.stat().st_size > 0 and path.suffix in (".png", ".gif"), path.name
+        with Image.open(path) as picture:
+            picture.load()  # complete to the last pixel
+            assert picture.convert("L").getextrema() != (255, 255), path.name
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: Figure, path: Path, **__: object) -> None:
+        path.write_bytes(b"half a picture")
+        raise KeyboardInterrupt
+
+    store(tmp_path, "mnist", [row("adamw", 0.5), row("gbp", 0.3)])
+    old = figures.draw(tmp_path, tmp_path / "figures")[0].read_bytes()
+    monkeypatch.setattr(Figure, "savefig", killed)
+    with pytest.raises(KeyboardInterrupt):
+        figures.draw(tmp_path, tmp_path / "figures")
+    assert (tmp_path / "figures" / "error_against_time.png").read_bytes() == old
