@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from benchmarks import choice, figures, tables
+from benchmarks import choice, figures, panels, tables
 from benchmarks.labels import Label, label_points
 from benchmarks.methods import METHODS
 from benchmarks.panels import SCORES, make_panels, settle
@@ -114,6 +114,13 @@ def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert list(nll.lines[0].get_xdata()) == [80, 160, 640]
     assert list(nll.lines[0].get_ydata()) == [1 / 80, 1 / 160, 1 / 640]
     assert sorted(text.get_text() for text in nll.texts) == ["mean-field VI", "torch_gbp"]
+
+
+def test_no_two_methods_look_alike() -> None:
+    looks = set(zip(panels.COLOURS, panels.MARKERS, panels.LINES, strict=True))
+    assert len(looks) == len(METHODS)
+    ours = {panels.colour(method) for method in METHODS if method.startswith("gbp")}
+    assert ours == {panels.OURS} and panels.colour("adamw") not in ours
 
 
 def test_names_cover_neither_each_other_nor_the_edge() -> None:
