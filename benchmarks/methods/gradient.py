@@ -5,7 +5,7 @@ AdamW and momentum also enter with what torch_gbp has built in: a rate that ends
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -92,14 +92,13 @@ class Momentum(CrossEntropy):
 
 def tail_average(network: nn.Module, tail: float) -> AveragedModel:
     """Polynomial-decay average of the weights: A <- A + (w - A) min(1, 1 / (tail t)) at step t, as torch_gbp's of its means."""
-    return AveragedModel(network, avg_fn=_polynomial_decay(tail))
 
+    def move(averages: Sequence[Tensor], weights: Sequence[Tensor], steps_before: Tensor | int) -> None:
+        share = min(1.0, 1 / (tail * (int(steps_before) + 1)))
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, share)
 
-def _polynomial_decay(tail: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    def averaged(average: Tensor, weight: Tensor, before: Tensor | int) -> Tensor:
-        return average.lerp(weight, min(1.0, 1 / (tail * (int(before) + 1))))
-
-    return averaged
+    return AveragedModel(network, multi_avg_fn=move)  # type: ignore[arg-type]
 
 
 _RATES = {"lr": (5e-4, 1e-3, 2e-3, 4e-3), "weight_decay": (0.01, 0.1)}
