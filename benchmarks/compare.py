@@ -14,54 +14,57 @@ from benchmarks.report import Request, Result, Row, say
 from benchmarks.results import committed
 from benchmarks.splits import SUBSET_SEED, Split, limited, load
 from benchmarks.tasks import TASKS, Net, Plan, asked_nets, asked_plans
+from benchmarks.temperature import tempered_scores
 
-Choices = dict[str, dict[str, Choice]]  # by network and method
 BASELINE = "adamw"  # training times are told as multiples of its time in the same race
 
 
 def run(name: str, request: Request) -> Result:
-    """All methods of the call whose packages are installed."""
+    """All methods of the call whose packages are installed; each row tells the settings it was made with."""
     methods, searched = installed(request.methods or list(METHODS)), committed(f"{name}_search")
     nets = asked_nets(TASKS[name], request)
-    choices = {net: {method: choose(searched, net, method) for method in methods} for net in nets}
     plans = {net: [plan._asdict() for plan in asked_plans(TASKS[name].nets[net], request)] for net in nets}
-    settings = {**_told(choices), "search": searched, "plans": plans, "subset_seed": SUBSET_SEED}
-    return Result(settings, _rows(name, request, choices))
+    settings = {"search": searched, "plans": plans, "subset_seed": SUBSET_SEED}
+    return Result(settings, _rows(name, request, methods, searched))
 
 
-def _told(choices: Choices) -> dict[str, object]:
-    """The chosen settings by network and method, and where they come from."""
-    settings = {net: {method: dict(choice.settings) for method, choice in row.items()} for net, row in choices.items()}
-    sources = {net: {method: choice.source for method, choice in row.items()} for net, row in choices.items()}
-    return {"methods": settings, "chosen_by": sources}
-
-
-def _rows(name: str, request: Request, choices: Choices) -> Iterator[Row]:
+def _rows(name: str, request: Request, methods: list[str], searched: list[Row]) -> Iterator[Row]:
     task = TASKS[name]
     data = load(task, request)
-    for title, chosen in choices.items():
-        runs = [Run(method, choice.settings) for method, choice in chosen.items()]
+    for title in asked_nets(task, request):
         net = task.nets[title]
         for plan in asked_plans(net, request):
             split = limited(data, plan.limit)
+            choices = {method: choose(searched, title, method, plan.epochs) for method in methods}
             for seed in request.seeds[: 1 if request.quick else None]:
                 case = {"net": title, "limit": len(split.x), "seed": seed, "epochs": plan.epochs}
-                yield from _race(runs, case, net, plan, split)
+                yield from _race(choices, case, net, plan, split)
 
 
-def _race(runs: list[Run], case: Row, net: Net, plan: Plan, split: Split) -> Iterator[Row]:
+def _race(choices: dict[str, Choice], case: Row, net: Net, plan: Plan, split: Split) -> Iterator[Row]:
+    runs = [Run(method, choice.settings) for method, choice in choices.items()]
     racers = race(runs, net, plan, split, case["seed"], partial(say, case))
     baseline = next((racer.train_seconds for racer in racers if racer.run.name == BASELINE), None)
     for racer in racers:
-        row = {"method": racer.run.name, **case, **_scores(racer, split), **_costs(racer, net, plan, split, case["seed"])}
+        choice = choices[racer.run.name]
+        found = _scores(racer, split, choice.temperature) | _costs(racer, net, plan, split, case["seed"])
+        row = {"method": racer.run.name, **case, **_told(choice), **found}
         if baseline is not None:
             row["train_ratio"] = row["train_seconds"] / baseline
         yield row
 
 
-def _scores(racer: Racer, split: Split) -> Row:
+def _told(choice: Choice) -> Row:
+    told = {"chosen": dict(choice.settings), "chosen_by": choice.source}
+    return told if choice.temperature is None else told | {"temperature": choice.temperature}
+
+
+def _scores(racer: Racer, split: Split, temperature: float | None) -> Row:
+    """The scores as the method predicts, and those at its held-out temperature if it has one."""
     outside = {column: racer.predict(images) for column, images in split.ood.items()}
-    return scores(racer.predict(split.scored_x), split.scored_y, outside)
+    logs = racer.predict(split.scored_x)
+    plain = scores(logs, split.scored_y, outside)
+    return plain if temperature is None else plain | tempered_scores(logs, split.scored_y, temperature)
 
 
 def _costs(racer: Racer, net: Net, plan: Plan, split: Split, seed: int) -> Row:

@@ -13,7 +13,7 @@ from benchmarks.labels import Label, label_ends, label_points
 from benchmarks.methods import METHODS
 from benchmarks.panels import SCORES, Score, colour, dress, error_bars, make_panels, settle
 from benchmarks.report import Row
-from benchmarks.results import RESULTS, committed
+from benchmarks.results import RESULTS, committed, replacing
 from benchmarks.summary import Estimate, Gathered, case_title, estimate, gather
 from benchmarks.tasks import TASKS
 from benchmarks.toys.picture import curve_fits, xor_map
@@ -34,7 +34,6 @@ class Point(NamedTuple):
 
 def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
-    figures.mkdir(parents=True, exist_ok=True)
     drawn = {f"{score.name}_against_time": against_time(score, results) for score in SCORES}
     drawn |= {LOW_DATA: low_data(results), "synthetic": synthetic(results), "coverage": coverage_of_levels(results)}
     drawn |= {
@@ -45,7 +44,8 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     drawn |= {video_figures.NAME: video_figures.frames(results), "graph_video_clip": video_figures.whole_clip(results)}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
-        figure.savefig(path)
+        with replacing(path) as beside:
+            figure.savefig(beside, format="png")
     moving = figures / f"{video_figures.NAME}.gif"
     return [*paths, moving] if video_figures.clip(results, moving) else list(paths)
 

@@ -53,7 +53,7 @@ def peak_memory_mb(method: Method, x: Tensor, y: Tensor) -> float:
     """Peak memory of two training steps: parameters, state, activations, messages; not the data."""
     x, y = x.clone(), y.clone()  # storages of their own: a slice's is that of the whole data set
     part = method.trained_at_a_time()
-    with PeakMemory([*method.network.parameters(), *method.network.buffers()]) as memory:
+    with PeakMemory(method.stored()) as memory:
         for _ in range(2):
             part.step(x, y)
     return memory.megabytes

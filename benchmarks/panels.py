@@ -14,9 +14,11 @@ from benchmarks.summary import Estimate
 
 DPI, SIZE, COLUMNS = 150, (3.9, 3.2), 3  # pixels per inch, inches of a panel, panels side by side
 # Okabe & Ito's colours, told apart by colour-blind readers too, and a grey: each method has those of its place in METHODS.
-COLOURS = ("#D55E00", "#D55E00", "#D55E00", "#000000", "#8C8C8C", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_OWN, _BLACK, _GREY = "#D55E00", "#000000", "#8C8C8C"
+COLOURS = (_OWN, _OWN, _OWN, _OWN, _BLACK, _BLACK, _GREY, _GREY, "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 OURS, TRUTH, REFERENCE = "#D55E00", "#0072B2", "#8C8C8C"  # where there are no methods to tell apart
-MARKERS, LINES = "os^ooooooo", ("-", "--", ":", *7 * "-")  # the three of torch_gbp share a colour
+MARKERS = "osD^ososoooo"  # one family, one colour: torch_gbp's four, AdamW's two, SGD's two
+LINES = ("-", "--", "-.", ":", "-", "--", "-", "--", "-", "-", "-", "-")
 NARROW = 6  # a logarithmic axis whose ends are closer than this factor gets ticks at even distances
 
 
@@ -56,7 +58,7 @@ def settle(figure: Figure) -> None:
 
 def colour(method: str) -> str:
     """The method's colour in every figure."""
-    return COLOURS[list(METHODS).index(method) % len(COLOURS)]
+    return COLOURS[list(METHODS).index(method)]
 
 
 def error_bars(axes: Any, method: str, xs: Sequence[Estimate], ys: Sequence[Estimate], joined: bool = False) -> None:
@@ -69,8 +71,8 @@ def error_bars(axes: Any, method: str, xs: Sequence[Estimate], ys: Sequence[Esti
         y_errors,
         x_errors,
         color=colour(method),
-        marker=MARKERS[place % len(MARKERS)],
-        linestyle=LINES[place % len(LINES)] if joined else "",
+        marker=MARKERS[place],
+        linestyle=LINES[place] if joined else "",
         linewidth=1.8 if place == 0 else 1.0,
         elinewidth=0.9,
         markersize=3.5 if joined else 4.5,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 Row = dict[str, Any]
 CASE = ("net", "limit", "method", "order", "settings")  # what the seeds are averaged over; few rows have the last two
 SHOWN = (
-    "accuracy", "nll", "ece", "ood_auroc", "rmse", "log_likelihood", "noise_variance", "tv", "tv_far", "w2", "w2_far",
+    "accuracy", "nll", "nll_tempered", "ece", "ece_tempered", "temperature",
+    "ood_auroc", "rmse", "log_likelihood", "noise_variance", "tv", "tv_far", "w2", "w2_far",
     "psnr", "psnr_noisy", "correlation", "corners", "disagreement", "difference", "processor_seconds",
     "train_seconds", "train_ratio", "predict_seconds", "peak_memory_mb",
 )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +73,21 @@ def updated(old: dict[str, Any], new: dict[str, Any], depth: int = 3) -> dict[st
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes beside the file and renames: a kill leaves the old file or the new one, never half of one."""
+    """Writes the file whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside, renamed once it is written: a kill leaves the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}.partial")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    beside.replace(path)
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _key(row: Row) -> list[Any]:

@@ -61,7 +61,7 @@ _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", 
 
 
 class Column(NamedTuple):
-    """A column of the tables: its heading, the key of the rows, a factor, and how the numbers are written."""
+    """A column of the tables: its heading, the key of the rows, a factor, how the numbers are written, and when it is shown."""
 
     heading: str
     key: str
@@ -69,11 +69,12 @@ class Column(NamedTuple):
     digits: int = 4
     unit: str = ""
     spread: bool = True  # with the standard error
+    always: bool = True  # else in tables with a row that has the key
 
 
 def columns(name: str) -> list[Column]:
     """The columns of a benchmark's table; those of the OOD sets differ."""
-    scores = [Column("accuracy", "accuracy", 100, 2, " %"), Column("NLL", "nll"), Column("ECE", "ece")]
+    scores = [Column("accuracy", "accuracy", 100, 2, " %"), *_with_temperature("NLL", "nll"), *_with_temperature("ECE", "ece")]
     ood = [Column(f"OOD AUROC {images}", key, digits=3) for key, images in TASKS[name].ood.items()]
     training = Column("training / AdamW's", "train_ratio", digits=2, unit="x")
     predicting = Column("predict", "predict_seconds", digits=2, unit=" s", spread=False)
@@ -90,7 +91,7 @@ def comparison(name: str, rows: list[Row]) -> str:
     """Mean +- standard error of the seeds, for every network and method."""
     if not rows:
         return NOT_RUN
-    shown = columns(name)
+    shown = [column for column in columns(name) if column.always or any(column.key in row for row in rows)]
     headings = ["net", "method", *(column.heading for column in shown)]
     cases = ((case_title(name, case), methods) for case, methods in gather(rows).items())
     lines = [[title, _title(method), *_cells(own, shown)] for title, methods in cases for method, own in methods.items()]
@@ -100,6 +101,10 @@ def comparison(name: str, rows: list[Row]) -> str:
 def fill(text: str) -> str:
     """The text with every table made anew."""
     return _PLACE.sub(lambda place: place[1] + table(place[2], int(place[3]) if place[3] else None) + place[4], text)
+
+
+def _with_temperature(heading: str, key: str) -> list[Column]:
+    return [Column(heading, key), Column(f"{heading} with a held-out temperature", f"{key}_tempered", always=False)]
 
 
 def _title(method: str) -> str:

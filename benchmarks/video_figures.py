@@ -16,7 +16,7 @@ from benchmarks.labels import Label, label_ends
 from benchmarks.panels import OURS, TRUTH, dress_plain, make_panels, settle
 from benchmarks.pictures import read
 from benchmarks.report import Row
-from benchmarks.results import committed
+from benchmarks.results import committed, replacing
 from benchmarks.video import JOINT, METHODS, MOVING, SHOWN_FRAME, TITLES
 
 NAME = "graph_video"
@@ -52,7 +52,8 @@ def clip(results: Path, path: Path) -> bool:
     if not pairs:
         return False
     first, *others = [Image.fromarray(_beside(*pair).numpy()).quantize(128, dither=Image.Dither.NONE) for pair in pairs]
-    first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
+    with replacing(path) as beside:
+        first.save(beside, "GIF", save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
     return True
 
 

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import graph_ablation, graph_cost, graph_iterations, graph_mnist, graph_recipes
+from benchmarks import choice, compare, graph_ablation, graph_cost, graph_iterations, graph_mnist, graph_recipes
 from benchmarks.__main__ import main
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import METHODS
 from benchmarks.tasks import TASKS
+from benchmarks.temperature import COLDEST, WARMEST
 
 CASE = {"method", "net", "limit", "seed", "epochs"}
 SCORES = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "ood_auroc", "ood_auroc_notmnist"}
+CHOSEN = {"chosen", "chosen_by"}
 COSTS = {"train_seconds", "train_ratio", "pass_seconds", "predict_seconds", "peak_memory_mb"}
 
 
@@ -57,11 +59,12 @@ def test_mnist_writes_the_agreed_form(run: Callable[..., dict[str, Any]]) -> Non
     rows = content["rows"]
     assert content["benchmark"] == "mnist"
     assert {(row["net"], row["method"]) for row in rows} == {(n, m) for n in TASKS["mnist"].nets for m in ("gbp", "adamw")}
-    assert all(set(row) == CASE | SCORES | COSTS for row in rows)
+    own = {"temperature", "nll_tempered", "ece_tempered"}  # of methods whose search has fitted one
+    assert all(set(row) - own == CASE | SCORES | COSTS | CHOSEN for row in rows)
     assert all(0 <= row["accuracy"] <= 1 and row["seed"] == 3 and row["limit"] == 64 and row["epochs"] == 2 for row in rows)
     assert all(row["peak_memory_mb"] > 0 and row["train_seconds"] > 0 for row in rows)
     assert [row["train_ratio"] for row in rows if row["method"] == "adamw"] == [1.0] * 3
-    assert content["settings"]["methods"]["mlp"]["gbp"] == {}
+    assert all(row["chosen"] == {} for row in rows if row["method"] == "gbp")
 
 
 def test_a_second_run_replaces_its_rows_and_keeps_the_others(run: Callable[..., dict[str, Any]]) -> None:
@@ -73,12 +76,45 @@ def test_a_second_run_replaces_its_rows_and_keeps_the_others(run: Callable[..., 
     assert second[0]["train_seconds"] != first[0]["train_seconds"]
 
 
-def test_a_search_scores_every_setting_of_the_rivals_alone(run: Callable[..., dict[str, Any]]) -> None:
-    content = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd", "ensemble")
+def test_a_search_scores_every_setting_of_the_grids_and_once_each_method_without_a_grid(
+    run: Callable[..., dict[str, Any]],
+) -> None:
+    content = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd_momentum", "ensemble")
     rows = content["rows"]
-    assert list(content["settings"]["grids"]) == ["adamw", "sgd"]
-    assert [row["settings"] for row in rows] == [*METHODS["adamw"].grid, *METHODS["sgd"].grid]
+    assert list(content["settings"]["grids"]) == ["adamw", "sgd_momentum"]
+    searched = [*METHODS["adamw"].grid, *METHODS["sgd_momentum"].grid]
+    assert [row["settings"] for row in rows[:-2]] == searched
+    best = min(rows[:8], key=lambda row: row["nll"])
+    assert [(row["method"], row["settings"]) for row in rows[-2:]] == [("gbp", {}), ("ensemble", best["settings"])]
     assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
+
+
+def test_a_search_row_carries_a_temperature_that_no_other_beats(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("mnist_search", "--net", "mlp", "--epochs", "2", "--methods", "gbp", "adamw_tail")["rows"]
+    assert len(rows) == 9
+    assert all(COLDEST <= row["temperature"] <= WARMEST and 0 <= row["ece_tempered"] <= 1 for row in rows)
+    assert all(row["nll_tempered"] <= row["nll"] + 1e-9 for row in rows)
+    assert any(row["nll_tempered"] < row["nll"] - 0.01 for row in rows)  # random labels: every confidence is too large
+
+
+def test_the_searched_temperature_stands_beside_the_plain_scores(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = {"net": "mlp", "limit": 32, "seed": 0, "epochs": 2, "accuracy": 0.1, "nll": 1.0, "ece": 0.1}
+    settings = {"lr": 0.002, "weight_decay": 0.1}
+    searched = [
+        {"method": "adamw", **case, "settings": settings, "temperature": 3.0, "nll_tempered": 0.9},
+        {"method": "sgd", **case, "settings": {"lr": 0.1}},  # of a file from before temperatures
+    ]
+    monkeypatch.setattr(compare, "committed", lambda name: searched)
+    plain = run("mnist", "--net", "mlp", "--epochs", "2", "--seeds", "0", "--methods", "adamw", "sgd", "gbp")["rows"]
+    assert [row.get("temperature") for row in plain] == [3.0, None, None]
+    assert [row["chosen"] for row in plain] == [settings, {"lr": 0.1}, {}]
+    assert [row["chosen_by"] for row in plain] == [choice.SEARCHED, choice.SEARCHED, choice.SHIPPED]
+    assert [set(row) for row in plain[1:]] == [CASE | SCORES | COSTS | CHOSEN] * 2
+    adamw, tempered = plain[0], {"nll_tempered", "ece_tempered"}
+    assert set(adamw) == CASE | SCORES | COSTS | CHOSEN | tempered | {"temperature"}
+    assert adamw["nll_tempered"] < adamw["nll"] and adamw["ece_tempered"] != adamw["ece"]  # random labels again
 
 
 def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:

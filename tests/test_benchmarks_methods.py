@@ -119,6 +119,62 @@ def test_the_divergence_is_that_of_torch_distributions() -> None:
     torch.testing.assert_close(divergence(network, 0.5), expected)
 
 
+def weights_of_every_step(method: Method, digits: Split, steps: int) -> list[list[Tensor]]:
+    """The network's parameters after each of so many steps on the same images."""
+    found = []
+    for _ in range(steps):
+        method.step(digits.x[:16], digits.y[:16])
+        found.append([parameter.detach().clone() for parameter in method.network.parameters()])
+    return found
+
+
+@pytest.mark.parametrize("name", ["adamw_tail", "sgd_momentum"])
+def test_the_tail_average_is_the_polynomial_decay_average_of_the_weights(name: str, digits: Split) -> None:
+    """A <- A + (w - A) min(1, 1 / (tail t)) gives weight prod_{u > t} (1 - 1 / (tail u)) / (tail t) to the weights of step t."""
+    tail, steps = 0.125, 40
+    method = made(Run(name, METHODS[name].defaults), make_training(NET, PLAN, digits, 0), 0)
+    history = weights_of_every_step(method, digits, steps)
+    shares = [min(1.0, 1 / (tail * t)) for t in range(1, steps + 1)]
+    weights = [share * math.prod(1 - later for later in shares[t + 1 :]) for t, share in enumerate(shares)]
+    assert sum(weights) == pytest.approx(1)
+    assert sum(weights[:20]) < 0.5**8 < sum(weights[:25])  # the first half of the steps has little weight, (1 / 2)^(1 / tail)
+    method.finish()
+    for i, parameter in enumerate(method.network.parameters()):
+        expected = torch.stack([weight * step[i].double() for weight, step in zip(weights, history, strict=True)]).sum(0)
+        torch.testing.assert_close(parameter.detach().double(), expected, atol=1e-6, rtol=1e-5)
+    average = torch.log_softmax(method.network(digits.scored_x), 1)
+    torch.testing.assert_close(method.log_probabilities(digits.scored_x), average)
+
+
+def test_without_a_tail_the_last_weights_predict(digits: Split) -> None:
+    method = made(Run("adamw", METHODS["adamw"].defaults), make_training(NET, PLAN, digits, 0), 0)
+    last = weights_of_every_step(method, digits, 5)[-1]
+    method.finish()
+    assert all(torch.equal(one, other) for one, other in zip(method.network.parameters(), last, strict=True))
+
+
+@pytest.mark.parametrize(("name", "warmup"), [("adamw", 0), ("adamw_tail", 0), ("sgd_momentum", 20)])
+def test_the_rate_warms_up_and_falls_to_its_final_share(name: str, warmup: int, digits: Split) -> None:
+    settings, plan = METHODS[name].defaults, Plan(epochs=20, batch=16, first_batch=16)
+    method = made(Run(name, settings), make_training(NET, plan, digits, 0), 0)
+    rates = []
+    for _ in range(plan.steps(320)):  # 400
+        rates.append(method.optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
+        method.step(digits.x[:2], digits.y[:2])
+    peak, final = settings["lr"], settings.get("final", 0.0)
+    rise = [peak * (t + 1) / max(warmup, 1) for t in range(warmup)]
+    shares = [(1 + math.cos(math.pi * t / (400 - warmup))) / 2 for t in range(400 - warmup)]
+    assert rates == pytest.approx([*rise, *(peak * (final + (1 - final) * share) for share in shares)])
+
+
+def test_the_average_counts_as_memory(digits: Split) -> None:
+    training = make_training(NET, PLAN, digits, 0)
+    plain, averaged = (made(Run(name, METHODS[name].defaults), training, 0) for name in ("adamw", "adamw_tail"))
+    size = 4 * sum(parameter.numel() for parameter in training.network.parameters()) / 1e6
+    more = peak_memory_mb(averaged, digits.x[:16], digits.y[:16]) - peak_memory_mb(plain, digits.x[:16], digits.y[:16])
+    assert size <= more < 2 * size
+
+
 def test_a_missing_package_is_told_with_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(methods.METHODS, "rival", Entrant("rival", Method, package="no_such_package"))
     assert installed(["rival", "adamw"]) == ["adamw"]

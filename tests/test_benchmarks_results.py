@@ -8,9 +8,11 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 
-from benchmarks import choice, figures, tables
+from benchmarks import choice, figures, panels, tables
 from benchmarks.labels import Label, label_points
 from benchmarks.methods import METHODS
 from benchmarks.panels import SCORES, make_panels, settle
@@ -73,10 +75,59 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
 def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}) for lr, nll in ((1, 0.3), (2, 0.1), (3, 0.2))]
     searched += [row("sgd", 0.01, settings={"lr": 4}), {**row("adamw", 0.001, settings={"lr": 5}), "net": "lenet"}]
-    assert choice.choose(searched, "mlp", "adamw") == ({"lr": 2}, choice.SEARCHED)
-    assert choice.choose(searched, "mlp", "ensemble") == ({"lr": 2}, choice.SEARCHED)
-    assert choice.choose(searched, "onepass", "adamw") == (METHODS["adamw"].defaults, choice.BUILT_IN)
-    assert choice.choose([*searched, row("gbp", 0.1, settings={"power": 1})], "mlp", "gbp").source == choice.SHIPPED
+    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, None)
+    assert choice.choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, None)
+    assert choice.choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, choice.BUILT_IN, None)
+    strange = row("gbp", 0.1, settings={"power": 1}, temperature=2.0)
+    assert choice.choose([*searched, strange], "mlp", "gbp", 8) == ({}, choice.SHIPPED, None)
+
+
+def test_a_search_with_as_many_passes_is_preferred() -> None:
+    cases = [(6, 1, 0.2), (6, 2, 0.3), (10, 3, 0.1), (10, 4, 0.4)]  # passes, lr, NLL
+    searched = [row("adamw", nll, settings={"lr": lr}, epochs=epochs) for epochs, lr, nll in cases]
+    assert choice.choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
+    assert choice.choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
+    assert choice.choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, choice.SEARCHED, None)
+    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, choice.SEARCHED_ELSEWHERE, None)
+
+
+def test_cifar10_at_six_passes_takes_what_its_search_chose() -> None:
+    settings = choice.choose(committed("cifar10_search"), "conv890k", "adamw", 6).settings
+    assert settings == {"lr": 0.002, "weight_decay": 0.1}
+
+
+def test_the_temperature_is_that_of_the_chosen_settings() -> None:
+    tempered = [(1, 0.3, 0.10, 1.5), (2, 0.1, 0.09, 1.2), (3, 0.2, 0.05, 2.0)]  # lr, NLL, tempered NLL, temperature
+    found = {
+        method: [row(method, n, settings={"lr": lr}, nll_tempered=m, temperature=t) for lr, n, m, t in tempered]
+        for method in ("adamw", "adamw_tail", "sgd_momentum")
+    }
+    searched = [*found["adamw"], *found["adamw_tail"], *found["sgd_momentum"]]
+    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, 1.2)
+    assert choice.choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, choice.SEARCHED, 2.0)
+    assert choice.choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, choice.SEARCHED, 2.0)
+    fewer = row("adamw", 0.5, settings={"lr": 2}, limit=20_000, nll_tempered=0.4, temperature=9.0)
+    assert choice.choose([fewer, *searched], "mlp", "adamw", 8).temperature == 1.2
+
+
+def test_methods_without_a_grid_have_a_temperature_of_their_own() -> None:
+    searched = [row("adamw", nll, settings={"lr": lr}, temperature=5.0) for lr, nll in ((1, 0.2), (2, 0.1))]
+    searched += [row("ensemble", nll, settings={"lr": lr}, temperature=t) for lr, nll, t in ((1, 0.01, 7.0), (2, 0.05, 1.1))]
+    searched += [row("gbp", 0.1, settings={}, temperature=0.9)]
+    assert choice.choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, 1.1)
+    assert choice.choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, choice.SEARCHED, None)
+    assert choice.choose(searched, "mlp", "gbp", 8) == ({}, choice.SHIPPED, 0.9)
+
+
+def test_a_table_has_tempered_columns_where_a_row_has_them(tmp_path: Path) -> None:
+    store(tmp_path, "mnist", [row("adamw", 0.5), row("gbp", 0.3)])
+    store(tmp_path, "fashion", [row("adamw", 0.5, nll_tempered=0.4, ece_tempered=0.005), row("sgd", 0.6)])
+    assert "temperature" not in tables.table("mnist", folder=tmp_path)
+    head, _, adamw, sgd = tables.table("fashion", folder=tmp_path).splitlines()
+    expected = ["NLL", "NLL with a held-out temperature", "ECE", "ECE with a held-out temperature"]
+    assert head.split(" | ")[3:7] == expected
+    assert adamw.split(" | ")[3:7] == ["0.5000", "0.4000", "0.0100", "0.0050"]
+    assert sgd.split(" | ")[3:7] == ["0.6000", "-", "0.0100", "-"]
 
 
 def test_a_table_tells_mean_and_standard_error(tmp_path: Path) -> None:
@@ -114,6 +165,13 @@ def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert sorted(text.get_text() for text in nll.texts) == ["mean-field VI", "torch_gbp"]
 
 
+def test_no_two_methods_look_alike() -> None:
+    looks = set(zip(panels.COLOURS, panels.MARKERS, panels.LINES, strict=True))
+    assert len(looks) == len(METHODS)
+    ours = {panels.colour(method) for method in METHODS if method.startswith("gbp")}
+    assert ours == {panels.OURS} and panels.colour("adamw") not in ours
+
+
 def test_names_cover_neither_each_other_nor_the_edge() -> None:
     figure, (axes,) = make_panels(1)
     settle(figure)
@@ -121,3 +179,24 @@ def test_names_cover_neither_each_other_nor_the_edge() -> None:
     boxes = [text.get_window_extent() for text in axes.texts]
     assert all(Bbox.intersection(one, other) is None for one, other in combinations(boxes, 2))
     assert all(box.x1 <= axes.bbox.x1 for box in boxes)
+
+
+def test_no_committed_figure_is_empty() -> None:
+    for path in figures.FIGURES.iterdir():
+        assert path.stat().st_size > 0 and path.suffix in (".png", ".gif"), path.name
+        with Image.open(path) as picture:
+            picture.load()  # complete to the last pixel
+            assert picture.convert("L").getextrema() != (255, 255), path.name
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: Figure, path: Path, **__: object) -> None:
+        path.write_bytes(b"half a picture")
+        raise KeyboardInterrupt
+
+    store(tmp_path, "mnist", [row("adamw", 0.5), row("gbp", 0.3)])
+    old = figures.draw(tmp_path, tmp_path / "figures")[0].read_bytes()
+    monkeypatch.setattr(Figure, "savefig", killed)
+    with pytest.raises(KeyboardInterrupt):
+        figures.draw(tmp_path, tmp_path / "figures")
+    assert (tmp_path / "figures" / "error_against_time.png").read_bytes() == old

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import torch
@@ -39,6 +39,10 @@ class Method:
         """Log-probabilities (n, classes), normalised."""
         raise NotImplementedError
 
+    def stored(self) -> Iterator[Tensor]:
+        """Tensors that are there before the first step; the optimizer's state is made in it."""
+        yield from chain(self.network.parameters(), self.network.buffers())
+
     def trained_at_a_time(self) -> Method:
         """The part whose training needs memory at a time: all of it, unless parts are trained one after the other."""
         return self
@@ -54,6 +58,7 @@ class Entrant(NamedTuple):
         grid: settings to search among; empty for a method that is used as it comes.
         borrows: the method whose chosen settings are taken instead of a search of its own.
         package: the import name of the package it needs, see `packages.rival`.
+        chosen_by: the score on held-out images by which its settings are chosen, the less the better.
     """
 
     title: str
@@ -62,6 +67,7 @@ class Entrant(NamedTuple):
     grid: Sequence[Settings] = ()
     borrows: str | None = None
     package: str | None = None
+    chosen_by: str = "nll"
 
 
 def grid(**axes: Sequence[Any]) -> list[Settings]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,9 @@ class Ensemble(Method):
     The first has the initial weights and the batches of all other methods, the others draw theirs.
     """
 
-    def __init__(self, training: Training, **adamw: Any) -> None:
+    def __init__(self, training: Training, *, lr: float, weight_decay: float) -> None:
         others = [training._replace(network=_redrawn(training.network)) for _ in range(MEMBERS - 1)]
-        self.members = [AdamW(own, **adamw) for own in (training, *others)]
+        self.members = [AdamW(own, lr=lr, weight_decay=weight_decay) for own in (training, *others)]
         self.network = nn.ModuleList([member.network for member in self.members])
         self._x, self._y = training.x, training.y
         self._orders = [torch.empty(0, dtype=torch.long) for _ in others]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +18,8 @@ FIT_BATCH = 500
 class Laplace(AdamW):
     """Kronecker-factored curvature, prior precision by the marginal likelihood, probit prediction."""
 
-    def __init__(self, training: Training, **adamw: Any) -> None:
-        super().__init__(training, **adamw)
+    def __init__(self, training: Training, *, lr: float, weight_decay: float) -> None:
+        super().__init__(training, lr=lr, weight_decay=weight_decay)
         self._data = TensorDataset(training.x, training.y)
 
     def finish(self) -> None:
