@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
 from torch_gbp.report import StepReport
+from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
 from torch_gbp.trainer import count_examples
 
@@ -85,6 +86,11 @@ class GBPModule(lightning.LightningModule):
         evidence = -loss.detach() / len(y)  # log p(y) per example
         self.log("train/evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
         return loss
+
+    def on_fit_start(self) -> None:
+        """Takes the statistics of inputs and targets from the training loader, where the network or the likelihood wants any."""
+        self.trainer.fit_loop.setup_data()
+        fit_statistics(self.model, self.likelihood.targets, self.trainer.train_dataloader)
 
     def on_train_start(self) -> None:
         """After a resume the schedule follows the present trainer and data, not those of the saved run."""

@@ -11,7 +11,7 @@ from lightning_modules.classifier_evaluation import gathered
 from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
-from torch_gbp import Likelihood
+from torch_gbp import Likelihood, Regression
 from torch_gbp.stores import Store
 
 
@@ -23,7 +23,8 @@ class GBPRegressor(GBPModule):
 
     Args:
         model: network of GBP layers with one output per target.
-        likelihood: `Regression(noise_variance)`, the variance in standardised units if the data are.
+        likelihood: None takes `Regression()`, which learns the noise and standardises the targets; with `Regression(noise_variance)`
+            the variance is in standardised units if the data are.
         lr, epochs, num_data, warmup, store: as in `GBPModule`.
     """
 
@@ -33,14 +34,14 @@ class GBPRegressor(GBPModule):
     def __init__(
         self,
         model: Network | nn.Module,
-        likelihood: Likelihood,
+        likelihood: Likelihood | None = None,
         lr: float | None = None,
         epochs: float | None = None,
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
     ) -> None:
-        super().__init__(model, likelihood, lr, epochs, num_data, warmup, store)
+        super().__init__(model, Regression() if likelihood is None else likelihood, lr, epochs, num_data, warmup, store)
         self.register_buffer("target_mean", torch.zeros(1))
         self.register_buffer("target_std", torch.ones(1))
 

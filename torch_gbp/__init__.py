@@ -37,6 +37,7 @@ from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.report import StepReport
+from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.widening import calibrate
@@ -83,6 +84,7 @@ __all__ = [
     "Sequential",
     "Softmax",
     "SquaredSoftmax",
+    "Standardise",
     "StepReport",
     "Trace",
     "Trainer",

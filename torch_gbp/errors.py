@@ -51,6 +51,14 @@ class OutOfMemory(GBPError, MemoryError):
     """What a store would keep does not fit into memory."""
 
 
+class NotLearning(UserWarning):
+    """A run whose outputs, after a tenth of it, still say nothing about the targets."""
+
+
+class FarFromStandard(UserWarning):
+    """Inputs or targets whose mean or scale is far from 0 and 1, for which priors and rates are made."""
+
+
 def require_positive(values: Tensor, name: str, cause: str) -> None:
     """Raises ImproperMarginal, with the number of bad entries and the worst, unless all values are positive."""
     bad = ~(values > 0)

@@ -14,6 +14,7 @@ from torch_gbp.crowding import strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
+from torch_gbp.monitor import Watch
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
@@ -54,6 +55,9 @@ class MessagePassing(MarginalOptimizer):
         Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
             After either, the marginals are those from before the step.
 
+    Warns:
+        NotLearning: once, where after a tenth of the passes the outputs still say nothing about the targets (monitor.py).
+
     >>> import torch_gbp as gbp
     >>> model = gbp.GBPLinear(2, 1)
     >>> propagate = MessagePassing(model.parameters(), num_data=3)
@@ -81,7 +85,7 @@ class MessagePassing(MarginalOptimizer):
         check_counts(accumulated, report_every)
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
-        self._listener = Listener()
+        self._listener, self._watch = Listener(), Watch()
         self._batch: int | None = None  # under visit, and what its examples look like
         self._found: list[list[float]] = []
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
@@ -121,7 +125,8 @@ class MessagePassing(MarginalOptimizer):
         if self.param_groups[0]["steps"] == 0:
             self.store.prepare(self.marginals, turns[0].step.batches)
         check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
-        self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"])
+        progress = turns[0].step.progress
+        self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         self._advance(examples)
@@ -130,6 +135,7 @@ class MessagePassing(MarginalOptimizer):
         if watched:
             marginals = [turn.marginal for turn in turns]
             self.report = make_report(self.param_groups[0]["steps"], total, turns[0].step.rate, marginals, moved)
+        self._watch.look(self._listener.sweeps, progress, self.store.way_out)
         self._listener.clear()
         if self._batch is not None:  # from now on the batch has a site, which speaks for these examples
             self.param_groups[0]["fingerprints"][self._batch] = self._found

@@ -24,7 +24,9 @@ _THESIS_SECOND_MOMENT = 0.44958619556324186  # a, what the thesis takes for E of
 _SECOND_MOMENT = 0.710938354471  # that expectation, by quadrature
 _TARGET = 1.5  # wanted variance of a pre-activation, before the bias
 BIAS_VARIANCE = 0.5
-BIAS_START_VARIANCE = 0.01  # all examples say something to a bias, so it needs no doubt to be moved, and in a forward pass it is noise
+BIAS_START_VARIANCE = (
+    0.01  # all examples say something to a bias, so it needs no doubt to be moved, and in a forward pass it is noise
+)
 RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's energy goes through a rectifier
 
 VarianceFormula = Callable[[int, float], float]

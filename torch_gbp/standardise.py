@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.errors import FarFromStandard, InvalidInput, explain
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
+
+MEAN, SCALE, RATIO = 5.0, 30.0, 1e3  # deviations, factor from 1, and factor between two features, that count as far off
+FEWEST = 8  # values of which a mean and a scale say something
 
 
 class Standardise(CheckedModule):
@@ -27,13 +31,14 @@ class Standardise(CheckedModule):
     Raises:
         InvalidInput: used before it was fitted, fitted on numbers that are not finite, or on inputs of another shape.
 
-    >>> x = torch.tensor([[100.0, 1e-3], [102.0, 3e-3]])
+    >>> x = torch.tensor([[100.0, 8.0], [102.0, 0.0]])
     >>> layer = Standardise().fit(x)
     >>> layer(x)
-    tensor([[-1., -1.],
-            [ 1.,  1.]])
-    >>> bool(torch.allclose(layer.inverse(layer(x)), x))
-    True
+    tensor([[-1.,  1.],
+            [ 1., -1.]])
+    >>> layer.inverse(layer(x))
+    tensor([[100.,   8.],
+            [102.,   0.]])
     """
 
     mean: Tensor
@@ -64,6 +69,7 @@ class Standardise(CheckedModule):
         if moments.ndim == 0:
             raise InvalidInput("nothing to fit the statistics on", where="Standardise", cause="an empty loader", fix="pass data")
         if dist.is_available() and dist.is_initialized():
+            moments = moments.to(self.mean.device)
             dist.all_reduce(moments)
         count, mean = moments[0], moments[1] / moments[0]
         scale = (moments[2] / count - mean.square()).clamp_min(0).sqrt()
@@ -139,6 +145,23 @@ def _moments(batch: Tensor) -> Tensor:
     axes = [axis for axis in range(rows.ndim) if axis != 1]
     total, squares = rows.sum(axes, keepdim=True)[0], rows.square().sum(axes, keepdim=True)[0]
     return torch.stack([torch.full_like(total, rows.numel() / total.numel()), total, squares])
+
+
+@torch.no_grad()
+def warn_unless_standard(values: Tensor, what: str, where: str, fix: str) -> bool:
+    """Warns `FarFromStandard` if mean or scale of a batch is far off; False while there are too few values to tell."""
+    if values.numel() < FEWEST or torch.compiler.is_compiling():
+        return False
+    scale, mean = (float(part) for part in torch.std_mean(values.float()))
+    columns = values.float().std(0).flatten() if len(values) >= FEWEST else values.new_ones(1)
+    columns = columns[columns > 0]
+    ratio = float(columns.max() / columns.min()) if len(columns) else 1.0
+    if abs(mean) > MEAN * scale or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
+        got = f"mean {mean:.3g}, standard deviation {scale:.3g}" + (f", features' differ by {ratio:.2g}" if ratio > RATIO else "")
+        cause = "data in their own units, for which priors and rates are not made"
+        text = explain(f"{what} are far from mean 0 and scale 1", where=where, got=got, cause=cause, fix=fix)
+        warnings.warn(text, FarFromStandard, stacklevel=2)
+    return True
 
 
 def fit_statistics(network: nn.Module, targets: Standardise | None, loader: Iterable[Any]) -> None:

@@ -30,14 +30,31 @@ class Total(NamedTuple):
     log_evidence: Tensor
 
 
+class Outcome(NamedTuple):
+    """What a likelihood said of the batch: targets, log evidence of each (n,), and that of other targets (n,)."""
+
+    target: Tensor
+    each: Tensor
+    evidence_of: Callable[[Tensor], Tensor]
+
+
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = ("automatic", "examples", "learn", "log_evidence", "spent")
+    __slots__ = ("automatic", "examples", "hold", "learn", "log_evidence", "outcome", "spent")
 
-    def __init__(self, examples: int, log_evidence: Tensor, automatic: bool = False, learn: Lesson | None = None) -> None:
+    def __init__(
+        self,
+        examples: int,
+        log_evidence: Tensor,
+        automatic: bool = False,
+        learn: Lesson | None = None,
+        hold: float = 0.0,
+        outcome: Outcome | None = None,
+    ) -> None:
         self.examples, self.log_evidence = examples, log_evidence
-        self.learn = learn  # what the likelihood does at a step
+        self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
+        self.outcome = outcome  # for the watch over the run (monitor.py)
         self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (crowding.py)
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
@@ -81,12 +98,12 @@ class Listener:
         self.sweeps.clear()
         self.lesson = None
 
-    def learn(self, seen: bool, num_data: int) -> None:
+    def learn(self, seen: bool, num_data: int, progress: float) -> None:
         """Lets the likelihoods learn from all of them, each by its share of the data, unless there is another lesson."""
         if self.lesson is not None:
             self.lesson(self.examples / num_data)
         for sweep in self.sweeps if self.lesson is None else ():
-            if sweep.learn is not None:
+            if sweep.learn is not None and progress >= sweep.hold:
                 sweep.learn(seen, sweep.examples / num_data)
 
     @property

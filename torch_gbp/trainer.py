@@ -19,6 +19,7 @@ from torch_gbp.inference import Inference
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.report import StepReport
+from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
 
 
@@ -100,6 +101,7 @@ class Trainer:
             raise InvalidInput(
                 "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
+        fit_statistics(self.model, self.likelihood.targets, self._batches(loader))
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
         passes = self.epochs if self.inference.rate is None else None
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)

@@ -17,6 +17,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import BIAS_VARIANCE, Prior, bias_prior
 from torch_gbp.rules import unary
 from torch_gbp.rules.unary import UnaryOptions
+from torch_gbp.standardise import warn_unless_standard
 
 PRIOR_SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
 
@@ -92,6 +93,7 @@ class WeightedLayer(FactorLayer):
     weight: GaussianParameter
     bias: GaussianParameter | None
     memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
+    checked_scale = False  # whether the first training inputs were looked at
 
     def make_marginals(
         self,
@@ -183,6 +185,7 @@ def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tens
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
     if variance is None:
         _check_observed(mean, layer)
+        _check_scale(mean, layer)
     if mean.ndim not in dims:
         raise InvalidInput(
             f"expected {' or '.join(map(str, dims))} axes",
@@ -231,6 +234,13 @@ def _check_observed(x: Tensor, layer: nn.Module) -> None:
             cause="missing values, or a feature with zero spread that was standardised",
             fix="impute or drop them before the network",
         )
+
+
+def _check_scale(x: Tensor, layer: nn.Module) -> None:
+    """Looks once, as training begins, whether a layer with weights reads inputs of the scale that its prior is for."""
+    if isinstance(layer, WeightedLayer) and layer.training and torch.is_grad_enabled() and not layer.checked_scale:
+        fix = "put gbp.Standardise() in front of the layer, or standardise the data"
+        layer.checked_scale = warn_unless_standard(x, "the inputs", _name(layer), fix)
 
 
 def _name(layer: nn.Module) -> str:

@@ -14,7 +14,8 @@ from torch.distributions import Distribution
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
-from torch_gbp.sweep import Lesson, Sweep, announce
+from torch_gbp.standardise import Standardise
+from torch_gbp.sweep import Lesson, Outcome, Sweep, announce
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
 
@@ -53,8 +54,10 @@ class Likelihood(CheckedModule):
     """
 
     automatic_power, automatic_widening = 1.0, 1.0
+    targets: Standardise | None = None  # statistics of the targets, of a likelihood that standardises them
     widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
+    hold = 0.0  # share of the passes before the first such step
 
     def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
@@ -154,8 +157,11 @@ class _Loss(Function):
         evidence = likelihood.evidence(mean, variance, target).masked(known)
         log_evidence = evidence.log.sum()
         ctx.save_for_backward(evidence.score, evidence.precision)
-        learn = likelihood.lesson(Gaussian(mean.detach(), variance.detach()), target, known)
-        ctx.power, ctx.sweep = likelihood.power, Sweep(len(mean), log_evidence, likelihood.automatic, learn)
+        belief = Gaussian(mean.detach(), variance.detach())
+        learn = likelihood.lesson(belief, target, known)
+        outcome = None if known is not None else Outcome(target, evidence.log, lambda y: likelihood.evidence(*belief, y).log)
+        ctx.power = likelihood.power
+        ctx.sweep = Sweep(len(mean), log_evidence, likelihood.automatic, learn, likelihood.hold, outcome)
         return -log_evidence
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Regression: real targets with Gaussian noise, whose variance is given or learned."""
+"""Regression: real targets with Gaussian noise, whose variance is learned or given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
 from torch_gbp.likelihoods.noise import average, expected_square, require_variance, tilted_square
+from torch_gbp.standardise import Standardise, warn_unless_standard
+
+# Of standardised targets, to begin with: a network that follows the targets closely at first finds weights that one which takes
+# everything for noise never does. So the noise is also held for a while.
+FIRST_NOISE = 0.01
+HOLD = 0.25
 
 
 class Regression(Likelihood):
@@ -18,55 +25,105 @@ class Regression(Likelihood):
 
     log p(y) = log N(y; m, v + noise); g = (y - m) / (v + noise), G = 1 / (v + noise).
 
+    `Regression()` is for networks with the layers' default prior: noise variance learned, power automatic, targets of any units.
+    The network learns (y - mean) / scale, by statistics that `gbp.Trainer` and `GBPRegressor` take from their training data, or
+    `fit_targets` in a hand-written loop; predictions and log evidence are in the targets' own units.
+    `Regression(noise_variance)` is Bayes' rule with known noise, in the targets' units.
+
     Args:
-        noise_variance: variance of the noise, in squared units of the target, > 0; where it starts if it is learned.
-        power: likelihood power, see `Likelihood`. 1 is exact for one linear layer; a network with the default
-            narrow prior underfits with it.
+        noise_variance: variance of the noise, in squared units of the target, > 0; where it starts if it is learned. None
+            standardises the targets and learns it, from 0.01 of their variance and after a quarter of the passes.
+        power: likelihood power, see `Likelihood`. None is 1, Bayes' rule, for noise that is given, and automatic for noise that
+            is not. 1 is exact for one linear layer; a network with the default narrow prior underfits with it.
         learn_noise: let every `MessagePassing` step move `noise_variance`, then a buffer, to its closed-form EM value
             (`torch_gbp.likelihoods.noise`): noise <- (1 - s) noise + s average of (y - m)^2 + v, s the batch's share
-            of the data. One variance for all targets.
+            of the data. One variance for all (standardised) targets. None learns what is not given.
+
+    Attributes:
+        noise_variance: of the standardised targets, if the likelihood standardises them; `target_noise_variance` in their units.
 
     Shape: outputs and targets alike, (n, ...).
 
     Raises:
-        InvalidInput: a noise variance that is not positive and finite.
+        InvalidInput: a noise variance that is not positive and finite, or neither given nor learned.
 
     >>> output = Gaussian(torch.zeros(2, 1), torch.ones(2, 1))
     >>> Regression(noise_variance=3.0).predictive(output).stddev[0].item()
     2.0
+    >>> likelihood = Regression().fit_targets(torch.tensor([[90.0], [110.0]]))
+    >>> likelihood.predictive(output).mean[0].item()
+    100.0
     """
 
+    automatic_power = 16.0  # chosen on held-out rows of tables, see benchmarks/README.md
     noise_variance: float | Tensor
 
-    def __init__(self, noise_variance: float, power: float = 1.0, *, learn_noise: bool = False) -> None:
-        super().__init__(power)
-        fix = "use the square of the targets' resolution"
-        noise_variance = require_variance("noise_variance", noise_variance, type(self).__name__, fix)
-        self.learns = learn_noise
-        if learn_noise:
-            self.register_buffer("noise_variance", torch.tensor(noise_variance))
+    def __init__(
+        self, noise_variance: float | None = None, power: float | None = None, *, learn_noise: bool | None = None
+    ) -> None:
+        given = noise_variance is not None
+        super().__init__(1.0 if power is None and given else power)
+        self.learns = not given if learn_noise is None else learn_noise
+        if not given and not self.learns:
+            raise InvalidInput("noise is either given or learned", where="Regression", got="learn_noise=False", fix="give it")
+        self._checked_scale = False  # whether the first targets were looked at
+        self.targets, self.hold = (None, 0.0) if given else (Standardise(), HOLD)
+        fix = "use the square of the targets' resolution, or leave it out to learn it"
+        noise = require_variance("noise_variance", FIRST_NOISE if noise_variance is None else noise_variance, "Regression", fix)
+        if self.learns:
+            self.register_buffer("noise_variance", torch.tensor(noise))
         else:
-            self.noise_variance = noise_variance
+            self.noise_variance = noise
+
+    @property
+    def target_noise_variance(self) -> Tensor:
+        """Variance of the noise in squared units of the targets: a number, or one for each target."""
+        return self.noise_variance * self._units()[1].square()
+
+    def fit_targets(self, y: Tensor) -> Regression:
+        """Takes mean and scale of the training targets, for a hand-written loop; returns the likelihood."""
+        if self.targets is None:
+            where, fix = "Regression.fit_targets", "leave noise_variance out"
+            raise InvalidInput("targets are not standardised where the noise is given", where=where, fix=fix)
+        self.targets.fit(y)
+        return self
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_values(output, target, type(self).__name__)
+        if self.targets is not None and not self._checked_scale and torch.is_grad_enabled() and not self.targets.fitted:
+            fix = "call likelihood.fit_targets(y_train) once"
+            self._checked_scale = warn_unless_standard(target, "the targets", "Regression", fix)
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
-        return gaussian_evidence(mean, variance, target, self.noise_variance)
+        if self.targets is None:
+            return gaussian_evidence(mean, variance, target, self.noise_variance)
+        centre, scale = self._units()
+        found = gaussian_evidence(mean, variance, (target - centre) / scale, self.noise_variance)
+        return found._replace(log=found.log - scale.log().expand_as(target[0]).sum())
 
     def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
         """One damped EM step of the noise variance; the buffer is written only if the new value is sound."""
         assert isinstance(self.noise_variance, Tensor)
-        old = self.noise_variance.to(mean)
-        new = expected_square(mean, variance, target) if seen else tilted_square(mean, variance, target, old / self.power)
+        (centre, scale), old = self._units(), self.noise_variance.to(mean)
+        y = (target - centre) / scale
+        new = expected_square(mean, variance, y) if seen else tilted_square(mean, variance, y, old / self.power)
         self.noise_variance.copy_(average(old, new, share))
 
     def distribution(self, output: Gaussian) -> Normal:
-        """N(m, v + noise) of every target."""
-        return Normal(output.mean, (output.variance + self.noise_variance).sqrt())
+        """N(m, v + noise) of every target, led back to the targets' units."""
+        centre, scale = self._units()
+        return Normal(centre + scale * output.mean, scale * (output.variance + self.noise_variance).sqrt())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": float(self.noise_variance)}
+
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Mean and scale of the targets; 0 and 1 where they are not standardised, or not yet."""
+        statistics = _NONE if self.targets is None else self.targets
+        return statistics.mean, statistics.scale
+
+
+_NONE = Standardise()
 
 
 def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float | Tensor) -> Evidence:

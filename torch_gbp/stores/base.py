@@ -40,6 +40,8 @@ class Store:
     keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
     may_keep: tuple[str, ...] = ()  # others that may be there
 
+    way_out = ""  # what to try where nothing is learnt, if it is the store's affair
+
     def default_rate(self, layers: int) -> float:
         """The peak rate for a network with so many layers with weights, where the user gives none."""
         return 1.0

@@ -27,6 +27,9 @@ class Filtering(Store):
     """
 
     cavity = True
+    way_out = (
+        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
+    )
 
     def __init__(self, forget: float = 0.0) -> None:
         if not 0 <= forget < 1:
