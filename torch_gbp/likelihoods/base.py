@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.distributions import Distribution
 
+from torch_gbp.checks import POSITIVE, require, require_kind, require_moments
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.sweep import Sweep, announce
@@ -48,9 +48,7 @@ class Likelihood(nn.Module):
         super().__init__()
         self.automatic = power is None
         power = self.automatic_power if power is None else power
-        if not (math.isfinite(power) and power > 0):
-            raise InvalidInput("power must be positive and finite", where=type(self).__name__, got=repr(power), fix="use 1")
-        self.power = float(power)
+        self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
         self.usual_widening = self.automatic_widening if self.automatic else 1.0
         self.register_buffer("widening", torch.tensor(self.usual_widening))
 
@@ -64,13 +62,19 @@ class Likelihood(nn.Module):
                 cause="a network without GBP layers",
                 fix="build it of GBP layers, or use a torch loss",
             )
-        self.check(output, target)
+        self._check(output, target)
         return _Loss.apply(output.mean, output.variance, target, self)  # type: ignore[return-value]
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
-        self.check(output, target)
+        self._check(output, target)
         return self.evidence(output.mean, output.variance, target).log
+
+    def _check(self, output: Gaussian, target: Tensor) -> None:
+        """Raises InvalidInput unless the outputs are a sound belief and the targets fit them."""
+        require_moments(*output, type(self).__name__)
+        require_kind("target", target, Tensor, type(self).__name__, fix="pass a tensor")
+        self.check(output, target)
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         """Raises InvalidInput unless the targets fit the outputs."""
@@ -99,6 +103,8 @@ class Likelihood(nn.Module):
 
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output, its variance times `widening`."""
+        require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
+        require_moments(*output, type(self).__name__)
         return self.distribution(Gaussian(output.mean, output.variance * self.widening))
 
     def distribution(self, output: Gaussian) -> Distribution:

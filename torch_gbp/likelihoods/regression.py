@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
-from torch_gbp.likelihoods.noise import average, expected_square, require_variance, tilted_square
+from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 
 
 class Regression(Likelihood):
@@ -41,7 +42,7 @@ class Regression(Likelihood):
     def __init__(self, noise_variance: float, power: float = 1.0, *, learn_noise: bool = False) -> None:
         super().__init__(power)
         fix = "use the square of the targets' resolution"
-        noise_variance = require_variance("noise_variance", noise_variance, type(self).__name__, fix)
+        noise_variance = require("noise_variance", noise_variance, VARIANCE, type(self).__name__, fix=fix)
         self.learns = learn_noise
         if learn_noise:
             self.register_buffer("noise_variance", torch.tensor(noise_variance))
