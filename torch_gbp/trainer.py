@@ -105,6 +105,8 @@ class Trainer:
                 "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
+        if not names:
+            raise InvalidInput("the network has no weights to train", where="Trainer.fit", fix="build it of GBP layers")
         passes = self.epochs if self.inference.rate is None else None
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
         history: list[Epoch] = []
