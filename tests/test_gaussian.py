@@ -163,7 +163,7 @@ OPERATORS = {
     "text": lambda x: x * "a",
     "nothing": lambda x: x + None,
     "complex": lambda x: x * 1j,
-    "a list": lambda x: [1.0] + x,
+    "a list": lambda x: x.__add__([1.0]),
     "a message": lambda x: x + x.message(),
 }
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import torch_gbp as gbp
 from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, conv890k, conv_one_pass, lenet5, mlp
-from lightning_modules.data.loading import TensorPairs
+from lightning_modules.data.loading import TensorPairs, evaluation_loader
 from lightning_modules.evaluation import classification_scores, ood_auroc, regression_scores
 from lightning_modules.networks import MLP, Conv890k, ConvOnePass, DigitsConv, LeNet5
 from torch_gbp.errors import InvalidInput
@@ -100,7 +100,7 @@ def test_a_column_of_labels_is_refused_and_not_scored_as_class_0(make):
 def test_values_without_their_axis_are_refused_and_not_broadcast():
     module = GBPRegressor(gbp.GBPLinear(2, 1), gbp.Regression(0.1))
     with pytest.raises(InvalidInput, match=r"targets \(30,\), outputs \(30, 1\)"):
-        trainer(1).test(module, [torch.utils.data.DataLoader(Other(lambda y: y.float()).make_parts().test, 30)], verbose=False)
+        trainer(1).test(module, [evaluation_loader(Other(lambda y: y.float()).make_parts().test)], verbose=False)
     with pytest.raises(InvalidInput, match=r"targets must have the outputs' shape \(in regression_scores\)"):
         regression_scores(torch.zeros(5, 1), torch.ones(5, 1), torch.zeros(5))
 

@@ -93,6 +93,30 @@ def require_kind(name: str, value: Any, kinds: type | tuple[type, ...], where: s
         raise InvalidInput(f"{name} must be of type {names}", where=where, got=shown(value), fix=fix)
 
 
+def require_callable(name: str, value: Any, where: str, *, fix: str) -> None:
+    """Raises InvalidInput unless the argument can be called."""
+    if not callable(value):
+        raise InvalidInput(f"{name} must be a function", where=where, got=shown(value), fix=fix)
+
+
+def require_values(x: Tensor, where: nn.Module | str) -> None:
+    """Raises InvalidInput for a tensor on the meta device, which has a shape but no values."""
+    if x.is_meta:
+        raise InvalidInput("a tensor on the meta device has no values", where=name_of(where), fix='move it: x.to("cpu")')
+
+
+def require_like(x: Tensor, own: Tensor, layer: nn.Module) -> None:
+    """Raises InvalidInput unless a layer's input has the type, and is on the device, of what the layer holds."""
+    if x.dtype != own.dtype or x.device != own.device:
+        raise InvalidInput(
+            "input and layer must have one dtype and be on one device",
+            where=name_of(layer),
+            got=f"input {x.dtype} on {x.device}, layer {own.dtype} on {own.device}",
+            cause="arrays of numpy, which are float64, or a model that was moved and data that were not",
+            fix=f"convert with x.to({str(own.device)!r}, {own.dtype})",
+        )
+
+
 def require_factory(device: Any, dtype: Any, where: str) -> None:
     """Raises InvalidInput for a device that torch does not know, or a dtype that is not real floating point."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
@@ -100,8 +124,8 @@ def require_factory(device: Any, dtype: Any, where: str) -> None:
             "dtype must be a floating-point torch.dtype", where=where, got=shown(dtype), fix="use torch.float32 or torch.float64"
         )
     try:
-        torch.device("cpu" if device is None else device)
-    except (RuntimeError, TypeError) as error:
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise InvalidInput("unknown device", where=where, got=shown(device), fix='use "cpu" or "cuda"') from error
 
 
@@ -131,14 +155,18 @@ def require_moments(mean: Any, variance: Any, where: nn.Module | str) -> None:
 
 
 def _require_sound(mean: Tensor, variance: Tensor, where: nn.Module | str) -> None:
-    lowest, highest = (bound.item() for bound in variance.detach().aminmax())  # NaN, if there is one
-    sound = math.isfinite(mean.detach().sum().item()) or bool(mean.isfinite().all())  # a sum may overflow
-    if not (sound and 0 <= lowest <= highest < math.inf):
+    """Three reductions and no mask, unless something is wrong (or a sum overflows)."""
+    require_values(mean, where)
+    require_values(variance, where)
+    mean, variance = mean.detach(), variance.detach()
+    lowest = variance.amin().item()  # NaN, if there is one
+    finite = math.isfinite((mean.sum() + variance.sum()).item()) or bool((mean.isfinite() & variance.isfinite()).all())
+    if not (finite and lowest >= 0):
         bad = ~((variance >= 0) & variance.isfinite() & mean.isfinite())
         raise InvalidInput(
             f"{int(bad.sum())} of {mean.numel()} entries have no finite mean, or no finite variance of at least 0",
             where=name_of(where),
-            got=f"variances {lowest:.3g} ... {highest:.3g}",
+            got=f"variances from {lowest:.3g}",
             cause="a standard deviation, a logarithm or a difference in the place of the variance; or a network that diverged",
             fix="pass Gaussian(mean, deviation ** 2)",
         )

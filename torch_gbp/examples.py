@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from torch_gbp.checks import require_kind, shown
+from torch_gbp.checks import require_kind, require_moments, require_values, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
@@ -53,6 +53,8 @@ def pairs(loader: Any, device: torch.device | None, where: str) -> Iterator[list
             raise _no_pair(batch, where, "a loader of inputs without targets, or of dictionaries")
         if not isinstance(batch[1], Tensor) or not batch[1].ndim:
             raise _no_pair(batch, where, "targets that are no tensor with a row for each example")
+        _require_input(batch[0], batch, where)
+        require_values(batch[1], where)
         movable = (Tensor, Gaussian) if device is not None else ()
         yield [part.to(device) if isinstance(part, movable) else part for part in batch]
     require_batch(batch, where)
@@ -67,9 +69,7 @@ def inputs_of(loader: Any, device: torch.device, where: str) -> Iterator[Any]:
     batch = None
     for batch in [loader] if isinstance(loader, (Tensor, Gaussian)) else _batches(loader, where):
         x = batch[0] if isinstance(batch, (list, tuple)) and len(batch) and not isinstance(batch, Gaussian) else batch
-        if not isinstance(x, (Tensor, Gaussian)):
-            raise _no_pair(batch, where, "a loader of dictionaries or lists of numbers")
-        yield x.to(device)
+        yield _require_input(x, batch, where).to(device)
     require_batch(batch, where)
 
 
@@ -114,6 +114,16 @@ def require_batch(batch: Any, where: str) -> None:
             cause="an empty or spent loader, or drop_last with fewer examples than a batch",
             fix="pass a loader with at least one batch",
         )
+
+
+def _require_input(x: Any, batch: Any, where: str) -> Any:
+    """The inputs; raises InvalidInput unless they are a tensor or a belief with a row for each example."""
+    if isinstance(x, Gaussian):
+        require_moments(*x, where)
+    if not isinstance(x, (Tensor, Gaussian)) or not x.ndim:
+        raise _no_pair(batch, where, "inputs that are no tensor with a row for each example, such as dictionaries")
+    require_values(x.mean if isinstance(x, Gaussian) else x, where)
+    return x
 
 
 def _batches(loader: Any, where: str) -> Iterable[Any]:

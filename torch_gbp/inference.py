@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from torch_gbp.checks import RATE, SHARE, require, require_count, require_kind
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import RATE, SHARE, require, require_callable, require_count, require_kind
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Order, Parallel, Visit
@@ -59,10 +58,8 @@ class Inference:
             require_count("iterations", count, "Inference", fix=fix)
         require("damping", self.damping, SHARE, "Inference", fix="use damping=0.0")
         require_kind("order", self.order, Order, "Inference", fix="use Parallel()")
-        if self.rate is not None and not callable(self.rate):
-            raise InvalidInput(
-                "rate must be a function of the pass", where="Inference", got=repr(self.rate), fix="use rate=lambda epoch: 0.5"
-            )
+        if self.rate is not None:
+            require_callable("rate", self.rate, "Inference", fix="use rate=lambda epoch: 0.5")
 
     def __call__(
         self, model: nn.Module, likelihood: Likelihood, propagate: MessagePassing, x: Tensor, y: Tensor, epoch: int = 1

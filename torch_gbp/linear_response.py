@@ -111,7 +111,7 @@ class LinearResponse:
 
 def _curvature(likelihood: Likelihood, mean: Tensor, y: Tensor) -> Tensor:
     """Minus the second derivatives of log p(y | output) at the mean outputs, (n, outputs, outputs)."""
-    likelihood.check(Gaussian(mean, torch.zeros_like(mean)), y)
+    likelihood.validate(Gaussian(mean, torch.zeros_like(mean)), y)
     with torch.enable_grad():
         leaf = mean.detach().clone().requires_grad_()
         log = likelihood.evidence(leaf, torch.zeros_like(leaf), y).log.sum()

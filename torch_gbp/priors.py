@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from torch_gbp.checks import VARIANCE, require
+from torch_gbp.checks import VARIANCE, require, require_callable
 
 # LeakyReLU(0.1) activations under the thesis' model of a hidden layer, z ~ N(u, 2) with u ~ N(0, 1):
 _VARIANCE = 0.8040586726631379  # b, E of an activation's variance
@@ -98,6 +98,7 @@ def weight_prior(
     """
     ratio = min(1.0, fan_out / fan_in)
     if variance is None:
+        require_callable("prior_formula", formula, "the prior", fix="use torch_gbp.priors.code")
         variance = _positive("prior_scale", scale) * _positive("prior_formula's variance", formula(fan_in, ratio))
     return Prior(_positive("prior_variance", variance), math.sqrt(ratio / fan_in), random_mean)
 

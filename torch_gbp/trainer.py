@@ -135,7 +135,7 @@ class Trainer:
         with evaluating(self.model):
             for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
                 output = output_of(self.model, x, "Trainer.evaluate")
-                self.likelihood.check(output, y)
+                self.likelihood.validate(output, y)
                 predictive = self.likelihood.predictive(output)
                 logs.append(log_probability(predictive, y))
                 if isinstance(predictive, Categorical):

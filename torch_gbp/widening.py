@@ -61,9 +61,9 @@ def _outputs(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any]) 
     with evaluating(model):
         for x, y, *_ in pairs(examples, device_of(model), "calibrate"):
             output = output_of(model, x, "calibrate")
-            _require_finite(output)
             likelihood.check(output, y)
-            found.append((*output, y))
+            _require_finite(output)
+            found.append((output.mean, output.variance, y))
     mean, variance, targets = (torch.cat(part) for part in zip(*found, strict=True))
     return Gaussian(mean, variance), targets
 

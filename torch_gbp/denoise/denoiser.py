@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind
+from torch_gbp.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind, require_values
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Robust, Tukey
@@ -92,6 +92,7 @@ class Denoiser(nn.Module):
             tolerance: stops when no pixel mean changes by more in an iteration.
             generator: of the coefficients' random first means.
         """
+        require_kind("generator", generator, (torch.Generator, type(None)), "Denoiser", fix="use torch.Generator(), or None")
         observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing, self.joint)
         self._check(image)
         visit = self.layer.begin(image.shape[1], image.shape[2], generator)
@@ -121,7 +122,10 @@ class Denoiser(nn.Module):
 def _like(image: Tensor, layer: Reconstruction | Stack) -> Tensor:
     """On the layer's device and, if it is floating point at all, of its type."""
     learned = layer.filters()
-    return image.to(learned[0].mean) if learned and isinstance(image, Tensor) and image.is_floating_point() else image
+    if not learned or not isinstance(image, Tensor) or not image.is_floating_point():
+        return image
+    require_values(image, "Denoiser")
+    return image.to(learned[0].mean)
 
 
 def _iterate(

@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, name_of, require, require_factory, require_kind, require_moments
+from torch_gbp.checks import (
+    DEVIATION,
+    DEVIATION_OR_0,
+    name_of,
+    require,
+    require_factory,
+    require_kind,
+    require_moments,
+    require_values,
+)
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian, Message
@@ -106,6 +115,7 @@ class WeightedLayer(FactorLayer):
         bias_variance: float = BIAS_VARIANCE,
     ) -> None:
         require_factory(device, dtype, type(self).__name__)
+        require_kind("shared_precision", shared, bool, type(self).__name__, fix="use True, or False for exact bookkeeping")
         self.shared_precision = shared
         self.weight = GaussianParameter(shape, prior, device, dtype, shared)
         self.bias = GaussianParameter(shape[:1], bias_prior(bias_variance), device, dtype) if bias else None
@@ -122,6 +132,7 @@ class WeightedLayer(FactorLayer):
             InvalidInput: as `set_noise`; an activation that is no layer such as GBPLeakyReLU.
         """
         self.set_noise(noise, activation_sigma)
+        require_kind("linearise", linearise, bool, type(self).__name__, fix="use True or False")
         if activation is not None:
             require_kind("activation", activation, ActivationLayer, type(self).__name__, fix="use GBPLeakyReLU(0.1), or None")
         self.activation, self.linearise = activation, linearise
@@ -224,6 +235,7 @@ def _check_observed(x: Tensor, layer: nn.Module) -> None:
             cause="a filter or a split that left nothing",
             fix="skip empty batches",
         )
+    require_values(x, layer)
     if not torch.compiler.is_compiling() and not math.isfinite(x.sum().item()) and not bool(x.isfinite().all()):
         bad = ~x.isfinite()
         raise InvalidInput(

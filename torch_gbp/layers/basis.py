@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import FINITE, RATE, require, shown
+from torch_gbp.checks import FINITE, RATE, require, require_values, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, split
@@ -78,6 +78,7 @@ def require_rows(rows: Tensor, where: str) -> None:
     """Raises InvalidInput for rows (n, d) that have no principal directions."""
     if not isinstance(rows, Tensor) or rows.ndim < 2:
         raise InvalidInput("inputs must be a tensor (n, ...)", where=where, got=shown(rows), fix="pass the training inputs")
+    require_values(rows, where)
     if len(rows) < 2 or not rows.is_floating_point() or not bool(rows.isfinite().all()) or bool((rows == rows[0]).all()):
         raise InvalidInput(
             "two or more different, finite, floating-point inputs are needed",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_count, require_pair
+from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
@@ -118,6 +118,7 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.weight.mean, self)
         require_windows(self, mean.shape, reach(self.kernel_size, self.options.dilation), self.options.padding)
         forms = _SEND[self.shared_precision, self.linearise]
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.checks import name_of, require_factory, require_pair
+from torch_gbp.checks import name_of, require_factory, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import Moments, factor
 from torch_gbp.gaussian import Gaussian
@@ -96,6 +96,7 @@ class GBPConvTranspose2d(WeightedLayer):
         )
         _check_borders(options, padding_mode)
         require_factory(device, dtype, where)
+        require_kind("shared_precision", shared_precision, bool, where, fix="use True, or False for exact bookkeeping")
         self.options = options
         steps = zip(self.kernel_size, self.options.stride, strict=True)
         rows, columns = (-(-size // step) for size, step in steps)  # of the kernel, that reach one output
@@ -121,6 +122,7 @@ class GBPConvTranspose2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.weight.mean, self)
         self._require_output(mean.shape)
         forms = _SEND[self.shared_precision, self.linearise]
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION_OR_0, Range, require, require_count, require_pair
+from torch_gbp.checks import DEVIATION_OR_0, Range, require, require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import Belief, require_features
 from torch_gbp.layers.basis import Basis
@@ -69,6 +69,7 @@ class CosineBasis(Basis):
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[-1], self.channels * len(self.basis), "features", self)
+        require_like(mean, self.basis, self)
         return self._each(mean, self.basis), None if variance is None else self._each(variance, self.basis.square())
 
     def pull(self, weight: Tensor) -> Tensor:

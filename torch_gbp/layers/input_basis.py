@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from torch_gbp.checks import require_count
+from torch_gbp.checks import require_count, require_like
 from torch_gbp.layers.base import Belief, require_features
 from torch_gbp.layers.basis import Basis, principal, require_rows
 
@@ -47,7 +47,7 @@ class InputBasis(Basis):
         require_rows(inputs, "InputBasis.fit")
         rows = inputs.detach().flatten(1)
         found = principal(rows, explained, power, "InputBasis.fit")
-        made = cls(*found.directions.shape).to(rows)
+        made = cls(*found.directions.shape).to(rows.device, rows.dtype)
         made.take(found)
         return made
 
@@ -56,6 +56,7 @@ class InputBasis(Basis):
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[-1], len(self.mean), "features", self)
+        require_like(mean, self.basis, self)
         return (mean - self.mean) @ self.basis, None if variance is None else variance @ self.basis.square()
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torch_gbp.checks import require_count
+from torch_gbp.checks import require_count, require_like
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
@@ -91,6 +91,7 @@ class GBPLinear(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
+        require_like(mean, self.weight.mean, self)
         forms = _SEND[self.shared_precision, self.linearise]
         if mean.ndim == 2:
             return self.finished(Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.checks import require_count, require_kind, require_pair
+from torch_gbp.checks import require_count, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import Belief, require_features
 from torch_gbp.layers.basis import Basis, principal, require_rows
@@ -69,7 +69,7 @@ class PatchBasis(Basis):
         require_rows(some.flatten(1), "PatchBasis.fit")
         patches = F.unfold(some, kernel, stride=stride)
         found = principal(patches.transpose(1, 2).flatten(0, 1), explained, power, "PatchBasis.fit")
-        made = cls(images.shape[1], found.directions.shape[1], kernel, stride).to(images)
+        made = cls(images.shape[1], found.directions.shape[1], kernel, stride).to(images.device, images.dtype)
         made.take(found)
         return made
 
@@ -78,6 +78,7 @@ class PatchBasis(Basis):
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.basis, self)
         require_windows(self, mean.shape, self.kernel_size)
         filters = self.basis.t().unflatten(1, (self.in_channels, *self.kernel_size))
         features = F.conv2d(mean, filters, -self.mean @ self.basis, self.stride)

@@ -162,7 +162,7 @@ class GBPAvgPool2d(_Pool):
         self.options = _options("GBPAvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
         if divisor_override is not None:
             require_count("divisor_override", divisor_override, "GBPAvgPool2d", fix="use None for the window's size")
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+        self.count_include_pad, self.divisor_override = bool(count_include_pad), divisor_override
 
     @classmethod
     def from_torch(cls, layer: nn.AvgPool2d) -> GBPAvgPool2d:
@@ -215,7 +215,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
                 require_count("output_size", side, "GBPAdaptiveAvgPool2d", fix="use 1, or None to keep an axis")
         if isinstance(output_size, (tuple, list)) and len(output_size) != 2:
             require_pair("output_size", output_size, "GBPAdaptiveAvgPool2d")
-        self.output_size = output_size
+        self.output_size = (None, None) if output_size is None else output_size
 
     @classmethod
     def from_torch(cls, layer: nn.AdaptiveAvgPool2d) -> GBPAdaptiveAvgPool2d:

@@ -8,7 +8,7 @@ from torch.distributions import Categorical
 
 from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.regression import gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
@@ -80,7 +80,7 @@ class Argmax(Likelihood):
 
     def distribution(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
-        return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance))
+        return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": self.noise_variance, "regulariser_variance": self.regulariser_variance}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.distributions import Distribution
 
-from torch_gbp.checks import POSITIVE, require, require_kind, require_moments
+from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.sweep import Sweep, announce
@@ -62,15 +62,15 @@ class Likelihood(nn.Module):
                 cause="a network without GBP layers",
                 fix="build it of GBP layers, or use a torch loss",
             )
-        self._check(output, target)
+        self.validate(output, target)
         return _Loss.apply(output.mean, output.variance, target, self)  # type: ignore[return-value]
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
-        self._check(output, target)
+        self.validate(output, target)
         return self.evidence(output.mean, output.variance, target).log
 
-    def _check(self, output: Gaussian, target: Tensor) -> None:
+    def validate(self, output: Gaussian, target: Tensor) -> None:
         """Raises InvalidInput unless the outputs are a sound belief and the targets fit them."""
         require_moments(*output, type(self).__name__)
         require_kind("target", target, Tensor, type(self).__name__, fix="pass a tensor")
@@ -119,6 +119,11 @@ class Likelihood(nn.Module):
     def settings(self) -> dict[str, float | None]:
         """What the likelihood shows of itself besides its power."""
         return {}
+
+
+def validation() -> bool | None:
+    """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
+    return False if torch.compiler.is_compiling() else None
 
 
 class _Loss(Function):
@@ -170,7 +175,8 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
 
 
 def require_examples(target: Tensor, where: str) -> None:
-    """Raises InvalidInput for an empty batch."""
+    """Raises InvalidInput for an empty batch, or one without values."""
+    require_values(target, where)
     if target.numel() == 0:
         raise InvalidInput("the batch is empty", where=where, cause="a filter that left nothing", fix="skip empty batches")
 

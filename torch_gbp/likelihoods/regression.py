@@ -10,7 +10,7 @@ from torch.distributions import Normal
 
 from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
 from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 
 
@@ -64,7 +64,7 @@ class Regression(Likelihood):
 
     def distribution(self, output: Gaussian) -> Normal:
         """N(m, v + noise) of every target."""
-        return Normal(output.mean, (output.variance + self.noise_variance).sqrt())
+        return Normal(output.mean, (output.variance + self.noise_variance).sqrt(), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": float(self.noise_variance)}

@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from torch_gbp.checks import DEVIATION, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 
 
 class SquaredSoftmax(Likelihood):
@@ -66,7 +66,7 @@ class SquaredSoftmax(Likelihood):
 
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m), k = 1 / sqrt(1 + pi v / 8), the probit approximation of E[softmax(z)]."""
-        return Categorical(logits=output.mean * torch.rsqrt(1 + (math.pi / 8) * output.variance))
+        return Categorical(logits=output.mean * torch.rsqrt(1 + (math.pi / 8) * output.variance), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"sigma": self.sigma}

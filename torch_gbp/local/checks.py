@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_kind
+from torch_gbp.checks import require_kind, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
@@ -132,6 +132,7 @@ def require_finite_input(x: Tensor) -> None:
     require_kind("the input", x, Tensor, "BlockLocal", fix="pass a batch as one tensor")
     if not x.ndim or not len(x):
         raise InvalidInput("the batch is empty", where="BlockLocal", got=f"shape {tuple(x.shape)}", fix="skip empty batches")
+    require_values(x, "BlockLocal")
     bad = ~x.isfinite()
     if bool(bad.any()):
         raise InvalidInput(

@@ -20,7 +20,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import FINITE, VARIANCE, require, require_count, require_kind, shown
+from torch_gbp.checks import FINITE, VARIANCE, require, require_callable, require_count, require_kind, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local.feedback import Feedback
 from torch_gbp.local.messages import channels, divergence, message, posterior
@@ -62,7 +62,8 @@ class FeedbackLoss(nn.Module):
         require_kind("feedback", feedback, Feedback, "FeedbackLoss", fix="use RidgeFeedback(classes, channels)")
         self.alpha_variance = require("alpha_variance", alpha_variance, VARIANCE, "FeedbackLoss", fix="use 1.0")
         self.beta_variance = require("beta_variance", beta_variance, VARIANCE, "FeedbackLoss", fix="use 1.0")
-        self.feedback, self.activity = feedback, _callable("activity", activity, "FeedbackLoss", "use the default")
+        require_callable("activity", activity, "FeedbackLoss", fix="use the default")
+        self.feedback, self.activity = feedback, activity
 
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
         a = self.activity(activations)
@@ -163,12 +164,6 @@ def require_shape(shape: Any, where: str) -> tuple[int, ...]:
     if not isinstance(shape, Sequence) or isinstance(shape, str) or not len(shape):
         raise InvalidInput("shape must be (channels,) or (channels, height, width)", where=where, got=shown(shape), fix=fix)
     return tuple(require_count("shape", side, where, fix=fix) for side in shape)
-
-
-def _callable(name: str, value: Any, where: str, fix: str) -> Any:
-    if not callable(value):
-        raise InvalidInput(f"{name} must be a function or a module", where=where, got=shown(value), fix=fix)
-    return value
 
 
 def _require_terms(terms: Any, weights: Any) -> None:

@@ -56,7 +56,7 @@ def split_equally(modules: Modules, count: int) -> list[nn.Sequential]:
     >>> [len(block) for block in split_equally([nn.Identity() for _ in range(11)], 4)]
     [3, 3, 2, 3]
     """
-    children = list(modules) if isinstance(modules, Iterable) else [modules]
+    children: list[nn.Module] = list(modules) if isinstance(modules, Iterable) else [modules]
     if not all(isinstance(child, nn.Module) for child in children):
         raise InvalidInput("modules are needed", where="split_equally", got=shown(modules), fix="pass an nn.Sequential")
     count = require_count("count", count, "split_equally", fix="use 2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require, require_kind
+from torch_gbp.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.nodes.variable import Variable, normal_prior
@@ -39,6 +39,7 @@ class Latent:
                 got=f"{known.dtype} {tuple(known.shape)}, inputs {tuple(mean.shape)}",
                 fix="use known=mask.expand_as(mean), of dtype bool",
             )
+        require_values(mean, "Latent")
         if not mean.is_floating_point() or not mean.ndim or not mean.numel() or not bool(mean.isfinite().all()):
             raise InvalidInput(
                 "means and values must be finite floating-point numbers of at least one example",
