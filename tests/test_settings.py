@@ -109,8 +109,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "make", "value"), CASES, ids=lambda part: str(part)[:40])
-def test_what_is_no_number_or_out_of_range_is_named(name, make, value):
+@pytest.mark.parametrize(
+    ("make", "value"), [case[1:] for case in CASES], ids=[f"{name}-{value!r}"[:60] for name, _, value in CASES]
+)
+def test_what_is_no_number_or_out_of_range_is_named(make, value):
     with pytest.raises(InvalidInput, match=r"Got: .*Way out: "):
         make(value)
 
