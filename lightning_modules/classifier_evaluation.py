@@ -67,7 +67,7 @@ class Predictions:
 
     def add(self, loader: int, log_probabilities: Tensor, labels: Tensor) -> None:
         # Smoothed labels (a test of the training set) are scored as the classes that they were made of.
-        classes = labels.argmax(1) if labels.ndim == 2 else labels
+        classes = labels.argmax(1) if labels.is_floating_point() and labels.shape == log_probabilities.shape else labels
         self._batches.setdefault(loader, []).append((log_probabilities.detach(), classes))
 
     def loaders(self) -> list[int]:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
 from lightning_modules.calibration import calibration_error, relative_calibration_auc, vector_calibration_error
+from torch_gbp import Gaussian
+from torch_gbp.likelihoods.base import check_labels, check_values
 
 
 def classification_scores(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
@@ -21,10 +23,14 @@ def classification_scores(log_probabilities: Tensor, labels: Tensor) -> dict[str
         log_probabilities: (n, classes), normalised.
         labels: (n,) of integers.
 
+    Raises:
+        InvalidInput: labels that do not fit.
+
     >>> scores = classification_scores(torch.tensor([[0.5, 0.5], [0.2, 0.8]]).log(), torch.tensor([0, 1]))
     >>> {name: round(value, 4) for name, value in scores.items()}
     {'accuracy': 1.0, 'nll': 0.4581, 'ece': 0.35, 'vector_ece': 0.045, 'brier': 0.29, 'relative_auc': 1.0}
     """
+    check_labels(Gaussian(log_probabilities, log_probabilities), labels, "classification_scores")
     logs = log_probabilities.double()
     probabilities = logs.exp().clamp(0, 1)  # rounding above 1 would make torchmetrics take them for logits
     truth = torch.nn.functional.one_hot(labels, logs.shape[1])
@@ -70,9 +76,13 @@ def regression_scores(mean: Tensor, variance: Tensor, target: Tensor) -> dict[st
         mean, variance: of the predictive distribution, (n, ...), the variance with the noise.
         target: as `mean`.
 
+    Raises:
+        InvalidInput: targets of another shape, or not finite.
+
     >>> regression_scores(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1))["rmse"]
     1.0
     """
+    check_values(Gaussian(mean, variance), target, "regression_scores")
     gap = (target - mean).double()
     density = torch.distributions.Normal(mean.double(), variance.double().sqrt()).log_prob(target.double())
     return {"rmse": float(gap.square().mean().sqrt()), "log_likelihood": float(density.flatten(1).sum(1).mean())}

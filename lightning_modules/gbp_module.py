@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
+from torch_gbp.examples import pairs
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
@@ -90,7 +91,7 @@ class GBPModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Takes the statistics of inputs and targets from the training loader, where the network or the likelihood wants any."""
         self.trainer.fit_loop.setup_data()
-        fit_statistics(self.model, self.likelihood.targets, self.trainer.train_dataloader)
+        fit_statistics(self.model, self.likelihood.targets, pairs(self.trainer.train_dataloader, None, "GBPModule"))
 
     def on_train_start(self) -> None:
         """After a resume the schedule follows the present trainer and data, not those of the saved run."""

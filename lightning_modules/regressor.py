@@ -11,7 +11,7 @@ from lightning_modules.classifier_evaluation import gathered
 from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
-from torch_gbp import Likelihood, Regression
+from torch_gbp import Gaussian, Likelihood, Regression
 from torch_gbp.stores import Store
 
 
@@ -23,8 +23,8 @@ class GBPRegressor(GBPModule):
 
     Args:
         model: network of GBP layers with one output per target.
-        likelihood: None takes `Regression()`, which learns the noise and standardises the targets; with `Regression(noise_variance)`
-            the variance is in standardised units if the data are.
+        likelihood: None takes `Regression()`, which learns the noise and standardises the targets; the variance of
+            `Regression(noise_variance)` is in standardised units if the data are.
         lr, epochs, num_data, warmup, store: as in `GBPModule`.
     """
 
@@ -72,7 +72,10 @@ class GBPRegressor(GBPModule):
 
     def predictive_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the targets in their own units."""
-        predictive = self.likelihood.predictive(self.model(x))
+        return self._moments(self.model(x))
+
+    def _moments(self, output: Gaussian) -> tuple[Tensor, Tensor]:
+        predictive = self.likelihood.predictive(output)
         return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()
 
     def on_validation_epoch_end(self) -> None:
@@ -82,7 +85,9 @@ class GBPRegressor(GBPModule):
         self.log_dict({f"test/{name}": value for name, value in self._scores().items()})
 
     def _predict(self, batch: Any) -> None:
-        mean, variance = self.predictive_moments(batch[0])
+        output = self.model(batch[0])
+        self.likelihood.check(output, batch[1])
+        mean, variance = self._moments(output)
         self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
 
     def _scores(self) -> dict[str, float]:

@@ -23,6 +23,7 @@ SAMPLES = {
     "upsample": (nn.Upsample(scale_factor=(2, 3)), gbp.GBPUpsample, (3, 2, 4, 5)),
     "leaky_relu": (nn.LeakyReLU(0.3), gbp.GBPLeakyReLU, (3, 4)),
     "relu": (nn.ReLU(), gbp.GBPReLU, (3, 4)),
+    "sigmoid": (nn.Sigmoid(), gbp.GBPSigmoid, (3, 4)),
 }
 
 
@@ -34,6 +35,13 @@ def test_twin_of_every_layer_has_the_same_mean_at_known_values(layer, twin, shap
     output = made(x)
     assert_close(output.mean, layer(x).detach(), rtol=1e-5, atol=1e-6)
     assert output.mean.shape == output.variance.shape
+
+
+def test_what_an_error_names_in_place_of_a_layer_is_its_twin():
+    """Every activation, pool and weighted layer on a Gaussian: the error says which layer of torch_gbp to use."""
+    for layer, twin, shape in SAMPLES.values():
+        with pytest.raises(MissingRule, match=f"Way out: use {twin.__name__}"):
+            layer(gbp.Gaussian(torch.randn(shape), torch.rand(shape)))
 
 
 def test_every_twin_has_a_sample():

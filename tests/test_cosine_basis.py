@@ -117,12 +117,12 @@ def test_it_is_copied_moved_and_saved():
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"channels": 0, "size": 3}, "channels and size must be at least 1.*Got: channels=0"),
-        ({"channels": 1, "size": (3, 0)}, "channels and size must be at least 1"),
-        ({"channels": 1, "size": 3, "length": -1.0}, "length must not be negative.*Got: length=-1.0"),
-        ({"channels": 1, "size": 3, "length": math.inf}, "both finite"),
-        ({"channels": 1, "size": 3, "smoothness": -1.0}, "smoothness above -1"),
-        ({"channels": 1, "size": 3, "smoothness": math.nan}, "both finite"),
+        ({"channels": 0, "size": 3}, "channels must be an integer, at least 1.*Got: 0"),
+        ({"channels": 1, "size": (3, 0)}, "size must be an integer, at least 1"),
+        ({"channels": 1, "size": 3, "length": -1.0}, "length must be 0, or positive.*Got: -1.0"),
+        ({"channels": 1, "size": 3, "length": math.inf}, "length must be 0, or positive and finite"),
+        ({"channels": 1, "size": 3, "smoothness": -1.0}, "smoothness must be above -1"),
+        ({"channels": 1, "size": 3, "smoothness": math.nan}, "smoothness must be above -1 and finite"),
     ],
 )
 def test_spectra_that_are_none(options, found):

@@ -117,12 +117,12 @@ def test_smoothing_gives_probabilities_of_all_classes(fixed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": -1}, r"number of pixels, 0 or more \(in Digits\)\. Got: -1"),
-        ({"crop": 0.1}, r"number of pixels.*Got: 0\.1"),
-        ({"crop": True}, r"number of pixels.*Got: True"),
-        ({"label_smoothing": 1.0}, r"share in \[0, 1\) \(in Digits\)\. Got: 1\.0"),
-        ({"label_smoothing": -0.1}, r"share in \[0, 1\).*Got: -0\.1"),
-        ({"label_smoothing": float("nan")}, r"share in \[0, 1\).*Got: nan"),
+        ({"crop": -1}, r"crop, in pixels, must be an integer, at least 0 and below 2\^31 \(in Digits\)\. Got: -1"),
+        ({"crop": 0.1}, r"in pixels.*Got: 0\.1"),
+        ({"crop": True}, r"in pixels.*Got: True"),
+        ({"label_smoothing": 1.0}, r"must be in \[0, 1\) \(in Digits\)\. Got: 1\.0"),
+        ({"label_smoothing": -0.1}, r"must be in \[0, 1\).*Got: -0\.1"),
+        ({"label_smoothing": float("nan")}, r"must be in \[0, 1\).*Got: nan"),
     ],
 )
 def test_bad_options(options, message):

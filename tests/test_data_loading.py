@@ -62,5 +62,5 @@ def test_split_is_a_partition_and_seeded():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_split_share_out_of_range(share):
-    with pytest.raises(InvalidInput, match=r"validation must be a share in \[0, 1\)"):
+    with pytest.raises(InvalidInput, match=r"validation must be in \[0, 1\)"):
         split_indices(10, share)

@@ -69,8 +69,14 @@ def test_csv_takes_the_named_column(tmp_path):
     ("content", "target", "message"),
     [
         ("a,b\n1,2\n", "c", r"no such column.*use \['a', 'b'\]"),
-        ("a,b\n1,red\n", "a", "every cell below the header must be a number.*red"),
-        ("a,b\n1,2\n3\n", "a", "every cell below the header must be a number"),
+        ("a,b\n1,red\n", "a", r"every cell.*must be a finite number \(in .*table.csv, row 1, column 'b'\)\. Got: 'red'"),
+        ("a,b\n1,2\nnan,4\n", "a", r"row 2, column 'a'\)\. Got: 'nan'"),
+        ("a,b\n1,-inf\n3,4\n", "a", r"row 1, column 'b'\)\. Got: '-inf'"),
+        ("a,b\n1,2\n3,4\n5,1e400\n", "a", r"row 3, column 'b'\)\. Got: '1e400'"),
+        ("a,b\n1,\n", "a", r"row 1, column 'b'\)\. Got: ''"),
+        ("a,b\n1,2\n3\n", "a", r"every row must have a cell for each column \(in .*row 2\)\. Got: 1 cells, 2 columns"),
+        ("", "a", r"at least one row of numbers are needed.*Got: 0 lines"),
+        ("a,b\n", "a", r"at least one row of numbers are needed.*Got: 1 lines"),
     ],
 )
 def test_csv_errors(tmp_path, content, target, message):

@@ -181,8 +181,8 @@ BAD = {
     "nothing": (lambda m, y: m.infer(y, torch.ones(12, 12, dtype=torch.bool)), "no pixel is observed"),
     "channels": (lambda m, y: m.infer(y[:1]), r"expected 2 channels.*shape \(1, 12, 12\)"),
     "size": (lambda m, y: (m.infer(y, iterations=1), m.infer(y[:, 1:])), r"frames of shape \(2, 12, 12\).*\(2, 11, 12\)"),
-    "rate": (lambda m, y: m.infer(y, rate=0.0), r"rate in \(0, 1\].*rate=0\.0"),
-    "iterations": (lambda m, y: m.infer(y, iterations=0), r"iterations must be positive.*in Denoiser.*iterations=0, rate=0\.1"),
+    "rate": (lambda m, y: m.infer(y, rate=0.0), r"rate must be in \(0, 1\].*Got: 0\.0"),
+    "iterations": (lambda m, y: m.infer(y, iterations=0), r"iterations must be an integer, at least 1.*in Denoiser.*Got: 0"),
     "share": (lambda m, y: m.advance(1.5), r"towards_first must be in \[0, 1\].*1\.5"),
 }
 

@@ -137,6 +137,82 @@ def test_refusal_names_the_twin(name, twin):
         layer(belief(2, 3, 4))
 
 
+METHODS = ("relu", "sigmoid", "exp", "log", "softmax", "sum", "var", "max", "item", "tolist", "numpy", "add_", "matmul", "tanh")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_without_a_rule_are_refused_by_name(name):
+    with pytest.raises(MissingRule, match=rf"torch function '{name}' has no message rule.*Way out: use "):
+        getattr(belief(2, 3), name)()
+    with pytest.raises(AttributeError, match="no attribute 'tolistt'"):
+        _ = belief(2, 3).tolistt
+    assert not hasattr(belief(2, 3), "requires_grad")
+
+
+OPERATORS = {
+    "pow": lambda x: x**2,
+    "abs": abs,
+    "matmul": lambda x: x @ torch.ones(3, 2),
+    "matmul from the left": lambda x: torch.ones(4, 2) @ x,
+    "reciprocal": lambda x: 2 / x,
+    "reciprocal of a tensor's": lambda x: torch.ones(3) / x,
+    "quotient": lambda x: x / x,
+    "comparison": lambda x: x > 0,
+    "order": lambda x: x < x,
+    "remainder": lambda x: x % 2,
+    "text": lambda x: x * "a",
+    "nothing": lambda x: x + None,
+    "complex": lambda x: x * 1j,
+    "a list": lambda x: x.__add__([1.0]),
+    "a message": lambda x: x + x.message(),
+}
+
+
+@pytest.mark.parametrize("operate", OPERATORS.values(), ids=OPERATORS)
+def test_operators_without_a_rule_are_refused(operate):
+    with pytest.raises(MissingRule, match="Way out: "):
+        operate(belief(2, 3))
+
+
+KNOWN = {  # what a known number or tensor does: the scale c and the shift d of c x + d
+    "quotient": (lambda x: x / 4, 0.25, 0.0),
+    "quotient by a tensor": (lambda x: x / torch.full((3,), -4.0), -0.25, 0.0),
+    "torch.div": (lambda x: torch.div(x, 4), 0.25, 0.0),
+    "tensor times belief": (lambda x: torch.full((3,), -2.0) * x, -2.0, 0.0),
+    "torch.mul": (lambda x: torch.mul(x, -2.0), -2.0, 0.0),
+    "number minus belief": (lambda x: 3 - x, -1.0, 3.0),
+    "tensor minus belief": (lambda x: torch.full((3,), 3.0) - x, -1.0, 3.0),
+    "torch.sub": (lambda x: torch.sub(x, 3.0), 1.0, -3.0),
+    "torch.neg": (torch.neg, -1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(("operate", "scale", "shift"), KNOWN.values(), ids=KNOWN)
+def test_known_numbers_scale_and_shift(operate, scale, shift, float64):
+    x = belief(2, 3)
+    assert_close(tuple(operate(x)), (scale * x.mean + shift, scale**2 * x.variance))
+
+
+METHOD_RESHAPES = {
+    "chunk": lambda x: x.chunk(2, 1)[1],
+    "split": lambda x: x.split(2, 1)[1],
+    "expand": lambda x: x[:1].expand(2, 4),
+    "repeat": lambda x: x.repeat(2, 1),
+    "flip": lambda x: x.flip(0),
+    "unbind": lambda x: x.unbind(1)[3],
+    "squeeze": lambda x: x[:1].squeeze(),
+    "double": lambda x: x.double(),
+    "narrow": lambda x: x.narrow(1, 1, 2),
+    "movedim": lambda x: x.movedim(0, 1),
+}
+
+
+@pytest.mark.parametrize("reshape", METHOD_RESHAPES.values(), ids=METHOD_RESHAPES)
+def test_methods_reshape_both_moments(reshape):
+    x = belief(2, 4)
+    assert_close(tuple(reshape(x)), (reshape(x.mean), reshape(x.variance)), rtol=0, atol=0)
+
+
 def test_products_of_uncertain_variables_are_refused():
     with pytest.raises(MissingRule, match="product of two Gaussian variables"):
         belief(3) * belief(3)

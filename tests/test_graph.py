@@ -270,8 +270,8 @@ BAD = {
     "latent_sigma": (lambda: Latent(torch.zeros(1, 2), 0.0).variable(), InvalidInput, "must be positive"),
     "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), nn.ReLU()), torch.zeros(1, 2)), MissingRule, "ReLU has no factor"),
     "layer": (lambda: FactorGraph(FactorLayer(), torch.zeros(1, 2)), MissingRule, "FactorLayer has no factor"),
-    "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise is a standard deviation"),
-    "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma is a standard deviation"),
+    "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise must be 0, or positive"),
+    "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma must be positive"),
     "likelihood": (lambda: gbp.SquaredSoftmax(0.0), InvalidInput, "sigma must be positive"),
 }
 

@@ -144,9 +144,9 @@ def test_trainer_runs_the_published_schedule_on_a_convolution_free_pool():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Inference(0), "iterations must be at least 1"),
-        (lambda: Inference(()), "iterations must be at least 1"),
-        (lambda: Inference(damping=1.0), "damping in"),
+        (lambda: Inference(0), "iterations must be an integer, at least 1"),
+        (lambda: Inference(()), "iterations must be an integer, at least 1"),
+        (lambda: Inference(damping=1.0), "damping must be in"),
     ],
 )
 def test_impossible_settings_are_refused(make, match):

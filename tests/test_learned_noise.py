@@ -232,5 +232,5 @@ def test_a_noise_of_nothing_raises():
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 @pytest.mark.parametrize("learn_noise", [False, True])
 def test_noise_variances_that_are_no_variances_raise(bad, learn_noise):
-    with pytest.raises(InvalidInput, match="noise_variance must be positive and finite"):
+    with pytest.raises(InvalidInput, match="noise_variance must be positive and finite in float32"):
         Regression(bad, learn_noise=learn_noise)

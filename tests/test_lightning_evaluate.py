@@ -10,7 +10,8 @@ from torch import nn
 
 import torch_gbp as gbp
 from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor, conv890k, conv_one_pass, lenet5, mlp
-from lightning_modules.evaluation import classification_scores, ood_auroc
+from lightning_modules.data.loading import TensorPairs, evaluation_loader
+from lightning_modules.evaluation import classification_scores, ood_auroc, regression_scores
 from lightning_modules.networks import MLP, Conv890k, ConvOnePass, DigitsConv, LeNet5
 from torch_gbp.errors import InvalidInput
 
@@ -75,6 +76,33 @@ def test_regression_speaks_in_original_units(line, tmp_path):
         tmp_path / "line.ckpt", model=gbp.GBPLinear(1, 1), likelihood=gbp.Regression(0.0075), weights_only=True
     )
     torch.testing.assert_close(loaded.predictive_moments(torch.zeros(1, 1))[0], torch.tensor([[1000.0]]), atol=15, rtol=0)
+
+
+class Other(Blobs):
+    """The same points with targets of another shape."""
+
+    def __init__(self, reshape):
+        super().__init__(validation=0.5)
+        self.reshape = reshape
+
+    def make_parts(self):
+        parts = super().make_parts()
+        x, y = parts.test.tensors
+        return parts._replace(test=TensorPairs(x, self.reshape(y)))
+
+
+@pytest.mark.parametrize("make", [lambda: GBPClassifier(MLP(2, (8,), 3)), lambda: AdamWClassifier(MLP(2, (8,), 3, gbp=False))])
+def test_a_column_of_labels_is_refused_and_not_scored_as_class_0(make):
+    with pytest.raises(InvalidInput, match=r"labels \(30, 1\), outputs \(30, 3\)"):
+        trainer(1).test(make(), Other(lambda y: y[:, None]), verbose=False)
+
+
+def test_values_without_their_axis_are_refused_and_not_broadcast():
+    module = GBPRegressor(gbp.GBPLinear(2, 1), gbp.Regression(0.1))
+    with pytest.raises(InvalidInput, match=r"targets \(30,\), outputs \(30, 1\)"):
+        trainer(1).test(module, [evaluation_loader(Other(lambda y: y.float()).make_parts().test)], verbose=False)
+    with pytest.raises(InvalidInput, match=r"targets must have the outputs' shape \(in regression_scores\)"):
+        regression_scores(torch.zeros(5, 1), torch.ones(5, 1), torch.zeros(5))
 
 
 def test_adamw_refuses_gbp_layers():

@@ -68,7 +68,7 @@ BAD = {
         r"in their order.*Got: \['2', '1'\]",
     ),
     "too_many": (lambda: split_equally([nn.ReLU()], 2), r"at least one module.*Got: 2 blocks of 1 modules"),
-    "no_blocks": (lambda: split_equally([nn.ReLU()], 0), r"Got: 0 blocks of 1 modules"),
+    "no_blocks": (lambda: split_equally([nn.ReLU()], 0), r"count must be an integer, at least 1.*Got: 0"),
 }
 
 

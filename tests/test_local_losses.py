@@ -193,11 +193,11 @@ def test_similarity_is_that_of_numbers_one_by_one(shape):
 
 
 BAD = {
-    "decay": (lambda: RidgeFeedback(3, 2, decay=1.0), r"decay must be in \[0, 1\).*Got: decay=1\.0"),
-    "ridge": (lambda: RidgeFeedback(3, 2, ridge=0.0), r"ridge positive.*ridge=0\.0"),
+    "decay": (lambda: RidgeFeedback(3, 2, decay=1.0), r"decay must be in \[0, 1\).*Got: 1\.0"),
+    "ridge": (lambda: RidgeFeedback(3, 2, ridge=0.0), r"ridge must be positive.*Got: 0\.0"),
     "variance": (
         lambda: variational((4,), 3, beta_variance=0.0),
-        r"variances of alpha and beta must be positive.*beta_variance=0\.0",
+        r"beta_variance must be positive.*Got: 0\.0",
     ),
 }
 

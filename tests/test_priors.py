@@ -93,7 +93,7 @@ def test_known_weights_take_the_place_of_random_prior_means():
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_prior_variances_that_are_no_variances_raise(bad):
     for options in ({"prior_variance": bad}, {"prior_scale": bad}, {"prior_formula": lambda fan_in, ratio: bad}):
-        with pytest.raises(InvalidInput, match="must be a positive number"):
+        with pytest.raises(InvalidInput, match="must be positive and finite"):
             GBPLinear(3, 2, **options)
-        with pytest.raises(InvalidInput, match="must be a positive number"):
+        with pytest.raises(InvalidInput, match="must be positive and finite"):
             GBPConv2d(3, 2, 3, **options)

@@ -18,6 +18,7 @@ from torch_gbp.layers import (
     GBPLinear,
     GBPMaxPool2d,
     GBPReLU,
+    GBPSigmoid,
     GBPUpsample,
     InputBasis,
 )
@@ -34,6 +35,7 @@ TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.Upsample: GBPUpsample.from_torch,
     nn.LeakyReLU: GBPLeakyReLU.from_torch,
     nn.ReLU: GBPReLU.from_torch,
+    nn.Sigmoid: GBPSigmoid.from_torch,
 }
 _WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten, nn.Identity)

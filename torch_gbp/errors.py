@@ -90,9 +90,12 @@ def missing_rule(function: Callable[..., Any]) -> MissingRule:
 
 
 _SUBSTITUTES = {
-    "linear": "GBPLinear", "conv2d": "GBPConv2d", "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU",
+    "linear": "GBPLinear", "matmul": "GBPLinear", "conv2d": "GBPConv2d", "conv_transpose2d": "GBPConvTranspose2d",
+    "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU", "sigmoid": "GBPSigmoid", "interpolate": "GBPUpsample",
     "max_pool2d": "GBPMaxPool2d", "boolean_dispatch": "GBPMaxPool2d", "avg_pool2d": "GBPAvgPool2d",
-    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "softmax": "likelihood.predictive(output)",
-    "sigmoid": "likelihood.predictive(output)", "log_softmax": "likelihood.predictive(output)",
-    "cross_entropy": "torch_gbp.Softmax", "cross_entropy_loss": "torch_gbp.Softmax", "mse_loss": "torch_gbp.Regression",
+    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "mean": "GBPAvgPool2d, or the tensor belief.mean",
+    "sum": "`+` of its slices, or GBPAvgPool2d", "softmax": "likelihood.predictive(output)",
+    "log_softmax": "likelihood.predictive(output)", "cross_entropy": "torch_gbp.Softmax",
+    "cross_entropy_loss": "torch_gbp.Softmax", "binary_cross_entropy_with_logits": "torch_gbp.Softmax with two outputs",
+    "mse_loss": "torch_gbp.Regression",
 }  # fmt: skip

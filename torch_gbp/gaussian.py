@@ -7,21 +7,23 @@ would need a message rule raises `MissingRule` instead of treating the pair as t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.errors import MissingRule, missing_rule, require_positive
+from torch_gbp.errors import MissingRule, require_positive
+from torch_gbp.functions import apply, method, no_rule, require_known
 
 
 class Gaussian(NamedTuple):
     """Belief N(mean, variance) of independent variables, elementwise.
 
     Shapes: mean and variance have the same shape. Units: mean as the variable, variance its square.
-    `mean, variance = belief` unpacks; `belief[...]` slices both; `belief + other` is the sum factor;
-    `belief * 2.0` scales. Any other torch function raises `MissingRule`.
+    `mean, variance = belief` unpacks (so `len(belief)` is 2; examples are counted by `belief.size(0)`); `belief[...]` slices
+    both; `belief + other` is the sum factor; `belief * 2.0` and `belief / 2.0` scale; torch's reshapes apply to both, as
+    functions and as methods. Any other function, method or operator of torch raises `MissingRule`.
 
     >>> belief = Gaussian(torch.zeros(2, 3), torch.ones(2, 3))
     >>> belief.flatten().shape, belief[:, :2].shape, (belief + belief[:1]).variance[0, 0].item()
@@ -78,8 +80,8 @@ class Gaussian(NamedTuple):
     def transpose(self, dim0: int, dim1: int) -> Gaussian:
         return Gaussian(self.mean.transpose(dim0, dim1), self.variance.transpose(dim0, dim1))
 
-    def squeeze(self, dim: int) -> Gaussian:
-        return Gaussian(self.mean.squeeze(dim), self.variance.squeeze(dim))
+    def squeeze(self, *dim: Any) -> Gaussian:
+        return Gaussian(self.mean.squeeze(*dim), self.variance.squeeze(*dim))
 
     def unsqueeze(self, dim: int) -> Gaussian:
         return Gaussian(self.mean.unsqueeze(dim), self.variance.unsqueeze(dim))
@@ -106,6 +108,7 @@ class Gaussian(NamedTuple):
             return self * 2.0  # fully dependent: the variance is 4 v, not 2 v
         if isinstance(other, Gaussian):
             return Gaussian(self.mean + other.mean, self.variance + other.variance)
+        require_known(other, "this sum", "add a Gaussian, or a known number or tensor")
         mean = self.mean + other
         return Gaussian(mean, self.variance.expand_as(mean))
 
@@ -113,20 +116,34 @@ class Gaussian(NamedTuple):
 
     def __mul__(self, factor: Any) -> Gaussian:  # type: ignore[override]
         """Scaling by a known number or tensor: mean c m, variance c^2 v."""
-        if isinstance(factor, Gaussian):
-            raise MissingRule(
-                "the product of two Gaussian variables has no message rule",
-                fix="multiply by a known tensor, or multiply two Messages",
-            )
+        require_known(
+            factor, "the product of two Gaussian variables", "multiply by a known number or tensor, or multiply two Messages"
+        )
         return Gaussian(self.mean * factor, self.variance * (factor * factor))
 
     __rmul__ = __mul__  # type: ignore[assignment]
+
+    def __truediv__(self, divisor: Any) -> Gaussian:
+        """Scaling by the reciprocal of a known number or tensor: mean m / c, variance v / c^2."""
+        require_known(divisor, "the quotient of two Gaussian variables", "divide by a known number or tensor")
+        return Gaussian(self.mean / divisor, self.variance / (divisor * divisor))
+
+    def __rtruediv__(self, other: Any) -> Gaussian:
+        raise MissingRule("the reciprocal of a Gaussian has no message rule", fix="divide the Gaussian by a known tensor")
 
     def __neg__(self) -> Gaussian:
         return Gaussian(-self.mean, self.variance)
 
     def __sub__(self, other: Any) -> Gaussian:
         return self * 0.0 if other is self else self + (-other)
+
+    def __rsub__(self, other: Any) -> Gaussian:
+        return -self + other
+
+    __pow__ = __abs__ = no_rule("pow")
+    __gt__ = __ge__ = __lt__ = __le__ = no_rule("gt")  # type: ignore[assignment]
+    __mod__ = __floordiv__ = no_rule("fmod")
+    __matmul__ = __rmatmul__ = no_rule("matmul")
 
     def message(self) -> Message:
         """The same belief in information form: precision 1 / v and information m / v."""
@@ -160,14 +177,14 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Reshapes apply to both moments, `torch.add` is the sum factor, anything else has no rule."""
-        kwargs = kwargs or {}
-        if function in _OWN:
-            return _OWN[function](*args, **kwargs)
-        if function not in _SHAPE_FUNCTIONS:
-            raise missing_rule(function)
-        both = [function(*_pick(args, moment), **_pick(kwargs, moment)) for moment in ("mean", "variance")]
-        return Gaussian(*both) if isinstance(both[0], Tensor) else tuple(map(Gaussian, *both))
+        """Reshapes apply to both moments, `torch.add` is the sum factor, most others have no rule (functions.py)."""
+        return apply(cls, function, args, kwargs or {})
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods of a tensor that are not above, with a rule or refused."""
+        if name.startswith("_") or not callable(getattr(Tensor, name, None)):
+            raise AttributeError(f"a Gaussian has no attribute {name!r}")
+        return partial(method(type(self), name), self)
 
 
 class Message(NamedTuple):
@@ -216,34 +233,3 @@ class Message(NamedTuple):
     def centred(cls, score: Tensor, precision: Tensor, mean: Tensor) -> Message:
         """From the centred form (g, G) at the mean m: information g + G m, precision G."""
         return cls(score + precision * mean, precision)
-
-
-def _pick(value: Any, moment: str) -> Any:
-    """Replaces every Gaussian in nested arguments by one of its moments; a tensor beside it is known, variance 0."""
-    if isinstance(value, Gaussian):
-        return getattr(value, moment)
-    if isinstance(value, Tensor):
-        return torch.zeros_like(value) if moment == "variance" else value
-    if isinstance(value, dict):
-        return {key: _pick(entry, moment) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return type(value)(_pick(entry, moment) for entry in value)
-    return value
-
-
-def _sum(input: Any, other: Any, *, alpha: float = 1) -> Gaussian:
-    """`torch.add`: input + alpha other, where either may be a known tensor."""
-    other = other if alpha == 1 else other * alpha
-    return input + other if isinstance(input, Gaussian) else other + input
-
-
-def _pad(input: Gaussian, pad: Any, mode: str = "constant", value: float | None = None) -> Gaussian:
-    """Padding with a constant adds known variables: their variance is 0 whatever the constant."""
-    return Gaussian(F.pad(input.mean, pad, mode, value), F.pad(input.variance, pad, mode))
-
-
-_OWN = {torch.add: _sum, Tensor.add: _sum, Tensor.__add__: _sum, Tensor.__radd__: _sum, F.pad: _pad}
-_SHAPE_FUNCTIONS = {
-    torch.flatten, torch.unflatten, torch.reshape, torch.permute, torch.transpose, torch.movedim, torch.squeeze, torch.cat,
-    torch.unsqueeze, torch.concat, torch.stack, torch.chunk, torch.split, torch.narrow, torch.flip, torch.clone,
-}  # fmt: skip

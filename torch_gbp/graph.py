@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from torch_gbp.checks import NOT_NEGATIVE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.graph_parts import SHAPES, check_inputs, evidence_of, layers_of
@@ -95,6 +96,12 @@ class FactorGraph:
             Diverged: an energy that is not finite or grew out of bounds, or messages without a posterior; names the iteration,
                 the layer and the damping to try.
         """
+        require_count("iterations", iterations, "FactorGraph.infer", fix="use 100")
+        require_count("check", check, "FactorGraph.infer", fix="use 1")
+        require_callable("schedule", schedule or sweeps, "FactorGraph.infer", fix="use torch_gbp.sweeps")
+        require("tolerance", tolerance, NOT_NEGATIVE, "FactorGraph.infer", fix="use 0.0 for never")
+        if pace is not None:
+            require_kind("pace", pace, Pace, "FactorGraph.infer", fix="use Pace(rate=0.3)")
         pace = replace(pace or Pace())
         trace = Trace(0, [], [], [])
         for iteration in range(1, iterations + 1):

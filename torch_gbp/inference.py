@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import RATE, SHARE, require, require_callable, require_count, require_kind
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Order, Parallel, Visit
@@ -32,7 +32,8 @@ class Inference:
     `propagate.visit` where the store has fixed batches. A failure in the middle leaves the marginals as they were.
 
     Raises:
-        InvalidInput: iterations below 1 or damping out of range.
+        InvalidInput: iterations that are no integers of at least 1, damping out of range, a rate that is no function, or (when
+            it is called) one that gives no number in (0, 1].
 
     >>> import torch
     >>> import torch_gbp as gbp
@@ -51,22 +52,23 @@ class Inference:
     order: Order = field(default_factory=Parallel)
 
     def __post_init__(self) -> None:
-        counts = [self.iterations] if isinstance(self.iterations, int) else self.iterations
-        if not counts or min(counts) < 1 or not 0 <= self.damping < 1:
-            raise InvalidInput(
-                "iterations must be at least 1 and damping in [0, 1)",
-                where="Inference",
-                got=f"iterations={self.iterations}, damping={self.damping}",
-                fix="use iterations=1 and damping=0",
-            )
+        fix = "use iterations=1, or one number for each pass"
+        several = isinstance(self.iterations, Sequence) and not isinstance(self.iterations, str) and len(self.iterations) > 0
+        for count in self.iterations if several else (self.iterations,):  # type: ignore[union-attr]
+            require_count("iterations", count, "Inference", fix=fix)
+        require("damping", self.damping, SHARE, "Inference", fix="use damping=0.0")
+        require_kind("order", self.order, Order, "Inference", fix="use Parallel()")
+        if self.rate is not None:
+            require_callable("rate", self.rate, "Inference", fix="use rate=lambda epoch: 0.5")
 
     def __call__(
         self, model: nn.Module, likelihood: Likelihood, propagate: MessagePassing, x: Tensor, y: Tensor, epoch: int = 1
     ) -> Tensor:
         """All sweeps of one visit and the step; returns the last sweep's loss, -log evidence of the batch."""
         if self.rate is not None:
+            rate = require("rate", self.rate(epoch), RATE, "Inference", fix="return a number such as 0.5")
             for group in propagate.param_groups:
-                group["lr"] = self.rate(epoch)
+                group["lr"] = rate
         loss = self.order.infer(Visit(model, likelihood, propagate, x, y), self.sweeps(epoch), self.damping)
         propagate.step()
         return loss
@@ -77,7 +79,7 @@ class Inference:
         >>> [Inference(iterations=(1, 1, 2)).sweeps(epoch) for epoch in (1, 2, 3, 4)]
         [1, 1, 2, 2]
         """
-        if isinstance(self.iterations, int):
+        if not isinstance(self.iterations, Sequence):
             return self.iterations
         return self.iterations[min(epoch, len(self.iterations)) - 1]
 
@@ -88,6 +90,7 @@ def thesis_rate(epoch: int) -> float:
     >>> [round(thesis_rate(epoch), 3) for epoch in (1, 2, 18)]
     [1.0, 0.974, 0.901]
     """
+    epoch = require_count("epoch", epoch, "thesis_rate", fix="count passes from 1")
     return 0.9 + 0.1 * math.exp(-0.3 * (epoch - 1))
 
 
@@ -97,4 +100,5 @@ def thesis_iterations(epochs: int = 18) -> tuple[int, ...]:
     >>> thesis_iterations(5), sum(thesis_iterations())
     ((1, 1, 2, 2, 3), 90)
     """
+    epochs = require_count("epochs", epochs, "thesis_iterations", fix="use 18")
     return tuple((epoch + 1) // 2 for epoch in range(1, epochs + 1))

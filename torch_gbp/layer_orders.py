@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import NOT_NEGATIVE, SHARE, require, require_count
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.likelihoods.base import MISSING
 from torch_gbp.nodes import Pace, Schedule, random_layers, sweeps
@@ -25,6 +26,9 @@ class LayerSweeps(Order):
         undamped_first: take the first messages of a batch as they are, as published; summed messages then overshoot.
         tolerance: stop where every message changes by less than this share of its largest entry; 0 for never.
         check: energy and changes are looked at every so many iterations.
+
+    Raises:
+        InvalidInput: settings out of range.
 
     Examples with the label -100 have no label. With more than one iteration the likelihood itself is raised to its power, so
     that linear factors end at the mean of the tempered posterior; `Parallel` multiplies messages. `trace` tells of the last
@@ -48,6 +52,14 @@ class LayerSweeps(Order):
     check: int = 8
     trace: Trace | None = None
     schedule: ClassVar[Schedule] = staticmethod(sweeps)
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        if self.weight_damping is not None:
+            self.weight_damping = require("weight_damping", self.weight_damping, SHARE, where, fix="use 0.9, or None")
+        self.dropout = require("dropout", self.dropout, SHARE, where, fix="use 0.0")
+        self.tolerance = require("tolerance", self.tolerance, NOT_NEGATIVE, where, fix="use 0.0 for never")
+        self.check = require_count("check", self.check, where, fix="use 8")
 
     def infer(self, visit: Visit, iterations: int, damping: float) -> Tensor:
         visit.propagate.zero_grad()

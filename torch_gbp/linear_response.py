@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 
 from torch_gbp.crowding import full_power
 from torch_gbp.errors import ImproperMarginal
+from torch_gbp.examples import evaluating, output_of, require_network
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.parameter import GaussianParameter
@@ -40,7 +41,7 @@ class LinearResponse:
         x, y: training inputs (n, ...) and targets, all of them.
 
     Raises:
-        InvalidInput: targets that do not fit the outputs.
+        InvalidInput: outputs that are no Gaussian, targets that do not fit them.
         ImproperMarginal: a likelihood whose logarithm is not concave at the outputs.
         OutOfMemory: the kernel would not fit.
 
@@ -56,7 +57,8 @@ class LinearResponse:
     """
 
     def __init__(self, model: nn.Module, likelihood: Likelihood, x: Tensor, y: Tensor) -> None:
-        self.model, self.likelihood = model.eval(), likelihood
+        require_network(model, likelihood, "LinearResponse")
+        self.model, self.likelihood = model, likelihood
         self.weights = [own for own in model.modules() if isinstance(own, GaussianParameter) and own.mean.requires_grad]
         mean = self._mean(x)
         sizes = [own.mean.numel() for own in self.weights]
@@ -85,13 +87,17 @@ class LinearResponse:
 
     @torch.no_grad()
     def _mean(self, x: Tensor) -> Tensor:
-        return self.model(x).mean
+        return self._output(x).mean
+
+    def _output(self, x: Tensor) -> Gaussian:
+        with evaluating(self.model):
+            return output_of(self.model, x, "LinearResponse")
 
     def _slopes(self, x: Tensor) -> Iterator[Tensor]:
         """J of one example after the other, (outputs, weights), in prior deviations of the weights."""
         for row in x.split(1):
             with torch.enable_grad():
-                outputs = self.model(row).mean.flatten().unbind()
+                outputs = self._output(row).mean.flatten().unbind()
             yield torch.stack([self._slope(output) for output in outputs])
 
     def _slope(self, output: Tensor) -> Tensor:
@@ -104,7 +110,7 @@ class LinearResponse:
 
 def _curvature(likelihood: Likelihood, mean: Tensor, y: Tensor) -> Tensor:
     """Minus the second derivatives of log p(y | output) at the mean outputs, (n, outputs, outputs)."""
-    likelihood.check(Gaussian(mean, torch.zeros_like(mean)), y)
+    likelihood.validate(Gaussian(mean, torch.zeros_like(mean)), y)
     with torch.enable_grad():
         leaf = mean.detach().clone().requires_grad_()
         log = likelihood.evidence(leaf, torch.zeros_like(leaf), y).log.sum()

@@ -85,7 +85,7 @@ def check_network(network: nn.Module, saved: Saved) -> None:
         )
 
 
-def require_values(name: str, value: Any, like: Tensor, assign: bool = False, broadcast: bool = False) -> Tensor:
+def require_saved(name: str, value: Any, like: Tensor, assign: bool = False, broadcast: bool = False) -> Tensor:
     """A saved entry as the network would hold it, in the place of `like` or broadcast to it.
 
     Raises:

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import ForeignUpdate, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
+from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.priors import Prior
 
 # parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
@@ -183,7 +183,7 @@ class GaussianParameter(CheckedModule):
             )
         own = {"mean": self.mean, "precision": self.precision, "prior_precision": self.precision, "prior_mean": self.mean}
         found = {
-            part: require_values(prefix + part, state[prefix + part], own[part], saved.assign, broadcast=part.startswith("prior"))
+            part: require_saved(prefix + part, state[prefix + part], own[part], saved.assign, broadcast=part.startswith("prior"))
             for part in given
         }
         precision, floor = found["precision"], found["prior_precision"]

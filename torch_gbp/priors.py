@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import VARIANCE, require, require_callable
 
 # LeakyReLU(0.1) activations under the thesis' model of a hidden layer, z ~ N(u, 2) with u ~ N(0, 1):
 _VARIANCE = 0.8040586726631379  # b, E of an activation's variance
@@ -105,6 +105,7 @@ def weight_prior(
     """
     ratio = min(1.0, fan_out / fan_in)
     if variance is None:
+        require_callable("prior_formula", formula, "the prior", fix="use torch_gbp.priors.code")
         variance = _positive("prior_scale", scale) * _positive("prior_formula's variance", formula(fan_in, ratio))
     start = ratio if random_mean else RECTIFIER_GAIN
     return Prior(_positive("prior_variance", variance), math.sqrt(start / fan_in), random_mean)
@@ -130,11 +131,5 @@ def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor
 
 
 def _positive(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise InvalidInput(
-            f"{name} must be a positive number",
-            got=repr(value),
-            cause="a variance of 0 would fix the weight for ever",
-            fix="give a small positive value",
-        )
-    return float(value)
+    cause, fix = "a variance of 0 would fix the weight for ever", "give a small positive value"
+    return require(name, value, VARIANCE, "the prior", cause=cause, fix=fix)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torch_gbp.errors import FarFromStandard, InvalidInput, explain
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
+from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 
 MEAN, SCALE, RATIO = 5.0, 30.0, 1e3  # deviations, factor from 1, and factor between two features, that count as far off
 FEWEST = 8  # values of which a mean and a scale say something
@@ -119,7 +119,7 @@ class Standardise(CheckedModule):
             if prefix + name in saved.state:
                 value = saved.state[prefix + name]
                 like = value if isinstance(value, Tensor) else self.mean
-                value = require_values(prefix + name, value, like, saved.assign)
+                value = require_saved(prefix + name, value, like, saved.assign)
                 require_all(prefix + name, value > 0 if name == "scale" else value == value, "positive", value)
 
     def make_room(self, state: Mapping[str, Any], prefix: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from contextlib import nullcontext
+from operator import length_hint
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,9 @@ from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
 from torch_gbp.batches import FixedBatches
+from torch_gbp.checks import require_count
 from torch_gbp.errors import InvalidInput
+from torch_gbp.examples import device_of, evaluating, inputs_of, log_probability, output_of, pairs, require_network
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.inference import Inference
 from torch_gbp.likelihoods import Likelihood
@@ -55,6 +58,10 @@ class Trainer:
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
 
+    Raises:
+        InvalidInput: settings out of range; loaders without batches, batches that are no pairs (input, target), outputs that
+            are no Gaussian, targets that do not fit them.
+
     >>> import torch_gbp as gbp
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> x = torch.randn(64, 2)
@@ -78,13 +85,10 @@ class Trainer:
         learn_priors: bool = False,
         progress: bool = True,
     ) -> None:
-        if epochs < 1 or (patience is not None and patience < 1):
-            raise InvalidInput(
-                "epochs and patience must be at least 1",
-                where="Trainer",
-                got=f"epochs={epochs}, patience={patience}",
-                fix="use patience=None to never stop early",
-            )
+        require_network(model, likelihood, "Trainer")
+        if patience is not None:
+            patience = require_count("patience", patience, "Trainer", fix="use patience=None to never stop early")
+        epochs = require_count("epochs", epochs, "Trainer", fix="use 8")
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience = lr, store, patience
         self.inference = Inference() if inference is None else inference
@@ -101,8 +105,10 @@ class Trainer:
             raise InvalidInput(
                 "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
-        fit_statistics(self.model, self.likelihood.targets, self._batches(loader))
+        fit_statistics(self.model, self.likelihood.targets, pairs(loader, None, "Trainer.fit"))
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
+        if not names:
+            raise InvalidInput("the network has no weights to train", where="Trainer.fit", fix="build it of GBP layers")
         passes = self.epochs if self.inference.rate is None else None
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
         history: list[Epoch] = []
@@ -128,15 +134,17 @@ class Trainer:
     def evaluate(self, loader: Iterable[Any]) -> Evaluation:
         """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions."""
         logs, hits, squares = [], [], []
-        for x, y, *_ in self._batches(loader):
-            output = self._output(x)
-            predictive = self.likelihood.predictive(output)
-            log = predictive.log_prob(y)
-            logs.append(log.flatten(1).sum(1) if log.ndim > 1 else log)
-            if isinstance(predictive, Categorical):
-                hits.append((predictive.logits.argmax(-1) == y).float().flatten())
-            else:
-                squares.append((predictive.mean - y).square().flatten())
+        with evaluating(self.model):
+            for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
+                output = output_of(self.model, x, "Trainer.evaluate")
+                self.likelihood.validate(output, y)
+                predictive = self.likelihood.predictive(output)
+                logs.append(log_probability(predictive, y))
+                if isinstance(predictive, Categorical):
+                    labels = y.argmax(-1) if y.is_floating_point() else y
+                    hits.append((predictive.logits.argmax(-1) == labels).float())
+                else:
+                    squares.append((predictive.mean - y).square().flatten())
         accuracy = float(torch.cat(hits).mean()) if hits else None
         rmse = float(torch.cat(squares).mean().sqrt()) if squares else None
         return Evaluation(float(torch.cat(logs).mean()), accuracy, rmse)
@@ -144,15 +152,17 @@ class Trainer:
     @torch.no_grad()
     def predict(self, inputs: Tensor | Iterable[Any]) -> Distribution:
         """Predictive distribution of the targets, for one tensor or for every batch of a loader."""
-        batches = [inputs] if isinstance(inputs, Tensor) else inputs
-        outputs = [self._output(batch[0] if isinstance(batch, (list, tuple)) else batch) for batch in batches]
+        where, device = "Trainer.predict", device_of(self.model)
+        with evaluating(self.model):
+            outputs = [output_of(self.model, x, where) for x in inputs_of(inputs, device, where)]
         means, variances = zip(*outputs, strict=True)
         return self.likelihood.predictive(Gaussian(torch.cat(means), torch.cat(variances)))
 
     def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
         self.model.train()
         total, seen = 0.0, 0
-        bar = tqdm(self._batches(loader), desc=f"pass {number}/{self.epochs}", total=len(loader), disable=not self.progress)
+        batches = pairs(loader, device_of(self.model), "Trainer.fit")
+        bar = tqdm(batches, desc=f"pass {number}/{self.epochs}", total=length_hint(loader) or None, disable=not self.progress)
         for x, y, *batch in bar:
             loss = self._step(number, x, y, *batch)
             total, seen = total - loss, seen + len(y)
@@ -168,25 +178,35 @@ class Trainer:
 
     def _step(self, number: int, x: Tensor, y: Tensor, batch: int | None = None) -> float:
         assert self.optimizer is not None
-        with nullcontext() if batch is None else self.optimizer.visit(int(batch), x, y):
+        visit = nullcontext() if batch is None else self.optimizer.visit(_number(batch), x, y)
+        with visit:
             return float(self.inference(self.model, self.likelihood, self.optimizer, x, y, number))
 
-    def _output(self, x: Tensor) -> Gaussian:
-        self.model.eval()
-        return self.model(x.to(self._device()))
 
-    def _batches(self, loader: Iterable[Any]) -> Iterable[list[Any]]:
-        device = self._device()
-        for batch in loader:
-            yield [part.to(device) if isinstance(part, Tensor) else part for part in batch]
-
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
+def _number(batch: Any) -> int:
+    """The number of a fixed batch, third in it."""
+    return require_count(
+        "the number of a batch", batch, "Trainer.fit", fix="iterate over FixedBatches, or give (input, target)", least=0
+    )
 
 
 def count_examples(loader: Any) -> int:
-    """Number of training examples behind a loader; a list of batches is counted batch by batch."""
+    """Number of training examples behind a loader; a list of batches is counted batch by batch.
+
+    Raises:
+        InvalidInput: no examples, or a data set that does not know how many it has.
+    """
     data = getattr(loader, "dataset", None)
     if isinstance(data, FixedBatches):
         return data.num_data
-    return len(data) if data is not None else sum(len(batch[1]) for batch in loader)
+    if data is None:
+        return sum(len(y) for _, y, *_ in pairs(loader, None, "the training loader"))
+    if not isinstance(data, Sized) or not len(data):
+        raise InvalidInput(
+            "the number of training examples is needed, and at least one",
+            where="the training loader",
+            got=f"{type(data).__name__}{' of length 0' if isinstance(data, Sized) else ' without length'}",
+            cause="an empty data set, or a stream",
+            fix="pass a map-style data set, or write the loop with MessagePassing(..., num_data=...)",
+        )
+    return len(data)

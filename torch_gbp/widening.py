@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.examples import device_of, evaluating, log_probability, output_of, pairs, require_network
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 
@@ -33,7 +34,8 @@ def calibrate(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any])
         c; it is saved and loaded with the likelihood.
 
     Raises:
-        InvalidInput: no examples, or outputs that are not finite.
+        InvalidInput: no examples, batches that are no pairs, targets that do not fit the outputs, outputs that are no Gaussian
+            or not finite. Every module is then in the mode that it was in, and the widening what it was.
 
     >>> import torch_gbp as gbp
     >>> x = torch.randn(64, 2)
@@ -43,8 +45,8 @@ def calibrate(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any])
     >>> calibrate(model, likelihood, [(x, y)]) > 8
     True
     """
-    outputs, targets = _outputs(model, examples)
-    _require_finite(outputs)
+    require_network(model, likelihood, "calibrate")
+    outputs, targets = _outputs(model, likelihood, examples)
     first, last = (octave * STEPS for octave in OCTAVES)
     candidates = torch.arange(first, last + 1, device=outputs.device, dtype=torch.float64).div(STEPS).exp2()
     scores = torch.stack([_score(likelihood, outputs, targets, float(c)) for c in candidates])
@@ -53,18 +55,17 @@ def calibrate(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any])
     return best
 
 
-def _outputs(model: nn.Module, examples: Iterable[Any]) -> tuple[Gaussian, Tensor]:
+def _outputs(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any]) -> tuple[Gaussian, Tensor]:
     """Beliefs of the outputs of all examples, and their targets."""
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    found = [(model(x.to(device)), y.to(device)) for x, y, *_ in examples]
-    model.train(training)
-    if not found:
-        raise InvalidInput(
-            "no examples to calibrate by", where="calibrate", cause="an empty or spent loader", fix="pass a loader"
-        )
-    means, variances = zip(*(output for output, _ in found), strict=True)
-    return Gaussian(torch.cat(means), torch.cat(variances)), torch.cat([y for _, y in found])
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    with evaluating(model):
+        for x, y, *_ in pairs(examples, device_of(model), "calibrate"):
+            output = output_of(model, x, "calibrate")
+            likelihood.check(output, y)
+            _require_finite(output)
+            found.append((output.mean, output.variance, y))
+    mean, variance, targets = (torch.cat(part) for part in zip(*found, strict=True))
+    return Gaussian(mean, variance), targets
 
 
 def _require_finite(outputs: Gaussian) -> None:
@@ -82,5 +83,5 @@ def _require_finite(outputs: Gaussian) -> None:
 def _score(likelihood: Likelihood, outputs: Gaussian, targets: Tensor, widening: float) -> Tensor:
     """Log-likelihood of the targets with this widening, less the doubt about it."""
     widened = Gaussian(outputs.mean, outputs.variance * widening)
-    log = likelihood.distribution(widened).log_prob(targets).double().sum()
+    log = log_probability(likelihood.distribution(widened), targets).double().sum()
     return log - (math.log(widening / likelihood.usual_widening) / DOUBT) ** 2 / 2

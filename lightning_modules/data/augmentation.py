@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from torch_gbp.checks import SHARE, require, require_count
 from torch_gbp.errors import InvalidInput
 
 
@@ -75,22 +76,8 @@ def smoothed(labels: Tensor, classes: int, amount: float) -> Tensor:
 
 def check_options(crop: int, label_smoothing: float, where: str) -> None:
     """Raises InvalidInput for a crop that is no number of pixels, or a smoothing that is no share."""
-    if not isinstance(crop, int) or isinstance(crop, bool) or crop < 0:
-        raise InvalidInput(
-            "crop must be a number of pixels, 0 or more",
-            where=where,
-            got=repr(crop),
-            cause="a share of the image, or a yes, in place of pixels",
-            fix="use crop=4 for images of 32 x 32, crop=0 for none",
-        )
-    if not 0 <= label_smoothing < 1:
-        raise InvalidInput(
-            "label_smoothing must be a share in [0, 1)",
-            where=where,
-            got=repr(label_smoothing),
-            cause="a percentage",
-            fix="use 0.1, or 0 for none",
-        )
+    require_count("crop, in pixels,", crop, where, fix="use crop=4 for images of 32 x 32, crop=0 for none", least=0)
+    require("label_smoothing", label_smoothing, SHARE, where, cause="a percentage", fix="use 0.1, or 0 for none")
 
 
 def check_crop(crop: int, images: Tensor, where: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
+from torch_gbp.checks import SHARE, require, require_count
 from torch_gbp.errors import InvalidInput
 
 
@@ -36,6 +37,8 @@ class TensorDataModule(lightning.LightningDataModule):
 
     def __init__(self, batch_size: int, validation: float, fixed_batches: bool, seed: int) -> None:
         super().__init__()
+        batch_size = require_count("batch_size", batch_size, type(self).__name__, fix="use 64")
+        validation = require("validation", validation, SHARE, type(self).__name__, fix="use 0.1")
         self.batch_size, self.validation, self.fixed_batches, self.seed = batch_size, validation, fixed_batches, seed
         self.augment: Callable[[Tensor], Tensor] | None = None  # of training inputs, batch by batch
         self._parts: Parts | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from torch_gbp.batches import FixedBatches
+from torch_gbp.checks import SHARE, require
 from torch_gbp.errors import InvalidInput
 
 EVALUATION_BATCH = 512  # no gradients are kept, so larger than a training batch
@@ -100,8 +101,7 @@ def split_indices(size: int, validation: float, seed: int = 0) -> tuple[Tensor, 
     >>> [len(part) for part in split_indices(10, 0.3)]
     [7, 3]
     """
-    if not 0 <= validation < 1:
-        raise InvalidInput("validation must be a share in [0, 1)", where="split_indices", got=repr(validation), fix="use 0.1")
+    validation = require("validation", validation, SHARE, "split_indices", fix="use 0.1")
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
     held_out = round(size * validation)
     return order[held_out:], order[:held_out]

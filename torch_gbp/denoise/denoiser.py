@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind, require_values
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Robust, Tukey
@@ -55,7 +56,10 @@ class Denoiser(nn.Module):
         self, layer: Reconstruction | Stack, deviation: float = 0.2, robust: Robust = OBSERVED, joint: bool = False
     ) -> None:
         super().__init__()
-        self.layer, self.deviation, self.robust, self.joint = layer, deviation, robust, joint
+        require_kind("layer", layer, (Reconstruction, Stack), "Denoiser", fix="pass a Reconstruction, or a Stack of layers")
+        require_kind("robust", robust, Robust, "Denoiser", fix="use Tukey(0.2)")
+        self.deviation = require("deviation", deviation, DEVIATION, "Denoiser", fix="use 0.2")
+        self.layer, self.robust, self.joint = layer, robust, bool(joint)
         self.size: tuple[int, ...] | None = None  # of the frames since the last reset
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -88,6 +92,7 @@ class Denoiser(nn.Module):
             tolerance: stops when no pixel mean changes by more in an iteration.
             generator: of the coefficients' random first means.
         """
+        require_kind("generator", generator, (torch.Generator, type(None)), "Denoiser", fix="use torch.Generator(), or None")
         observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing, self.joint)
         self._check(image)
         visit = self.layer.begin(image.shape[1], image.shape[2], generator)
@@ -116,13 +121,17 @@ class Denoiser(nn.Module):
 
 def _like(image: Tensor, layer: Reconstruction | Stack) -> Tensor:
     """On the layer's device and, if it is floating point at all, of its type."""
-    return image.to(layer.filters()[0].mean) if image.is_floating_point() else image
+    learned = layer.filters()
+    if not learned or not isinstance(image, Tensor) or not image.is_floating_point():
+        return image
+    require_values(image, "Denoiser")
+    return image.to(learned[0].mean)
 
 
 def _iterate(
     visit: Visit | StackVisit, observation: PixelObservation, iterations: int, rate: float, tolerance: float
 ) -> Denoised:
-    check_pace("Denoiser", iterations, rate, fix="take 300 and 0.1")
+    check_pace("Denoiser", iterations, rate, tolerance, fix="take iterations=300, rate=0.1 and tolerance=0.0")
     z = observation.start()
     energies, changes = [], []
     belief = Gaussian(z, torch.ones_like(z))
@@ -139,16 +148,11 @@ def _iterate(
     return Denoised(belief, energies, changes)
 
 
-def check_pace(where: str, iterations: int, rate: float, fix: str) -> None:
-    """Raises InvalidInput for no iterations, or a rate that is not in (0, 1]."""
-    if iterations < 1 or not 0 < rate <= 1:
-        raise InvalidInput(
-            "iterations must be positive and rate in (0, 1]",
-            where=where,
-            got=f"iterations={iterations}, rate={rate}",
-            cause="a damping in the place of the rate, which is 1 - damping",
-            fix=fix,
-        )
+def check_pace(where: str, iterations: int, rate: float, tolerance: float, fix: str) -> None:
+    """Raises InvalidInput for no iterations, a rate that is not in (0, 1], or a negative tolerance."""
+    require_count("iterations", iterations, where, fix=fix)
+    require("rate", rate, RATE, where, cause="a damping in the place of the rate, which is 1 - damping", fix=fix)
+    require("tolerance", tolerance, NOT_NEGATIVE, where, fix=fix)
 
 
 def _check_energy(energies: list[float], iteration: int, rate: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, require
 from torch_gbp.gaussian import Gaussian, Message
 
 
@@ -35,7 +35,8 @@ class Filters(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], prior_deviation: float, start_deviation: float = 0.0) -> None:
         super().__init__()
-        self.first_deviation, self.start_deviation = prior_deviation, start_deviation
+        self.first_deviation = require("prior_deviation", prior_deviation, DEVIATION, "Filters", fix="use 0.3")
+        self.start_deviation = require("start_deviation", start_deviation, DEVIATION_OR_0, "Filters", fix="use 0.1")
         for name in ("mean", "precision", "prior_mean", "prior_precision"):
             self.register_buffer(name, torch.zeros(shape))
         self.reset()
@@ -54,8 +55,7 @@ class Filters(nn.Module):
         Raises:
             InvalidInput: a share outside [0, 1].
         """
-        if not 0 <= towards_first <= 1:
-            raise InvalidInput("towards_first must be in [0, 1]", where="Filters", got=str(towards_first), fix="take 0.5")
+        towards_first = require("towards_first", towards_first, PART, "Filters", fix="take 0.5")
         deviation = towards_first * self.first_deviation + (1 - towards_first) * self.precision.rsqrt()
         self.prior_mean.copy_((1 - towards_first) * self.mean)
         self.prior_precision.copy_(deviation.pow(-2))

@@ -10,9 +10,12 @@ Source: GBP Learning, tables D1 to D3 (a factor for every channel).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import DEVIATION, require, require_kind
 from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
@@ -38,11 +41,15 @@ class PixelObservation:
     def __init__(
         self, image: Tensor, deviation: float, robust: Robust = QUADRATIC, missing: Tensor | None = None, joint: bool = False
     ) -> None:
-        seen = torch.ones_like(image, dtype=torch.bool) if missing is None else (~missing).expand_as(image)
-        _check(image, seen)
+        where = "PixelObservation"
+        self.deviation = require("deviation", deviation, DEVIATION, where, fix="use 0.2")
+        require_kind("robust", robust, Robust, where, fix="use Tukey(0.2)")
+        _check_image(image)
+        seen = torch.ones_like(image, dtype=torch.bool) if missing is None else ~_mask(missing, image)
+        _check_pixels(image, seen)
         self.pixels = torch.where(seen, image, torch.zeros_like(image))
         self.present = seen.to(image.dtype)
-        self.deviation, self.robust, self.joint = deviation, robust, joint
+        self.robust, self.joint = robust, bool(joint)
 
     def message(self, mean: Tensor) -> Message:
         """The factors at the pixels' belief means, in information form; nothing where a pixel is missing."""
@@ -63,7 +70,21 @@ class PixelObservation:
         return squared.sum(0, keepdim=True) if self.joint else squared
 
 
-def _check(image: Tensor, seen: Tensor) -> None:
+def _mask(missing: Any, image: Tensor) -> Tensor:
+    """The mask of missing pixels, of the image's shape."""
+    require_kind("missing", missing, Tensor, "PixelObservation", fix="pass a mask of dtype bool, or None")
+    if missing.dtype != torch.bool or missing.shape not in (image.shape, image.shape[1:], (1, *image.shape[1:])):
+        raise InvalidInput(
+            "missing must be a mask (h, w) or (channels, h, w)",
+            where="PixelObservation",
+            got=f"{missing.dtype}, shape {tuple(missing.shape)}, image {tuple(image.shape)}",
+            fix="use a bool tensor, True where a pixel has no value",
+        )
+    return missing.to(image.device).expand_as(image)
+
+
+def _check_image(image: Any) -> None:
+    require_kind("image", image, Tensor, "PixelObservation", fix="pass one frame (channels, h, w)")
     if image.ndim != 3 or not image.is_floating_point():
         raise InvalidInput(
             "an image is a floating-point tensor (channels, h, w)",
@@ -72,6 +93,9 @@ def _check(image: Tensor, seen: Tensor) -> None:
             cause="uint8 images, or a batch of frames at once",
             fix="convert with image.float() / 255 and give one frame at a time",
         )
+
+
+def _check_pixels(image: Tensor, seen: Tensor) -> None:
     values = image[seen]
     if values.numel() == 0:
         raise InvalidInput("no pixel is observed", where="PixelObservation", fix="leave some pixels unmasked")

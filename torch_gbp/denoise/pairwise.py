@@ -12,28 +12,35 @@ Source: GBP Learning, table D3 and the message rule of section 2.2.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.denoise.robust import Quadratic, Robust
+from torch_gbp.checks import DEVIATION, require, require_count, require_kind
+from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.gaussian import Gaussian, Message
 
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))  # where the neighbour stands: below, above, right, left
 _OPPOSITE = (1, 0, 3, 2)
 
 
-class Smoothness(NamedTuple):
+@dataclass(frozen=True)
+class Smoothness:
     """The factors between neighbours: standard deviation of a difference, robust energy, and how often an edge counts.
 
     With `repeats` = 2 every pixel brings a factor to each of its neighbours, so that an edge has two.
     """
 
     deviation: float
-    robust: Robust = Quadratic()
+    robust: Robust = QUADRATIC
     repeats: int = 1
+
+    def __post_init__(self) -> None:
+        require("deviation", self.deviation, DEVIATION, "Smoothness", fix="use 1.3")
+        require_kind("robust", self.robust, Robust, "Smoothness", fix="use Tukey(0.35)")
+        require_count("repeats", self.repeats, "Smoothness", fix="use 1 or 2")
 
     def precision(self, mean: Tensor) -> Tensor:
         """Precision repeats k / sigma^2 of the factor to each side at these means, (4, ...); 0 where there is no neighbour."""

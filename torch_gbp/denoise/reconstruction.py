@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.gaussian import Gaussian, Message
@@ -44,6 +45,9 @@ class Reconstruction(nn.Module):
         hold: damping holds on to the first means, else to the priors' means. Between layers those are 0, and a product of two
             variables near 0 says little: a `Stack` needs it.
         haste: rate of the messages to W and b, as a share of the others'; many inputs to a z need a small one.
+
+    Raises:
+        InvalidInput: settings out of range.
     """
 
     def __init__(
@@ -63,11 +67,21 @@ class Reconstruction(nn.Module):
         hold: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = Filters((channels, coefficients, kernel_size, kernel_size), weight_deviation, start_deviation)
-        self.bias = Filters((channels,), bias_deviation)
-        self.deviation, self.robust, self.slope = deviation, robust, slope
-        self.activation_deviation, self.start_deviation = activation_deviation, start_deviation
-        self.haste, self.hold = haste, hold
+        where = "Reconstruction"
+        channels = require_count("channels", channels, where, fix="use the image's channels")
+        coefficients = require_count("coefficients", coefficients, where, fix="use 4")
+        kernel_size = require_count("kernel_size", kernel_size, where, fix="use 3")
+        named = {"weight": weight_deviation, "bias": bias_deviation, "activation": activation_deviation}
+        for name, value in named.items():
+            named[name] = require(f"{name}_deviation", value, DEVIATION, where, fix="use 0.3")
+        self.start_deviation = require("start_deviation", start_deviation, DEVIATION_OR_0, where, fix="use 0.1")
+        self.deviation = require("deviation", deviation, DEVIATION, where, fix="use 0.1")
+        self.slope = require("slope", slope, PART, where, fix="use 1.0 for linear, 0.2 for a LeakyReLU")
+        self.haste = require("haste", haste, RATE, where, fix="use 1.0")
+        require_kind("robust", robust, Robust, where, fix="use Tukey(2.5)")
+        self.weight = Filters((channels, coefficients, kernel_size, kernel_size), named["weight"], self.start_deviation)
+        self.bias = Filters((channels,), named["bias"])
+        self.robust, self.activation_deviation, self.hold = robust, named["activation"], bool(hold)
 
     @property
     def channels(self) -> int:

@@ -13,12 +13,16 @@ Source: Davison & Ortiz 2019, section 5; GBP Learning, tables D1 to D3.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import DEVIATION, require
 
+
+@runtime_checkable
 class Robust(Protocol):
     """A robust energy as a function of the squared Mahalanobis distance M^2, elementwise."""
 
@@ -35,7 +39,8 @@ class Robust(Protocol):
         ...
 
 
-class Quadratic(NamedTuple):
+@dataclass(frozen=True)
+class Quadratic:
     """No robustness: k = 1, energy M^2 / 2."""
 
     def weight(self, squared: Tensor) -> Tensor:
@@ -51,14 +56,25 @@ class Quadratic(NamedTuple):
 QUADRATIC = Quadratic()
 
 
-class Tukey(NamedTuple):
+@dataclass(frozen=True)
+class _Beyond:
+    """An energy that is quadratic up to the distance N (`threshold`)."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        threshold = require("threshold", self.threshold, DEVIATION, where, fix=f"use {where}(1.0), in standard deviations")
+        object.__setattr__(self, "threshold", threshold)
+
+
+@dataclass(frozen=True)
+class Tukey(_Beyond):
     """Flat beyond the distance N (`threshold`, in standard deviations): k = min(1, (N / M)^2).
 
     >>> Tukey(2.0).weight(torch.tensor([1.0, 16.0])), Tukey(2.0).energy(torch.tensor([1.0, 16.0]))
     (tensor([1.0000, 0.2500]), tensor([0.5000, 2.0000]))
     """
-
-    threshold: float
 
     def weight(self, squared: Tensor) -> Tensor:
         return self.threshold**2 / squared.clamp_min(self.threshold**2)
@@ -72,14 +88,13 @@ class Tukey(NamedTuple):
         return self.energy(squared) + self.threshold**2 * beyond / 2
 
 
-class Huber(NamedTuple):
+@dataclass(frozen=True)
+class Huber(_Beyond):
     """Linear beyond the distance N (`threshold`, in standard deviations): k = 2 N / M - (N / M)^2.
 
     >>> Huber(1.0).weight(torch.tensor([0.25, 4.0])), Huber(1.0).energy(torch.tensor([0.25, 4.0]))
     (tensor([1.0000, 0.7500]), tensor([0.1250, 1.5000]))
     """
-
-    threshold: float
 
     def weight(self, squared: Tensor) -> Tensor:
         ratio = self.threshold * squared.clamp_min(self.threshold**2).rsqrt()

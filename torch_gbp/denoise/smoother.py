@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import DEVIATION, require, require_kind
 from torch_gbp.denoise.denoiser import Denoised, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence, total
 from torch_gbp.denoise.robust import Robust, Tukey
 
+OBSERVED, SMOOTHNESS = Tukey(0.14), Smoothness(1.3, Tukey(0.35), 2)
 
-class PairwiseSmoother(NamedTuple):
+
+@dataclass(frozen=True)
+class PairwiseSmoother:
     """Robust pixel observations and robust smoothness factors; the settings of GBP Learning, table D3.
 
     `joint`: as of `Denoiser`.
@@ -24,9 +28,14 @@ class PairwiseSmoother(NamedTuple):
     """
 
     deviation: float = 0.2
-    robust: Robust = Tukey(0.14)
-    smoothness: Smoothness = Smoothness(1.3, Tukey(0.35), 2)
+    robust: Robust = OBSERVED
+    smoothness: Smoothness = SMOOTHNESS
     joint: bool = False
+
+    def __post_init__(self) -> None:
+        require("deviation", self.deviation, DEVIATION, "PairwiseSmoother", fix="use 0.2")
+        require_kind("robust", self.robust, Robust, "PairwiseSmoother", fix="use Tukey(0.14)")
+        require_kind("smoothness", self.smoothness, Smoothness, "PairwiseSmoother", fix="use Smoothness(1.3, Tukey(0.35), 2)")
 
     def infer(
         self, image: Tensor, missing: Tensor | None = None, *, iterations: int = 200, rate: float = 0.3, tolerance: float = 0.0
@@ -37,7 +46,7 @@ class PairwiseSmoother(NamedTuple):
             InvalidInput: an image that is not (channels, h, w) in [0, 1]; iterations or a rate out of range.
             ImproperMarginal: so few iterations that nothing has reached some missing pixel yet.
         """
-        check_pace("PairwiseSmoother", iterations, rate, fix="take 200 and 0.3")
+        check_pace("PairwiseSmoother", iterations, rate, tolerance, fix="take iterations=200, rate=0.3 and tolerance=0.0")
         observation = PixelObservation(image, self.deviation, self.robust, missing, self.joint)
         heard, mean = silence(observation.pixels), observation.start()
         energies: list[float] = []

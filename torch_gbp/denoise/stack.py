@@ -8,13 +8,15 @@ Source: GBP Learning, section 3.1 and table D2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_count, shown
 from torch_gbp.denoise.filters import Filters
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Tukey
@@ -33,7 +35,7 @@ class Stack(nn.Module):
         layers: `Reconstruction` and `Upsampling`; each has as many channels as the one before has coefficients.
 
     Raises:
-        InvalidInput: channels that do not fit.
+        InvalidInput: no layers, or channels that do not fit.
 
     >>> bottom = Reconstruction(1, 2, deviation=0.1, weight_deviation=0.3)
     >>> stack = Stack([bottom, Upsampling(2, deviation=0.03), Reconstruction(2, 3, deviation=0.1, weight_deviation=0.3)])
@@ -43,6 +45,7 @@ class Stack(nn.Module):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
+        layers = _require_layers(layers)
         self.layers = nn.ModuleList(layers)
         for lower, upper in pairwise(layers):
             if lower.coefficients != upper.channels:
@@ -102,12 +105,26 @@ class StackVisit:
             visit.settle()
 
 
+def _require_layers(layers: Any) -> list[Layer]:
+    """The layers as a list, at least one."""
+    found = list(layers) if isinstance(layers, Iterable) else [layers]
+    if not found or not all(isinstance(layer, (Reconstruction, Upsampling)) for layer in found):
+        raise InvalidInput(
+            "a stack is made of Reconstruction and Upsampling layers, at least one",
+            where="Stack",
+            got=shown(layers),
+            fix="pass a list of them",
+        )
+    return found
+
+
 def five_layers(channels: int = 3) -> Stack:
     """The five layers of GBP Learning, table D2, for a rate of 0.05 and images of 4 i + 2 rows and 4 j + 2 columns (258 x 454).
 
     >>> five_layers().shrink(258, 454)
     (61, 110)
     """
+    channels = require_count("channels", channels, "five_layers", fix="use 3 for colour, 1 for grey")
     bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15, hold=True)
     bent = partial(Reconstruction, deviation=0.07, slope=0.2, weight_deviation=0.3, haste=UPPER_HASTE, hold=True)
     return Stack([bottom, Upsampling(4, deviation=0.03), bent(4, 8), Upsampling(8, deviation=0.03), bent(8, 8)])

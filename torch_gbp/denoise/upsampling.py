@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp.checks import DEVIATION, require, require_count
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
@@ -28,14 +29,18 @@ class Upsampling(nn.Module):
         factor: rows and columns of a window.
         deviation: sigma of the factors.
 
+    Raises:
+        InvalidInput: settings out of range.
+
     >>> Upsampling(4, deviation=0.03).shrink(256, 452)
     (128, 226)
     """
 
     def __init__(self, channels: int, factor: int = 2, *, deviation: float) -> None:
         super().__init__()
-        self.channels = self.coefficients = channels
-        self.factor, self.deviation = factor, deviation
+        self.channels = self.coefficients = require_count("channels", channels, "Upsampling", fix="use those of the layer below")
+        self.factor = require_count("factor", factor, "Upsampling", fix="use 2")
+        self.deviation = require("deviation", deviation, DEVIATION, "Upsampling", fix="use 0.03")
 
     def shrink(self, high: int, wide: int) -> tuple[int, int]:
         """Rows and columns of x where z has these.

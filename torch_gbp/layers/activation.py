@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import PART, require, require_kind
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import ActivationLayer, Belief
@@ -38,14 +38,9 @@ class GBPLeakyReLU(ActivationLayer):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__()
-        if not 0 <= negative_slope <= 1:
-            raise InvalidInput(
-                "negative_slope must be between 0 and 1",
-                where="GBPLeakyReLU",
-                got=repr(negative_slope),
-                fix="use a slope such as 0.1",
-            )
-        self.negative_slope, self.rule = float(negative_slope), rule
+        self.negative_slope = require("negative_slope", negative_slope, PART, "GBPLeakyReLU", fix="use a slope such as 0.1")
+        require_kind("rule", rule, Rule, "GBPLeakyReLU", fix="use rules.leaky_relu.SCORE")
+        self.rule = rule
         factor(rule)
 
     @classmethod
@@ -96,6 +91,11 @@ class GBPSigmoid(ActivationLayer):
     >>> GBPSigmoid()(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).variance
     tensor([0.0625])
     """
+
+    @classmethod
+    def from_torch(cls, layer: nn.Sigmoid) -> GBPSigmoid:
+        """The GBP twin of nn.Sigmoid."""
+        return cls()
 
     def forward(self, input: Belief) -> Gaussian:
         return Gaussian(*_SIGMOID(None, *self.accept(input, tuple(range(9)))))

@@ -8,6 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import (
+    DEVIATION,
+    DEVIATION_OR_0,
+    name_of,
+    require,
+    require_factory,
+    require_kind,
+    require_moments,
+    require_values,
+)
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian, Message
@@ -40,10 +50,11 @@ class FactorLayer(nn.Module):
         Raises:
             InvalidInput: a noise that is negative, a prior deviation that is not positive, or one that is not finite.
         """
-        _require_sigma("noise", noise, type(self).__name__, lowest=0.0)
+        where = type(self).__name__
+        self.noise = require("noise", noise, DEVIATION_OR_0, where, fix="use noise=0.0 for an exact factor")
         if activation_sigma is not None:
-            _require_sigma("activation_sigma", activation_sigma, type(self).__name__, lowest=math.ulp(0.0))
-        self.noise, self.activation_sigma = float(noise), activation_sigma
+            activation_sigma = require("activation_sigma", activation_sigma, DEVIATION, where, fix="use None for no prior")
+        self.activation_sigma = activation_sigma
 
     def loosen(self, output: Gaussian) -> Gaussian:
         """The output through the noise and its prior, in a single sweep."""
@@ -105,6 +116,8 @@ class WeightedLayer(FactorLayer):
         dtype: Any,
         bias_variance: float = BIAS_VARIANCE,
     ) -> None:
+        require_factory(device, dtype, type(self).__name__)
+        require_kind("shared_precision", shared, bool, type(self).__name__, fix="use True, or False for exact bookkeeping")
         self.shared_precision = shared
         self.weight = GaussianParameter(shape, prior, device, dtype, shared)
         self.bias = GaussianParameter(shape[:1], bias_prior(bias_variance), device, dtype) if bias else None
@@ -115,8 +128,15 @@ class WeightedLayer(FactorLayer):
     def set_factor(
         self, noise: float, activation_sigma: float | None, activation: ActivationLayer | None, linearise: bool
     ) -> None:
-        """Options of the factor y = activation(W a + b) + noise, see `set_noise`."""
+        """Options of the factor y = activation(W a + b) + noise, see `set_noise`.
+
+        Raises:
+            InvalidInput: as `set_noise`; an activation that is no layer such as GBPLeakyReLU.
+        """
         self.set_noise(noise, activation_sigma)
+        require_kind("linearise", linearise, bool, type(self).__name__, fix="use True or False")
+        if activation is not None:
+            require_kind("activation", activation, ActivationLayer, type(self).__name__, fix="use GBPLeakyReLU(0.1), or None")
         self.activation, self.linearise = activation, linearise
 
     def finished(self, output: Gaussian) -> Gaussian:
@@ -166,30 +186,22 @@ class WeightedLayer(FactorLayer):
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
 
 
-def _require_sigma(name: str, sigma: float, where: str, lowest: float) -> None:
-    if not lowest <= sigma < math.inf:
-        raise InvalidInput(
-            f"{name} is a standard deviation: {'positive' if lowest else 'not negative'} and finite",
-            where=where,
-            got=repr(sigma),
-            fix="use noise=0.0 for an exact factor and activation_sigma=None for no prior",
-        )
-
-
 def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
     """Mean and variance of what comes in (variance None for an observed tensor), checked.
 
     Raises:
-        InvalidInput: not a floating tensor, an empty batch, NaN or Inf, or the wrong number of axes.
+        InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
     if variance is None:
         _check_observed(mean, layer)
         _check_scale(mean, layer)
+    else:
+        require_moments(mean, variance, layer)
     if mean.ndim not in dims:
         raise InvalidInput(
             f"expected {' or '.join(map(str, dims))} axes",
-            where=_name(layer),
+            where=name_of(layer),
             got=f"shape {tuple(mean.shape)}",
             cause="a missing batch axis, or no nn.Flatten before it",
             fix="add the batch axis with x[None], or flatten first",
@@ -202,7 +214,7 @@ def require_features(size: int, expected: int, kind: str, layer: nn.Module) -> N
     if size != expected:
         raise InvalidInput(
             f"expected {expected} {kind}",
-            where=_name(layer),
+            where=name_of(layer),
             got=str(size),
             cause="the layer before it has another width, or the axes are in another order",
             fix=f"build the layer for {size} {kind} or permute the input",
@@ -213,7 +225,7 @@ def _check_observed(x: Tensor, layer: nn.Module) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise InvalidInput(
             "inputs must be floating-point tensors or Gaussians",
-            where=_name(layer),
+            where=name_of(layer),
             got=str(getattr(x, "dtype", type(x).__name__)),
             cause="integer images (uint8)",
             fix="convert with x.float() / 255 and standardise",
@@ -221,16 +233,17 @@ def _check_observed(x: Tensor, layer: nn.Module) -> None:
     if x.numel() == 0:
         raise InvalidInput(
             "the batch is empty",
-            where=_name(layer),
+            where=name_of(layer),
             got=f"shape {tuple(x.shape)}",
             cause="a filter or a split that left nothing",
             fix="skip empty batches",
         )
+    require_values(x, layer)
     if not torch.compiler.is_compiling() and not math.isfinite(x.sum().item()) and not bool(x.isfinite().all()):
         bad = ~x.isfinite()
         raise InvalidInput(
             f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
-            where=_name(layer),
+            where=name_of(layer),
             cause="missing values, or a feature with zero spread that was standardised",
             fix="impute or drop them before the network",
         )
@@ -240,8 +253,4 @@ def _check_scale(x: Tensor, layer: nn.Module) -> None:
     """Looks once, as training begins, whether a layer with weights reads inputs of the scale that its prior is for."""
     if isinstance(layer, WeightedLayer) and layer.training and torch.is_grad_enabled() and not layer.checked_scale:
         fix = "put gbp.Standardise() in front of the layer, or standardise the data"
-        layer.checked_scale = warn_unless_standard(x, "the inputs", _name(layer), fix)
-
-
-def _name(layer: nn.Module) -> str:
-    return f"{type(layer).__name__}({layer.extra_repr()})"
+        layer.checked_scale = warn_unless_standard(x, "the inputs", name_of(layer), fix)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import FINITE, RATE, require, require_values, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, split
@@ -25,11 +26,11 @@ def principal(rows: Tensor, explained: float, power: float, where: str) -> Princ
     """B = U L^power / scale of the rows (n, d) with covariance U L U', as many directions as explain this share of the variance.
 
     Raises:
-        InvalidInput: rows that are not finite, fewer than two, or all alike; a share outside (0, 1].
+        InvalidInput: rows that are not finite, fewer than two, or all alike; a share outside (0, 1], a power that is not finite.
     """
     require_rows(rows, where)
-    if not 0 < explained <= 1:
-        raise InvalidInput("explained must be in (0, 1]", where=where, got=repr(explained), fix="use 1.0 for all directions")
+    explained = require("explained", explained, RATE, where, fix="use 1.0 for all directions")
+    power = require("power", power, FINITE, where, fix="use a power between -0.5 and 0.5")
     mean = rows.mean(0)
     centred = rows - mean
     variances, directions = torch.linalg.eigh((centred.t() @ centred).double() / len(rows))
@@ -40,7 +41,12 @@ def principal(rows: Tensor, explained: float, power: float, where: str) -> Princ
     floor = _SMALLEST * float(variances[0]) if power < 0 else 0.0
     stretch = variances.clamp_min(floor).pow(power)
     scale = (stretch.square() * variances).mean().sqrt()
-    return Principal(mean, (directions[:, :kept] * (stretch / scale)).to(rows))
+    found = (directions[:, :kept] * (stretch / scale)).to(rows)
+    if not bool(found.isfinite().all()):
+        raise InvalidInput(
+            "the directions stretched by this power are not finite", where=where, got=f"power {power:g}", fix="use -0.5 to 0.5"
+        )
+    return Principal(mean, found)
 
 
 class Basis(nn.Module):
@@ -70,6 +76,9 @@ class Basis(nn.Module):
 
 def require_rows(rows: Tensor, where: str) -> None:
     """Raises InvalidInput for rows (n, d) that have no principal directions."""
+    if not isinstance(rows, Tensor) or rows.ndim < 2:
+        raise InvalidInput("inputs must be a tensor (n, ...)", where=where, got=shown(rows), fix="pass the training inputs")
+    require_values(rows, where)
     if len(rows) < 2 or not rows.is_floating_point() or not bool(rows.isfinite().all()) or bool((rows == rows[0]).all()):
         raise InvalidInput(
             "two or more different, finite, floating-point inputs are needed",

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
-from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.layers.pooling import Size, reach, require_windows
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, FilterBelief, Node
 from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
@@ -82,19 +83,14 @@ class GBPConv2d(WeightedLayer):
     ) -> None:
         super().__init__()
         self.set_factor(noise, activation_sigma, activation, linearise)
-        if in_channels % groups or out_channels % groups:
-            raise InvalidInput(
-                "in_channels and out_channels must be divisible by groups",
-                where="GBPConv2d",
-                got=f"{in_channels}, {out_channels}, groups {groups}",
-                fix="change one of them",
-            )
+        in_channels, out_channels, groups = require_channels(in_channels, out_channels, groups, "GBPConv2d")
         if joint and groups > 1:
             raise InvalidInput(
                 "joint filters take all input channels", where="GBPConv2d", got=f"groups {groups}", fix="use groups=1"
             )
         self.joint = joint
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = require_pair("kernel_size", kernel_size, "GBPConv2d")
         if padding_mode != "zeros":
             raise InvalidInput(
                 "only padding with zeros has a message rule",
@@ -102,8 +98,8 @@ class GBPConv2d(WeightedLayer):
                 got=f"padding_mode={padding_mode!r}",
                 fix="pad with F.pad before the layer",
             )
-        borders = _borders(padding, self.kernel_size, pair(stride), pair(dilation))
-        self.options = ConvOptions(pair(stride), borders, pair(dilation), groups)
+        steps, apart = require_pair("stride", stride, "GBPConv2d"), require_pair("dilation", dilation, "GBPConv2d")
+        self.options = ConvOptions(steps, _borders(padding, self.kernel_size, steps, apart), apart, groups)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
@@ -122,6 +118,8 @@ class GBPConv2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.weight.mean, self)
+        require_windows(self, mean.shape, reach(self.kernel_size, self.options.dilation), self.options.padding)
         forms = _SEND[self.shared_precision, self.linearise]
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
 
@@ -147,7 +145,7 @@ class GBPConv2d(WeightedLayer):
 def _borders(padding: Size | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
     """Zeros on each side; torch's "valid" is none, "same" keeps the image's size."""
     if not isinstance(padding, str):
-        return pair(padding)
+        return require_pair("padding", padding, "GBPConv2d", least=0)
     if padding == "same" and stride == (1, 1) and kernel[0] % 2 and kernel[1] % 2:
         return dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2)
     if padding == "valid":
@@ -158,3 +156,22 @@ def _borders(padding: Size | str, kernel: tuple[int, int], stride: tuple[int, in
         got=f"padding={padding!r}, kernel_size={kernel}, stride={stride}",
         fix="give the numbers",
     )
+
+
+def require_channels(in_channels: int, out_channels: int, groups: int, where: str) -> tuple[int, int, int]:
+    """The channels of a convolution, and its groups.
+
+    Raises:
+        InvalidInput: no integers, fewer than one, or channels that groups do not divide.
+    """
+    fix = "use the channels of the layer before, and groups=1"
+    named = (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups))
+    inputs, outputs, parts = (require_count(name, value, where, fix=fix) for name, value in named)
+    if inputs % parts or outputs % parts:
+        raise InvalidInput(
+            "in_channels and out_channels must be divisible by groups",
+            where=where,
+            got=f"{inputs}, {outputs}, groups {parts}",
+            fix="change one of them",
+        )
+    return inputs, outputs, parts

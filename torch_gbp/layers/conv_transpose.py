@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from torch_gbp.checks import name_of, require_factory, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import Moments, factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
-from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.layers.conv import require_channels
+from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node
 from torch_gbp.parameter import GaussianParameter
@@ -84,9 +86,18 @@ class GBPConvTranspose2d(WeightedLayer):
     ) -> None:
         super().__init__()
         self.set_factor(noise, activation_sigma, activation, linearise)
-        _check(in_channels, out_channels, groups, padding_mode)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, pair(kernel_size)
-        self.options = ConvTransposeOptions(pair(stride), pair(padding), pair(output_padding), groups, pair(dilation))
+        where = "GBPConvTranspose2d"
+        self.in_channels, self.out_channels, groups = require_channels(in_channels, out_channels, groups, where)
+        in_channels, out_channels = self.in_channels, self.out_channels
+        self.kernel_size = require_pair("kernel_size", kernel_size, where)
+        borders = require_pair("padding", padding, where, 0), require_pair("output_padding", output_padding, where, 0)
+        options = ConvTransposeOptions(
+            require_pair("stride", stride, where), *borders, groups, require_pair("dilation", dilation, where)
+        )
+        _check_borders(options, padding_mode)
+        require_factory(device, dtype, where)
+        require_kind("shared_precision", shared_precision, bool, where, fix="use True, or False for exact bookkeeping")
+        self.options = options
         steps = zip(self.kernel_size, self.options.stride, strict=True)
         rows, columns = (-(-size // step) for size, step in steps)  # of the kernel, that reach one output
         fan_in = in_channels // groups * rows * columns
@@ -111,8 +122,19 @@ class GBPConvTranspose2d(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.weight.mean, self)
+        self._require_output(mean.shape)
         forms = _SEND[self.shared_precision, self.linearise]
         return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
+
+    def _require_output(self, size: tuple[int, ...]) -> None:
+        options = self.options
+        grown = zip(size[-2:], options.stride, reach(self.kernel_size, options.dilation), options.output_padding, strict=True)
+        sides = [(side - 1) * step + window + more for side, step, window, more in grown]
+        if any(side <= 2 * less for side, less in zip(sides, options.padding, strict=True)):
+            raise InvalidInput(
+                "padding takes away the whole output", where=name_of(self), got=f"image {tuple(size[-2:])}", fix="pad less"
+            )
 
     def node(self, learn: bool) -> Node:
         return self.affine_node(Bound(_RULES[self.shared_precision, self.linearise], self.options), learn)
@@ -122,18 +144,19 @@ class GBPConvTranspose2d(WeightedLayer):
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, {options}, bias={self.bias is not None}"
 
 
-def _check(in_channels: int, out_channels: int, groups: int, padding_mode: str) -> None:
-    if in_channels % groups or out_channels % groups:
-        raise InvalidInput(
-            "in_channels and out_channels must be divisible by groups",
-            where="GBPConvTranspose2d",
-            got=f"{in_channels}, {out_channels}, groups {groups}",
-            fix="change one of them",
-        )
+def _check_borders(options: ConvTransposeOptions, padding_mode: str) -> None:
     if padding_mode != "zeros":
         raise InvalidInput(
             "a transposed convolution has no other padding mode than zeros",
             where="GBPConvTranspose2d",
             got=f"padding_mode={padding_mode!r}",
             fix='use padding_mode="zeros"',
+        )
+    sides = zip(options.output_padding, options.stride, options.dilation, strict=True)
+    if any(more >= max(step, apart) for more, step, apart in sides):
+        raise InvalidInput(
+            "output_padding must be smaller than stride or dilation",
+            where="GBPConvTranspose2d",
+            got=f"output_padding={options.output_padding}, stride={options.stride}, dilation={options.dilation}",
+            fix="use output_padding=0",
         )

@@ -7,11 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import DEVIATION_OR_0, Range, require, require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import Belief, require_features
 from torch_gbp.layers.basis import Basis
-from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.layers.pooling import Size
 
+_SMOOTHNESS = Range("above -1 and finite", lambda value: -1 < value < math.inf)
 LENGTH, SMOOTHNESS = 1.0, 0.0  # chosen on validation data, see benchmarks/README.md
 
 
@@ -49,17 +51,25 @@ class CosineBasis(Basis):
     """
 
     def __init__(self, channels: int, size: Size, length: float = LENGTH, smoothness: float = SMOOTHNESS) -> None:
-        rows, columns = pair(size)
-        _require_spectrum(channels, (rows, columns), length, smoothness)
+        where = "CosineBasis"
+        rows, columns = require_pair("size", size, where)
+        channels = require_count("channels", channels, where, fix="use the channels of the maps before nn.Flatten")
+        length = require("length", length, DEVIATION_OR_0, where, fix="use length=0.0 for a prior that is not smooth")
+        smoothness = require("smoothness", smoothness, _SMOOTHNESS, where, fix="use smoothness=0.0")
         super().__init__(rows * columns, rows * columns)
         self.channels, self.size, self.length, self.smoothness = channels, (rows, columns), length, smoothness
         self.basis.copy_(_stretched((rows, columns), length, smoothness))
+        if not bool(self.basis.isfinite().all()):
+            raise InvalidInput(
+                "the prior's spectrum is not finite", where=where, got=f"length={length}, smoothness={smoothness}", fix="use less"
+            )
 
     def forward(self, input: Belief) -> Belief:
         return self.send(input, tuple(range(1, 9)))
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[-1], self.channels * len(self.basis), "features", self)
+        require_like(mean, self.basis, self)
         return self._each(mean, self.basis), None if variance is None else self._each(variance, self.basis.square())
 
     def pull(self, weight: Tensor) -> Tensor:
@@ -87,20 +97,3 @@ def _cosines(side: int) -> tuple[Tensor, Tensor]:
     frequencies = math.pi * steps / side
     waves = torch.cos((steps[:, None] + 0.5) * frequencies)
     return waves / waves.norm(dim=0), frequencies
-
-
-def _require_spectrum(channels: int, size: tuple[int, int], length: float, smoothness: float) -> None:
-    if min(channels, *size) < 1:
-        raise InvalidInput(
-            "channels and size must be at least 1",
-            where="CosineBasis",
-            got=f"channels={channels}, size={size}",
-            fix="use channels, rows and columns of the maps before nn.Flatten",
-        )
-    if not (0 <= length < math.inf and -1 < smoothness < math.inf):
-        raise InvalidInput(
-            "length must not be negative, smoothness above -1, both finite",
-            where="CosineBasis",
-            got=f"length={length}, smoothness={smoothness}",
-            fix="use length=0.0 for a prior that is not smooth",
-        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from torch_gbp.checks import require_count, require_like
 from torch_gbp.layers.base import Belief, require_features
-from torch_gbp.layers.basis import Basis, principal
+from torch_gbp.layers.basis import Basis, principal, require_rows
 
 EXPLAINED, POWER = 0.97, 0.25  # chosen on validation data, see benchmarks/README.md
 
@@ -36,14 +37,17 @@ class InputBasis(Basis):
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features)
+        fix = "use InputBasis.fit(x_train)"
+        inputs = require_count("in_features", in_features, "InputBasis", fix=fix)
+        super().__init__(inputs, require_count("out_features", out_features, "InputBasis", fix=fix))
 
     @classmethod
     def fit(cls, inputs: Tensor, explained: float = EXPLAINED, power: float = POWER) -> InputBasis:
         """The basis of training inputs (n, ...), flattened: as many directions as explain this share of the variance."""
+        require_rows(inputs, "InputBasis.fit")
         rows = inputs.detach().flatten(1)
         found = principal(rows, explained, power, "InputBasis.fit")
-        made = cls(*found.directions.shape).to(rows)
+        made = cls(*found.directions.shape).to(rows.device, rows.dtype)
         made.take(found)
         return made
 
@@ -52,6 +56,7 @@ class InputBasis(Basis):
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[-1], len(self.mean), "features", self)
+        require_like(mean, self.basis, self)
         return (mean - self.mean) @ self.basis, None if variance is None else variance @ self.basis.square()
 
     def extra_repr(self) -> str:

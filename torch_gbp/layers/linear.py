@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from torch_gbp.checks import require_count, require_like
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
@@ -73,6 +74,8 @@ class GBPLinear(WeightedLayer):
         super().__init__()
         self.set_factor(noise, activation_sigma, activation, linearise)
         self.joint = joint
+        in_features = require_count("in_features", in_features, "GBPLinear", fix="use the width of the layer before")
+        out_features = require_count("out_features", out_features, "GBPLinear", fix="use 1 or more")
         self.in_features, self.out_features = in_features, out_features
         prior = weight_prior(in_features, out_features, prior_scale, prior_variance, prior_formula, random_prior_mean)
         self.make_marginals((out_features, in_features), prior, shared_precision, bias, device, dtype, bias_variance)
@@ -88,6 +91,7 @@ class GBPLinear(WeightedLayer):
     def forward(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
+        require_like(mean, self.weight.mean, self)
         forms = _SEND[self.shared_precision, self.linearise]
         if mean.ndim == 2:
             return self.finished(Gaussian(*self.memory.weighted(forms, None, mean, variance, *self.marginals())))

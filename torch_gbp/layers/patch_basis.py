@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.checks import require_count, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import Belief, require_features
 from torch_gbp.layers.basis import Basis, principal, require_rows
-from torch_gbp.layers.pooling import Size, pair
+from torch_gbp.layers.pooling import Size, require_windows
 
 EXPLAINED, POWER = 1.0, -0.25
 IMAGES = 2000  # to fit; they have more patches than it takes
@@ -41,28 +42,34 @@ class PatchBasis(Basis):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1) -> None:
-        rows, columns = pair(kernel_size)
-        super().__init__(in_channels * rows * columns, out_channels)
-        self.in_channels, self.kernel_size, self.stride = in_channels, (rows, columns), pair(stride)
+        where, fix = "PatchBasis", "use PatchBasis.fit(images, 5)"
+        rows, columns = require_pair("kernel_size", kernel_size, where)
+        step = require_pair("stride", stride, where)
+        in_channels = require_count("in_channels", in_channels, where, fix=fix)
+        super().__init__(in_channels * rows * columns, require_count("out_channels", out_channels, where, fix=fix))
+        self.in_channels, self.kernel_size, self.stride = in_channels, (rows, columns), step
 
     @classmethod
     def fit(
         cls, images: Tensor, kernel_size: Size, stride: Size = 1, explained: float = EXPLAINED, power: float = POWER
     ) -> PatchBasis:
         """The basis of the patches of training images (n, c, h, w), of the first 2,000 where there are more."""
-        if images.ndim != 4 or any(side < reach for side, reach in zip(images.shape[2:], pair(kernel_size), strict=True)):
+        kernel = require_pair("kernel_size", kernel_size, "PatchBasis.fit")
+        stride = require_pair("stride", stride, "PatchBasis.fit")
+        require_kind("images", images, Tensor, "PatchBasis.fit", fix="pass the training images (n, c, h, w)")
+        if images.ndim != 4 or any(side < reach for side, reach in zip(images.shape[2:], kernel, strict=True)):
             raise InvalidInput(
                 "images must be (n, c, h, w), no smaller than a patch",
                 where="PatchBasis.fit",
-                got=f"{tuple(images.shape)}, patches {pair(kernel_size)}",
+                got=f"{tuple(images.shape)}, patches {kernel}",
                 cause="flattened images, or a missing channel axis",
                 fix="use x[:, None] for grey images",
             )
         some = images[:IMAGES].detach()
         require_rows(some.flatten(1), "PatchBasis.fit")
-        patches = F.unfold(some, pair(kernel_size), stride=pair(stride))
+        patches = F.unfold(some, kernel, stride=stride)
         found = principal(patches.transpose(1, 2).flatten(0, 1), explained, power, "PatchBasis.fit")
-        made = cls(images.shape[1], found.directions.shape[1], kernel_size, stride).to(images)
+        made = cls(images.shape[1], found.directions.shape[1], kernel, stride).to(images.device, images.dtype)
         made.take(found)
         return made
 
@@ -71,6 +78,8 @@ class PatchBasis(Basis):
 
     def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        require_like(mean, self.basis, self)
+        require_windows(self, mean.shape, self.kernel_size)
         filters = self.basis.t().unflatten(1, (self.in_channels, *self.kernel_size))
         features = F.conv2d(mean, filters, -self.mean @ self.basis, self.stride)
         return features, None if variance is None else F.conv2d(variance, filters.square(), None, self.stride)

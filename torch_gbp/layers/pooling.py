@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Moments, Rule, factor, linear_rule
 from torch_gbp.gaussian import Gaussian
@@ -23,9 +24,36 @@ def _average(settings: tuple[PoolOptions, bool, int | None], mean: Tensor, varia
 _AVERAGE, _ADAPTIVE = linear_rule(_average), linear_rule(avg_pool.adaptive_avg_pool)
 
 
-def pair(size: Size) -> tuple[int, int]:
-    """The size of both axes."""
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+def require_windows(layer: nn.Module, size: tuple[int, ...], kernel: tuple[int, int], padding: tuple[int, int] = (0, 0)) -> None:
+    """Raises InvalidInput for an image (..., h, w) into which a window does not fit."""
+    if any(side + 2 * border < reach for side, border, reach in zip(size[-2:], padding, kernel, strict=True)):
+        raise InvalidInput(
+            "a window does not fit into the image",
+            where=name_of(layer),
+            got=f"image {tuple(size[-2:])}, window {kernel}",
+            cause="images that became too small by the layers before, or flat inputs",
+            fix="use a smaller kernel_size or more padding",
+        )
+
+
+def reach(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns that a dilated kernel spans."""
+    return dilation[0] * (kernel[0] - 1) + 1, dilation[1] * (kernel[1] - 1) + 1
+
+
+def _options(where: str, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size, ceil_mode: bool) -> PoolOptions:
+    """The settings of a pooling layer, checked as torch checks them when it runs."""
+    kernel = require_pair("kernel_size", kernel_size, where)
+    step = kernel if stride is None else require_pair("stride", stride, where)
+    border = require_pair("padding", padding, where, least=0)
+    if any(2 * own > side for own, side in zip(border, kernel, strict=True)):
+        raise InvalidInput(
+            "padding may be half of the kernel at most",
+            where=where,
+            got=f"padding={border}, kernel_size={kernel}",
+            fix="pad less",
+        )
+    return PoolOptions(kernel, step, border, require_pair("dilation", dilation, where), bool(ceil_mode))
 
 
 def _average_node(bound: Bound, apart: bool, layer: GaussianLayer) -> Node:
@@ -34,7 +62,18 @@ def _average_node(bound: Bound, apart: bool, layer: GaussianLayer) -> Node:
     return SingleNode(bound, noise, prior) if apart else LinearNode(bound, None, (), noise, prior)
 
 
-class GBPMaxPool2d(GaussianLayer):
+class _Pool(GaussianLayer):
+    """A layer that looks at windows of an image."""
+
+    options: PoolOptions
+
+    def _windows(self, input: Belief) -> Gaussian:
+        belief = self.accept(input, (4,))
+        require_windows(self, belief.shape, reach(self.options.kernel_size, self.options.dilation), self.options.padding)
+        return belief
+
+
+class GBPMaxPool2d(_Pool):
     """Maximum of each window: the moments of the entry with the largest mean (rules/max_pool.py).
 
     That a maximum of several uncertain entries is larger than each, and less uncertain, is left out: of four N(0, 1) it has mean
@@ -74,8 +113,8 @@ class GBPMaxPool2d(GaussianLayer):
         self.set_noise(noise, activation_sigma)
         if return_indices:
             raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
-        step = pair(kernel_size if stride is None else stride)
-        self.options = PoolOptions(pair(kernel_size), step, pair(padding), pair(dilation), ceil_mode)
+        self.options = _options("GBPMaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
+        require_kind("rule", rule, Rule, "GBPMaxPool2d", fix="use rules.max_pool.SCORE")
         self.rule, self.exchange = rule, exchange
         factor(rule)
 
@@ -85,7 +124,7 @@ class GBPMaxPool2d(GaussianLayer):
         return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return self.loosen(Gaussian(*factor(self.rule)(self.options, *self.accept(input, (4,)))))
+        return self.loosen(Gaussian(*factor(self.rule)(self.options, *self._windows(input))))
 
     def node(self, learn: bool) -> Node:
         return MaxPoolNode(self.options, self.noise**2, self.activation_prior(), self.exchange)
@@ -94,7 +133,7 @@ class GBPMaxPool2d(GaussianLayer):
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())
 
 
-class GBPAvgPool2d(GaussianLayer):
+class GBPAvgPool2d(_Pool):
     """Average of each window: mean averages, variance is the sum of v / d^2 (rules/avg_pool.py).
 
     Args:
@@ -123,9 +162,10 @@ class GBPAvgPool2d(GaussianLayer):
     ) -> None:
         super().__init__()
         self.set_noise(noise, activation_sigma)
-        step = pair(kernel_size if stride is None else stride)
-        self.options = PoolOptions(pair(kernel_size), step, pair(padding), ceil_mode=ceil_mode)
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+        self.options = _options("GBPAvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
+        if divisor_override is not None:
+            require_count("divisor_override", divisor_override, "GBPAvgPool2d", fix="use None for the window's size")
+        self.count_include_pad, self.divisor_override = bool(count_include_pad), divisor_override
 
     @classmethod
     def from_torch(cls, layer: nn.AvgPool2d) -> GBPAvgPool2d:
@@ -134,7 +174,7 @@ class GBPAvgPool2d(GaussianLayer):
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return self.loosen(Gaussian(*_average(self._settings(), *self.accept(input, (4,)))))
+        return self.loosen(Gaussian(*_average(self._settings(), *self._windows(input))))
 
     def node(self, learn: bool) -> Node:
         """Exact messages where every entry is in one window; summed ones where windows overlap."""
@@ -173,7 +213,12 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     ) -> None:
         super().__init__()
         self.set_noise(noise, activation_sigma)
-        self.output_size = output_size
+        for side in output_size if isinstance(output_size, (tuple, list)) else (output_size,):
+            if side is not None:
+                require_count("output_size", side, "GBPAdaptiveAvgPool2d", fix="use 1, or None to keep an axis")
+        if isinstance(output_size, (tuple, list)) and len(output_size) != 2:
+            require_pair("output_size", output_size, "GBPAdaptiveAvgPool2d")
+        self.output_size = (None, None) if output_size is None else output_size
 
     @classmethod
     def from_torch(cls, layer: nn.AdaptiveAvgPool2d) -> GBPAdaptiveAvgPool2d:

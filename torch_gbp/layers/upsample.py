@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
+from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import linear_rule
 from torch_gbp.gaussian import Gaussian
@@ -60,10 +63,8 @@ class GBPUpsample(GaussianLayer):
                 got=f"size={size}, scale_factor={scale_factor}",
                 fix="give one of them",
             )
-        self.options = UpsampleOptions(
-            (size, size) if isinstance(size, int) else size,
-            (scale_factor, scale_factor) if isinstance(scale_factor, (int, float)) else scale_factor,
-        )
+        sizes = None if size is None else require_pair("size", size, "GBPUpsample")
+        self.options = UpsampleOptions(sizes, None if scale_factor is None else _factors(scale_factor))
 
     @classmethod
     def from_torch(cls, layer: nn.Upsample) -> GBPUpsample:
@@ -71,10 +72,31 @@ class GBPUpsample(GaussianLayer):
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
 
     def forward(self, input: Belief) -> Gaussian:
-        return self.loosen(Gaussian(*upsample(self.options, *self.accept(input, (4,)))))
+        belief = self.accept(input, (4,))
+        self._require_output(belief.shape)
+        return self.loosen(Gaussian(*upsample(self.options, *belief)))
+
+    def _require_output(self, size: tuple[int, ...]) -> None:
+        if self.options.scale is None:
+            return
+        sides = [side * factor for side, factor in zip(size[-2:], self.options.scale, strict=True)]
+        if not all(1 <= side <= LARGEST for side in sides):
+            raise InvalidInput(
+                "the output would have no pixels, or too many",
+                where=name_of(self),
+                got=f"image {tuple(size[-2:])}, scale_factor {self.options.scale}",
+                fix="use a scale_factor such as 2",
+            )
 
     def node(self, learn: bool) -> Node:
         return UpsampleNode(Bound(_RULE, self.options), self.noise**2, self.activation_prior())
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items() if value is not None)
+
+
+def _factors(scale_factor: Any) -> tuple[float, float]:
+    """The factor of both axes."""
+    both = scale_factor if isinstance(scale_factor, (tuple, list)) and len(scale_factor) == 2 else (scale_factor, scale_factor)
+    rows, columns = (require("scale_factor", factor, POSITIVE, "GBPUpsample", fix="use 2, or (2, 2)") for factor in both)
+    return rows, columns

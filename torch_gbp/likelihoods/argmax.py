@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
+from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
-from torch_gbp.likelihoods.noise import require_variance
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.regression import gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
@@ -45,10 +45,11 @@ class Argmax(Likelihood):
         power: float | None = None,
     ) -> None:
         super().__init__(power)
-        for name, value in (("noise_variance", noise_variance), ("regulariser_variance", regulariser_variance)):
-            if value is not None:
-                require_variance(name, value, "Argmax", fix="use 0.1 to 0.3")
-        self.noise_variance, self.regulariser_variance = noise_variance, regulariser_variance
+        where, fix = type(self).__name__, "use 0.1 to 0.3"
+        self.noise_variance = require("noise_variance", noise_variance, VARIANCE, where, fix=fix)
+        if regulariser_variance is not None:
+            regulariser_variance = require("regulariser_variance", regulariser_variance, VARIANCE, where, fix=fix)
+        self.regulariser_variance = regulariser_variance
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_labels(output, target, type(self).__name__)
@@ -79,7 +80,7 @@ class Argmax(Likelihood):
 
     def distribution(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""
-        return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance))
+        return Categorical(logits=log_probability_of_maximum(*output, self.noise_variance), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": self.noise_variance, "regulariser_variance": self.regulariser_variance}

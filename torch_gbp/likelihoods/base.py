@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,9 +10,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution
 
+from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_values
+from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.standardise import Standardise
 from torch_gbp.sweep import Lesson, Outcome, Sweep, announce
 
@@ -63,9 +63,7 @@ class Likelihood(CheckedModule):
         super().__init__()
         self.automatic = power is None
         power = self.automatic_power if power is None else power
-        if not (math.isfinite(power) and power > 0):
-            raise InvalidInput("power must be positive and finite", where=type(self).__name__, got=repr(power), fix="use 1")
-        self.power = float(power)
+        self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
         self.usual_widening = self.automatic_widening if self.automatic else 1.0
         self.register_buffer("widening", torch.tensor(self.usual_widening))
 
@@ -74,7 +72,7 @@ class Likelihood(CheckedModule):
         for name in ("widening", "noise_variance"):
             own = self._buffers.get(name)
             if own is not None and prefix + name in saved.state:
-                value = require_values(prefix + name, saved.state[prefix + name], own, saved.assign)
+                value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
                 require_all(prefix + name, value > 0, "positive", value)
 
     def forward(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Tensor:
@@ -93,13 +91,19 @@ class Likelihood(CheckedModule):
                 cause="a network without GBP layers",
                 fix="build it of GBP layers, or use a torch loss",
             )
-        self.check(output, target)
+        self.validate(output, target)
         return _Loss.apply(output.mean, output.variance, target, known, self)  # type: ignore[return-value]
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
-        self.check(output, target)
+        self.validate(output, target)
         return self.evidence(output.mean, output.variance, target).log
+
+    def validate(self, output: Gaussian, target: Tensor) -> None:
+        """Raises InvalidInput unless the outputs are a sound belief and the targets fit them."""
+        require_moments(*output, type(self).__name__)
+        require_kind("target", target, Tensor, type(self).__name__, fix="pass a tensor")
+        self.check(output, target)
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         """Raises InvalidInput unless the targets fit the outputs."""
@@ -135,6 +139,8 @@ class Likelihood(CheckedModule):
 
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output, its variance times `widening`."""
+        require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
+        require_moments(*output, type(self).__name__)
         return self.distribution(Gaussian(output.mean, output.variance * self.widening))
 
     def distribution(self, output: Gaussian) -> Distribution:
@@ -149,6 +155,11 @@ class Likelihood(CheckedModule):
     def settings(self) -> dict[str, float | None]:
         """What the likelihood shows of itself besides its power."""
         return {}
+
+
+def validation() -> bool | None:
+    """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
+    return False if torch.compiler.is_compiling() else None
 
 
 class _Loss(Function):
@@ -211,7 +222,8 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
 
 
 def require_examples(target: Tensor, where: str) -> None:
-    """Raises InvalidInput for an empty batch."""
+    """Raises InvalidInput for an empty batch, or one without values."""
+    require_values(target, where)
     if target.numel() == 0:
         raise InvalidInput("the batch is empty", where=where, cause="a filter that left nothing", fix="skip empty batches")
 

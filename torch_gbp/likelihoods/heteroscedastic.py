@@ -11,7 +11,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
 
 _NODES = 128  # of the trapezoidal rule over the log variance, whose error falls exponentially with them
 _REACH = 8.0  # deviations of the log variance on each side of its mean, or of where an outlier draws it
@@ -61,7 +61,7 @@ class HeteroscedasticRegression(Likelihood):
         check_values(output[..., : output.shape[-1] // 2], target, where)
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
-        (m, m_s), (v, v_s) = mean.chunk(2, -1), variance.chunk(2, -1)
+        (m, m_s), (v, v_s), target = mean.chunk(2, -1), variance.chunk(2, -1), target.to(mean)
         square = (target - m).square()
         s, log_weight = _rule(m_s, v_s, square)
         log_tau = torch.logaddexp(_log(v).unsqueeze(-1), s)
@@ -78,8 +78,9 @@ class HeteroscedasticRegression(Likelihood):
         """The mixture of N(m, v + exp(s)) over s ~ N(m_s, v_s) that the rule takes for p(y)."""
         (m, m_s), (v, v_s) = output.mean.chunk(2, -1), output.variance.chunk(2, -1)
         s, log_weight = _rule(m_s, v_s, torch.zeros_like(m))
-        parts = Normal(m.unsqueeze(-1).expand_as(s), (v.unsqueeze(-1) + s.exp()).sqrt())
-        return MixtureSameFamily(Categorical(logits=log_weight.expand_as(s)), parts)
+        valid = validation()
+        parts = Normal(m.unsqueeze(-1).expand_as(s), (v.unsqueeze(-1) + s.exp()).sqrt(), validate_args=valid)
+        return MixtureSameFamily(Categorical(logits=log_weight.expand_as(s), validate_args=valid), parts, validate_args=valid)
 
 
 def _rule(mean: Tensor, variance: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:

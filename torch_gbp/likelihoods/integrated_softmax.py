@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.softmax import Softmax
 from torch_gbp.numerics import inverse_mills, log_normal_cdf
 
@@ -66,7 +66,7 @@ class IntegratedSoftmax(Likelihood):
         """p(y) of every class."""
         labels = torch.arange(output.mean.shape[1], device=output.device)
         logs = [self.evidence(*output, label.expand(len(output.mean))).log for label in labels]
-        return Categorical(logits=torch.stack(logs, 1))
+        return Categorical(logits=torch.stack(logs, 1), validate_args=validation())
 
 
 class _Tails(NamedTuple):
@@ -128,7 +128,7 @@ def _tails(u: Tensor, mean: Tensor, variance: Tensor) -> _Tails:
     """At the points u (n, points) for every class, (n, classes, points); each rule where it is smooth."""
     gap, deviation = u.unsqueeze(1) - mean.unsqueeze(-1), variance.sqrt().unsqueeze(-1)
     wide = deviation > 1
-    if not wide.any():
+    if not torch.compiler.is_compiling() and not wide.any():
         return _over_gaussian(gap, deviation)
     narrow_tails = _over_gaussian(gap, deviation.clamp_max(1))
     wide_tails = _over_gumbel(gap, deviation.clamp_min(1))

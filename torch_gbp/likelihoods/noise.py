@@ -24,22 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from torch_gbp.errors import ImproperMarginal, InvalidInput
-
-
-def require_variance(name: str, value: float, where: str, fix: str) -> float:
-    """A variance that was given: positive and finite.
-
-    Raises:
-        InvalidInput: it is not.
-
-    >>> require_variance("noise_variance", 1, "Regression", "")
-    1.0
-    """
-    if not (math.isfinite(value) and value > 0):
-        cause = "noise-free data, or a standard deviation of nothing"
-        raise InvalidInput(f"{name} must be positive and finite", where=where, got=repr(value), cause=cause, fix=fix)
-    return float(value)
+from torch_gbp.errors import ImproperMarginal
 
 
 def expected_square(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:

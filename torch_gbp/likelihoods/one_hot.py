@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.regression import Regression, gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, log_probability_of_maximum
 
@@ -50,7 +50,7 @@ class OneHotRegression(Likelihood):
     def distribution(self, output: Gaussian) -> Categorical:
         """Probability of each class to have the largest noisy output."""
         variance = output.variance + self.noise_variance
-        return Categorical(logits=log_probability_of_maximum(output.mean, variance, COMPARISON_NOISE))
+        return Categorical(logits=log_probability_of_maximum(output.mean, variance, COMPARISON_NOISE), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": self.noise_variance}

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from torch_gbp.checks import VARIANCE, require
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values
-from torch_gbp.likelihoods.noise import average, expected_square, require_variance, tilted_square
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
+from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 from torch_gbp.standardise import Standardise, warn_unless_standard
 
 # Of standardised targets, to begin with: a network that follows the targets closely at first finds weights that one which takes
@@ -69,7 +70,9 @@ class Regression(Likelihood):
         self._checked_scale = False  # whether the first targets were looked at
         self.targets, self.hold = (None, 0.0) if given else (Standardise(), HOLD)
         fix = "use the square of the targets' resolution, or leave it out to learn it"
-        noise = require_variance("noise_variance", FIRST_NOISE if noise_variance is None else noise_variance, "Regression", fix)
+        noise = (
+            FIRST_NOISE if noise_variance is None else require("noise_variance", noise_variance, VARIANCE, "Regression", fix=fix)
+        )
         if self.learns:
             self.register_buffer("noise_variance", torch.tensor(noise))
         else:
@@ -112,7 +115,8 @@ class Regression(Likelihood):
     def distribution(self, output: Gaussian) -> Normal:
         """N(m, v + noise) of every target, led back to the targets' units."""
         centre, scale = self._units()
-        return Normal(centre + scale * output.mean, scale * (output.variance + self.noise_variance).sqrt())
+        deviation = scale * (output.variance + self.noise_variance).sqrt()
+        return Normal(centre + scale * output.mean, deviation, validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": float(self.noise_variance)}

@@ -10,7 +10,7 @@ from torch.distributions import Categorical
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, check_values
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, check_values, validation
 
 _ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half precision included
 
@@ -61,7 +61,7 @@ class Softmax(Likelihood):
 
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m)."""
-        return Categorical(logits=_shrink(output.variance) * output.mean)
+        return Categorical(logits=_shrink(output.variance) * output.mean, validate_args=validation())
 
 
 def _shrink(variance: Tensor) -> Tensor:

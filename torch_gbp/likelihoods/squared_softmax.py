@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import DEVIATION, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels
+from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 
 
 class SquaredSoftmax(Likelihood):
@@ -41,9 +41,7 @@ class SquaredSoftmax(Likelihood):
 
     def __init__(self, sigma: float = 0.01, power: float = 1.0) -> None:
         super().__init__(power)
-        if not (math.isfinite(sigma) and sigma > 0):
-            raise InvalidInput("sigma must be positive and finite", where="SquaredSoftmax", got=repr(sigma), fix="use 0.01")
-        self.sigma = float(sigma)
+        self.sigma = require("sigma", sigma, DEVIATION, "SquaredSoftmax", fix="use 0.01")
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_labels(output, target, "SquaredSoftmax")
@@ -68,7 +66,7 @@ class SquaredSoftmax(Likelihood):
 
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m), k = 1 / sqrt(1 + pi v / 8), the probit approximation of E[softmax(z)]."""
-        return Categorical(logits=output.mean * torch.rsqrt(1 + (math.pi / 8) * output.variance))
+        return Categorical(logits=output.mean * torch.rsqrt(1 + (math.pi / 8) * output.variance), validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"sigma": self.sigma}

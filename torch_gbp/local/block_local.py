@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_callable, require_count
 from torch_gbp.local.checks import (
     boundaries,
     require_each,
@@ -70,9 +71,12 @@ class BlockLocal(nn.Module):
         super().__init__()
         require_several(blocks)
         require_pure(blocks)
-        self.num_classes, self.end_loss = num_classes, end_loss
+        self.num_classes, self.end_loss = require_count("num_classes", num_classes, "BlockLocal", fix="use 10"), end_loss
+        require_callable("local_loss", local_loss, "BlockLocal", fix="use variational")
+        require_callable("end_loss", end_loss, "BlockLocal", fix="use torch.nn.functional.cross_entropy")
+        require_finite_input(example)
         self.blocks = nn.ModuleList(blocks)
-        for k, output in enumerate(boundaries(blocks, example)):
+        for k, output in enumerate(boundaries(blocks, example, self.num_classes)):
             self.register_buffer(f"output{k}", output, persistent=False)  # a buffer goes along to other devices and dtypes
         self.losses = nn.ModuleList(local_loss(tuple(out.shape[1:]), num_classes).to(out) for out in self.outputs)
 

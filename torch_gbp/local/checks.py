@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_kind, require_values
 from torch_gbp.errors import InvalidInput
+from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Softmax
 from torch_gbp.likelihoods.base import check_labels
@@ -16,7 +18,10 @@ from torch_gbp.parameter import GaussianParameter
 
 
 def require_several(blocks: Sequence[nn.Module]) -> None:
-    """Raises InvalidInput for fewer than two blocks."""
+    """Raises InvalidInput for fewer than two blocks, or blocks that are no modules."""
+    require_kind("blocks", blocks, (list, tuple, nn.Sequential, nn.ModuleList), "BlockLocal", fix="pass a list of modules")
+    for k, block in enumerate(blocks):
+        require_kind(f"block {k}", block, nn.Module, "BlockLocal", fix="pass modules, e.g. of split_equally(network, 4)")
     if len(blocks) < 2:
         raise InvalidInput(
             "block-local learning needs two blocks or more",
@@ -46,22 +51,21 @@ def require_pure(blocks: Sequence[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def boundaries(blocks: Sequence[nn.Module], example: Tensor) -> list[Tensor]:
+def boundaries(blocks: Sequence[nn.Module], example: Tensor, classes: int) -> list[Tensor]:
     """The outputs of all blocks but the last, of one example; nothing in the blocks changes.
 
     Raises:
-        InvalidInput: a block that does not take what comes before it, an output without channels.
+        InvalidInput: a block that does not take what comes before it, an output without channels, fewer outputs
+            than classes.
     """
-    modes = [(module, module.training) for block in blocks for module in block.modules()]
-    try:
-        return _run(blocks, example)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(nn.ModuleList(blocks)):
+        *inner, last = _run(blocks, example)
+    require_outputs(last, classes)
+    return inner
 
 
-def _run(blocks: Sequence[nn.Module], x: Any) -> list[Tensor]:
-    outputs: list[Tensor] = []
+def _run(blocks: Sequence[nn.Module], x: Any) -> list[Any]:
+    outputs: list[Any] = []
     for k, block in enumerate(blocks):
         before = tuple(x.shape)
         try:
@@ -76,7 +80,7 @@ def _run(blocks: Sequence[nn.Module], x: Any) -> list[Tensor]:
             ) from error
         if k < len(blocks) - 1:
             _require_channels(x, k)
-            outputs.append(x[:1])
+        outputs.append(x[:1])
     return outputs
 
 
@@ -88,6 +92,17 @@ def _require_channels(x: Any, k: int) -> None:
             got=f"{type(x).__name__} of shape {tuple(x.shape)}",
             cause="a boundary after a layer that returns one value per example, or after GBP layers",
             fix="put the boundary where activations are (n, channels, ...), GBP layers into the last block",
+        )
+
+
+def require_outputs(output: Any, classes: int) -> None:
+    """Raises InvalidInput for fewer outputs than classes."""
+    if isinstance(output, (Tensor, Gaussian)) and output.ndim == 2 and output.shape[1] < classes:
+        raise InvalidInput(
+            "the last block must have an output for each class, at least",
+            where="BlockLocal",
+            got=f"{output.shape[1]} outputs, num_classes={classes}",
+            fix="widen the last layer, or give its width as num_classes",
         )
 
 
@@ -104,6 +119,7 @@ def require_each(optimizers: int, blocks: int) -> None:
 
 def require_labels(y: Tensor, examples: int, classes: int) -> None:
     """Raises InvalidInput unless y holds a class, or class probabilities, for each example."""
+    require_kind("labels", y, Tensor, "BlockLocal", fix="pass integers (n,)")
     fitting = torch.zeros(()).expand(examples, classes)  # the shape alone is looked at
     if y.is_floating_point() and y.ndim == 2:
         Softmax().check(Gaussian(fitting, fitting), y)
@@ -113,6 +129,10 @@ def require_labels(y: Tensor, examples: int, classes: int) -> None:
 
 def require_finite_input(x: Tensor) -> None:
     """Raises InvalidInput for NaN or Inf in a batch."""
+    require_kind("the input", x, Tensor, "BlockLocal", fix="pass a batch as one tensor")
+    if not x.ndim or not len(x):
+        raise InvalidInput("the batch is empty", where="BlockLocal", got=f"shape {tuple(x.shape)}", fix="skip empty batches")
+    require_values(x, "BlockLocal")
     bad = ~x.isfinite()
     if bool(bad.any()):
         raise InvalidInput(

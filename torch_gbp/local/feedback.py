@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp.checks import SHARE, VARIANCE, require, require_count
 from torch_gbp.errors import InvalidInput
 
 
@@ -55,15 +56,10 @@ class RidgeFeedback(Feedback):
 
     def __init__(self, classes: int, channels: int, decay: float = 0.99, ridge: float = 1.0) -> None:
         super().__init__()
-        if not (0 <= decay < 1 and ridge > 0):
-            raise InvalidInput(
-                "decay must be in [0, 1) and ridge positive",
-                where="RidgeFeedback",
-                got=f"decay={decay}, ridge={ridge}",
-                cause="a decay that is meant as a rate",
-                fix="use decay=0.99 and ridge=1, or decay=0 for the batch alone",
-            )
-        self.decay, self.ridge = decay, ridge
+        where, fix = "RidgeFeedback", "use decay=0.99 and ridge=1, or decay=0 for the batch alone"
+        classes, channels = _widths(classes, channels, where)
+        self.decay = require("decay", decay, SHARE, where, cause="a decay that is meant as a rate", fix=fix)
+        self.ridge = require("ridge", ridge, VARIANCE, where, fix=fix)
         self.register_buffer("gram", torch.zeros(classes, classes))
         self.register_buffer("moment", torch.zeros(classes, channels))
         self.register_buffer("weight", torch.zeros(classes, channels))
@@ -104,6 +100,7 @@ class GradientFeedback(Feedback):
 
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
+        classes, channels = _widths(classes, channels, "GradientFeedback")
         self.weight = nn.Parameter(torch.zeros(classes, channels))  # says nothing before it has seen a batch
 
     def forward(self, labels: Tensor) -> Tensor:
@@ -114,3 +111,9 @@ class GradientFeedback(Feedback):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, {self.weight.shape[1]}"
+
+
+def _widths(classes: int, channels: int, where: str) -> tuple[int, int]:
+    """Widths of labels and boundary, checked."""
+    fix = "use the number of classes, and activations.shape[1]"
+    return require_count("classes", classes, where, fix=fix), require_count("channels", channels, where, fix=fix)

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from torch_gbp.checks import require_count
+from torch_gbp.local.losses import require_shape
+
 Shape = Sequence[int]  # of one example's activations: (channels,) or (channels, height, width)
 COARSE = 4  # side of the image, in pixels, down to which `conv_head` halves it
 
@@ -26,6 +29,8 @@ def linear_head(shape: Shape, classes: int, grid: int = 2) -> nn.Sequential:
     >>> list(linear_head((16, 8, 8), 10))[-1]
     Linear(in_features=64, out_features=10, bias=True)
     """
+    shape, classes = require_shape(shape, "linear_head"), require_count("classes", classes, "linear_head", fix="use 10")
+    grid = require_count("grid", grid, "linear_head", fix="use 2")
     if len(shape) != 3:
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
     cells = min(grid, shape[1]), min(grid, shape[2])
@@ -38,6 +43,8 @@ def fine_head(shape: Shape, classes: int, widest: int = 4096) -> nn.Sequential:
     >>> fine_head((16, 32, 32), 10)[-1].in_features
     4096
     """
+    shape = require_shape(shape, "fine_head")
+    widest = require_count("widest", widest, "fine_head", fix="use 4096")
     return linear_head(shape, classes, math.isqrt(max(1, widest // shape[0])))
 
 
@@ -55,6 +62,9 @@ def conv_head(shape: Shape, classes: int, widest: int = 256, first: int = 8) -> 
     >>> [tuple(p.shape) for p in conv_head((16, 16, 16), 10).parameters() if p.ndim > 1]
     [(128, 16, 3, 3), (256, 128, 3, 3), (10, 256)]
     """
+    shape, classes = require_shape(shape, "conv_head"), require_count("classes", classes, "conv_head", fix="use 10")
+    widest = require_count("widest", widest, "conv_head", fix="use 256")
+    first = require_count("first", first, "conv_head", fix="use 8")
     if len(shape) != 3:
         return linear_head(shape, classes)
     layers: list[nn.Module] = []

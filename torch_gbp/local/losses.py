@@ -14,11 +14,13 @@ of the prediction where the next variable is the label.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp.checks import FINITE, VARIANCE, require, require_callable, require_count, require_kind, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local.feedback import Feedback
 from torch_gbp.local.messages import channels, divergence, message, posterior
@@ -38,7 +40,7 @@ class FeedbackLoss(nn.Module):
         activity: from activations to channels, `messages.channels`.
 
     Raises:
-        InvalidInput: a variance that is not positive.
+        InvalidInput: a variance that is not positive and finite.
 
     Source: block-local learning, equations (2) and (5).
 
@@ -57,15 +59,11 @@ class FeedbackLoss(nn.Module):
         activity: Callable[[Tensor], Tensor] = channels,
     ) -> None:
         super().__init__()
-        if not (alpha_variance > 0 and beta_variance > 0):
-            raise InvalidInput(
-                "the variances of alpha and beta must be positive",
-                where="FeedbackLoss",
-                got=f"alpha_variance={alpha_variance}, beta_variance={beta_variance}",
-                fix="use 1 for both",
-            )
+        require_kind("feedback", feedback, Feedback, "FeedbackLoss", fix="use RidgeFeedback(classes, channels)")
+        self.alpha_variance = require("alpha_variance", alpha_variance, VARIANCE, "FeedbackLoss", fix="use 1.0")
+        self.beta_variance = require("beta_variance", beta_variance, VARIANCE, "FeedbackLoss", fix="use 1.0")
+        require_callable("activity", activity, "FeedbackLoss", fix="use the default")
         self.feedback, self.activity = feedback, activity
-        self.alpha_variance, self.beta_variance = alpha_variance, beta_variance
 
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
         a = self.activity(activations)
@@ -93,6 +91,7 @@ class PredictionLoss(nn.Module):
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
+        require_kind("head", head, nn.Module, "PredictionLoss", fix="use linear_head(shape, classes)")
         self.head = head
 
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
@@ -117,6 +116,7 @@ class SimilarityLoss(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
+        shape = require_shape(shape, "SimilarityLoss")
         self.reader = nn.Conv2d(shape[0], shape[0], 3, padding=1, bias=False) if len(shape) == 3 else nn.Identity()
 
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
@@ -140,14 +140,39 @@ class LocalLoss(nn.Module):
 
     def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
+        _require_terms(terms, weights)
         self.terms = nn.ModuleDict(terms)
-        self.weights = {name: (weights or {}).get(name, 1.0) for name in terms}
+        given = ((name, (weights or {}).get(name, 1.0)) for name in terms)
+        self.weights = {
+            name: require(f"the weight of {name}", weight, FINITE, "LocalLoss", fix="use 1.0") for name, weight in given
+        }
 
     def forward(self, activations: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return {name: self.weights[name] * term(activations, labels) for name, term in self.terms.items()}
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
+
+
+def require_shape(shape: Any, where: str) -> tuple[int, ...]:
+    """The shape of a boundary without the batch: (channels,) or (channels, height, width).
+
+    Raises:
+        InvalidInput: no such shape.
+    """
+    fix = "use tuple(activations.shape[1:])"
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not len(shape):
+        raise InvalidInput("shape must be (channels,) or (channels, height, width)", where=where, got=shown(shape), fix=fix)
+    return tuple(require_count("shape", side, where, fix=fix) for side in shape)
+
+
+def _require_terms(terms: Any, weights: Any) -> None:
+    """Raises InvalidInput unless terms are modules by name, and weights numbers by the same names."""
+    fix = 'pass {"prediction": PredictionLoss(head)} and weights such as {"prediction": 0.5}'
+    if not isinstance(terms, Mapping) or not terms or not all(isinstance(term, nn.Module) for term in terms.values()):
+        raise InvalidInput("terms must be modules by name, at least one", where="LocalLoss", got=shown(terms), fix=fix)
+    if weights is not None and not (isinstance(weights, Mapping) and set(weights) <= set(terms)):
+        raise InvalidInput("weights must be given by the names of terms", where="LocalLoss", got=shown(weights), fix=fix)
 
 
 def _cosines(rows: Tensor) -> Tensor:

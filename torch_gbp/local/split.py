@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from torch import nn
 
+from torch_gbp.checks import require_count, require_kind, shown
 from torch_gbp.errors import InvalidInput
 
 Modules = nn.Sequential | Sequence[nn.Module]
@@ -25,6 +26,9 @@ def split_at(network: nn.Sequential, names: Sequence[str]) -> list[nn.Sequential
     >>> [len(block) for block in split_at(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), ["2"])]
     [2, 1]
     """
+    require_kind("network", network, nn.Sequential, "split_at", fix="pass an nn.Sequential, or use split_equally")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidInput("names must be a list of children's names", where="split_at", got=shown(names), fix='use ["2", "4"]')
     children = dict(network.named_children())
     places = [list(children).index(name) if name in children else -1 for name in names]
     if not names or any(later <= earlier for earlier, later in pairwise([0, *places])):
@@ -52,8 +56,11 @@ def split_equally(modules: Modules, count: int) -> list[nn.Sequential]:
     >>> [len(block) for block in split_equally([nn.Identity() for _ in range(11)], 4)]
     [3, 3, 2, 3]
     """
-    children = list(modules)
-    if not 1 <= count <= len(children):
+    children: list[nn.Module] = list(modules) if isinstance(modules, Iterable) else [modules]
+    if not all(isinstance(child, nn.Module) for child in children):
+        raise InvalidInput("modules are needed", where="split_equally", got=shown(modules), fix="pass an nn.Sequential")
+    count = require_count("count", count, "split_equally", fix="use 2")
+    if count > len(children):
         raise InvalidInput(
             "every block needs at least one module",
             where="split_equally",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.nodes.variable import Variable, normal_prior
@@ -28,6 +29,9 @@ class Latent:
     """
 
     def __init__(self, mean: Tensor, sigma: float | Tensor | None = 1.0, known: Tensor | None = None) -> None:
+        require_kind("mean", mean, Tensor, "Latent", fix="pass a tensor of the inputs' shape")
+        if known is not None and not isinstance(known, Tensor):
+            require_kind("known", known, Tensor, "Latent", fix="pass a mask of dtype bool, or None")
         if known is not None and (known.shape != mean.shape or known.dtype != torch.bool):
             raise InvalidInput(
                 "`known` must be a mask of the input's shape",
@@ -35,16 +39,17 @@ class Latent:
                 got=f"{known.dtype} {tuple(known.shape)}, inputs {tuple(mean.shape)}",
                 fix="use known=mask.expand_as(mean), of dtype bool",
             )
-        if not mean.is_floating_point() or not bool(mean.isfinite().all()):
+        require_values(mean, "Latent")
+        if not mean.is_floating_point() or not mean.ndim or not mean.numel() or not bool(mean.isfinite().all()):
             raise InvalidInput(
-                "means and values must be finite floating-point numbers",
+                "means and values must be finite floating-point numbers of at least one example",
                 where="Latent",
-                got=str(mean.dtype),
+                got=f"{mean.dtype}, shape {tuple(mean.shape)}",
                 cause="missing values that are marked by NaN",
                 fix="put any number there, and mark the observed ones in `known`",
             )
         self.mean, self.known = mean, known
-        self.sigma = None if sigma is None else torch.as_tensor(sigma, dtype=mean.dtype, device=mean.device)
+        self.sigma = None if sigma is None else _deviations(sigma, mean)
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -56,7 +61,30 @@ class Latent:
 
     def variable(self) -> Variable:
         """The variable at the bottom of a graph."""
-        prior = None if self.sigma is None else normal_prior(self.mean, self.sigma.expand_as(self.mean))
+        prior = None if self.sigma is None else normal_prior(self.mean, self.sigma)
         if prior is None:
             prior = Message(torch.zeros_like(self.mean), torch.ones_like(self.mean))  # everything is observed
         return Variable(prior, self.mean if self.known is not None else None, self.known)
+
+
+def _deviations(sigma: float | Tensor, mean: Tensor) -> Tensor:
+    """Standard deviations of the mean's shape, type and device, checked."""
+    fix = "use 1.0; None for no prior; `known` for entries that are known exactly"
+    if not isinstance(sigma, Tensor) or sigma.numel() == 1:
+        sigma = torch.as_tensor(require("sigma", sigma, DEVIATION, "Latent", fix=fix))
+    if sigma.is_complex() or not bool(((sigma > 0) & sigma.isfinite()).all()):
+        raise InvalidInput(
+            "sigma must be positive and finite", where="Latent", got=f"{sigma.dtype}, lowest {_lowest(sigma)}", fix=fix
+        )
+    if (
+        any(own not in (1, side) for own, side in zip(sigma.shape[::-1], mean.shape[::-1], strict=False))
+        or sigma.ndim > mean.ndim
+    ):
+        raise InvalidInput(
+            "sigma must broadcast to the inputs", where="Latent", got=f"{tuple(sigma.shape)}, inputs {tuple(mean.shape)}", fix=fix
+        )
+    return sigma.to(mean).expand_as(mean)
+
+
+def _lowest(sigma: Tensor) -> str:
+    return "complex" if sigma.is_complex() else f"{float(sigma.min()):.3g}"

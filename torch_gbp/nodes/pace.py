@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torch_gbp.checks import RATE, SHARE, require, require_count
+
 
 @dataclass
 class Pace:
@@ -21,6 +23,9 @@ class Pace:
         watch: whether the size of the changes is measured, which takes a pass over every message.
         iteration: counts up from 0 in every batch.
 
+    Raises:
+        InvalidInput: a rate that is not in (0, 1], a dropout that is not in [0, 1).
+
     Source: GBP Learning (arXiv 2311.14649) appendix A: damping first, then dropout between old and damped messages.
     """
 
@@ -30,6 +35,14 @@ class Pace:
     undamped_first: bool = False
     watch: bool = False
     iteration: int = 0
+
+    def __post_init__(self) -> None:
+        fix = "use a rate such as 0.3, which is 1 - damping"
+        self.rate, self.weight_rate = (
+            require(name, getattr(self, name), RATE, "Pace", fix=fix) for name in ("rate", "weight_rate")
+        )
+        self.dropout = require("dropout", self.dropout, SHARE, "Pace", fix="use 0.0")
+        self.iteration = require_count("iteration", self.iteration, "Pace", fix="use 0", least=0)
 
 
 class Kept:

@@ -19,7 +19,7 @@ Source: AMP-BNN thesis section 3.2.2, its misprinted marginal corrected; the mom
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,18 +43,18 @@ class LeakyReLUOptions(NamedTuple):
 def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of a, same shape; float32 error below 2e-6 of max(|m|, s) and 2e-6 of v over |x| <= 100."""
     mean, variance = mean.contiguous(), variance.contiguous()
-    results = [torch.empty_like(mean) for _ in range(4 if options.learn else 2)]
-    tensors = mean, variance, *results
     if mean.numel() <= BLOCK or mean.device.type != "cpu" or torch.compiler.is_compiling():
-        _fill(options, *tensors)
-    else:
-        for block in zip(*(tensor.view(-1).split(BLOCK) for tensor in tensors), strict=True):
-            _fill(options, *block)
+        out_mean, out_var, *saved = _moments(options, mean, variance)
+        return (out_mean, out_var), tuple(saved)
+    results = [torch.empty_like(mean) for _ in range(4 if options.learn else 2)]
+    for block in zip(*(tensor.view(-1).split(BLOCK) for tensor in (mean, variance, *results)), strict=True):
+        _moments(options, *block)
     return (results[0], results[1]), tuple(results[2:])
 
 
-def _fill(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, out_mean: Tensor, out_var: Tensor, *saved: Tensor) -> None:
-    """Writes the moments, and gain and slack for the way back, into the tensors that follow the first two."""
+def _moments(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, *out: Tensor) -> list[Tensor]:
+    """The moments, and gain and slack for the way back; written into the tensors that follow the first two, if there are any."""
+    into: list[Any] = [*out] if out else [None] * 4
     slope, steep = options.slope, 1.0 - options.slope
     width = floored(variance).mul_(2).sqrt_()
     x = mean / width
@@ -62,18 +62,18 @@ def _fill(options: LeakyReLUOptions, mean: Tensor, variance: Tensor, out_mean: T
     bell = x.mul_(minus).exp_()  # sqrt(pi) e
     twice_cdf = minus.erfc_()
     # The smaller tail is exactly 0 where the larger rounds to 2: nothing cancels beyond.
-    tail = 2 - twice_cdf
-    torch.minimum(twice_cdf, tail, out=tail)
+    tail = (2 - twice_cdf).clamp_max_(twice_cdf)
     overshoot = torch.addcmul(bell, size, tail, value=-SQRT_PI)  # sqrt(pi) h
-    torch.addcmul(F.leaky_relu(mean, slope), width, overshoot, value=0.5 * steep * INV_SQRT_PI, out=out_mean)
+    out_mean = torch.addcmul(F.leaky_relu(mean, slope), width, overshoot, value=0.5 * steep * INV_SQRT_PI, out=into[0])
     share = (twice_cdf * (0.5 * (1 - slope * slope))).add_(slope * slope)
     share.addcmul_(overshoot, size.mul_(2 * SQRT_PI).add_(overshoot), value=-0.5 * (steep * INV_SQRT_PI) ** 2)
-    torch.mul(share if slope else share.clamp_min_(0), variance, out=out_var)
-    if options.learn:
-        gain, slack = saved
-        torch.mul(twice_cdf, 0.5 * steep, out=gain).add_(slope)
-        rest = torch.sub(out_mean, mean, alpha=slope)
-        torch.addcmul(rest, rest, gain, value=-1, out=slack).addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI)
+    out_var = torch.mul(share if slope else share.clamp_min_(0), variance, out=into[1])
+    if not options.learn:
+        return [out_mean, out_var]
+    gain = torch.mul(twice_cdf, 0.5 * steep, out=into[2]).add_(slope)
+    rest = torch.sub(out_mean, mean, alpha=slope)
+    slack = torch.addcmul(rest, rest, gain, value=-1, out=into[3])
+    return [out_mean, out_var, gain, slack.addcmul_(width, bell, value=0.5 * slope * steep * INV_SQRT_PI)]
 
 
 def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:

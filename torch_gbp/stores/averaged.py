@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import PART, POSITIVE, SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores import annealing
@@ -52,13 +52,10 @@ class AveragedSites(Store):
     keeps, may_keep = ("momentum", "steps"), ("average", "annealing")
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
-        if not 0 <= momentum < 1:
-            raise InvalidInput("momentum must be in [0, 1)", where="AveragedSites", got=repr(momentum), fix="use 0.9")
-        if not trust > 0:
-            raise InvalidInput("trust must be positive", where="AveragedSites", got=repr(trust), fix=f"use {TRUST}")
-        if not 0 <= tail <= 1:
-            raise InvalidInput("tail must be in [0, 1]", where="AveragedSites", got=repr(tail), fix=f"use {TAIL}")
-        self.momentum, self.trust, self.tail, self.anneal = momentum, trust, tail, anneal
+        self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
+        self.trust = math.inf if trust == math.inf else require("trust", trust, POSITIVE, "AveragedSites", fix=f"use {TRUST}")
+        self.tail = require("tail", tail, PART, "AveragedSites", fix=f"use {TAIL}")
+        self.anneal = anneal
 
     def default_rate(self, layers: int) -> float:
         return RATE * _shallowness(layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.checks import SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State, Step, Store, write
@@ -32,9 +32,7 @@ class Filtering(Store):
     )
 
     def __init__(self, forget: float = 0.0) -> None:
-        if not 0 <= forget < 1:
-            raise InvalidInput("forget must be in [0, 1)", where="Filtering", got=repr(forget), fix="use 0")
-        self.forget = forget
+        self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         said = Message.centred(*message.tempered(step.scale), marginal.mean)

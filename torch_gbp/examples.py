@@ -1,0 +1,146 @@
+"""Batches of a loader, checked, and a network's outputs on them in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution
+
+from torch_gbp.checks import require_kind, require_moments, require_values, shown
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods import Likelihood
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every module is in the mode that it was in, after an error too.
+
+    >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with evaluating(model):
+    ...     inside = [module.training for module in model]
+    >>> inside, [module.training for module in model]
+    ([False, False], [True, False])
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is: its first parameter or buffer, else the CPU."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def pairs(loader: Any, device: torch.device | None, where: str) -> Iterator[list[Any]]:
+    """Batches [input, target, ...] of a loader on the network's device; None leaves them where they are.
+
+    Raises:
+        InvalidInput: no loader; batches that are no pairs of inputs and targets, or no batch at all.
+    """
+    batch = None
+    for batch in _batches(loader, where):
+        if not isinstance(batch, (list, tuple)) or isinstance(batch, Gaussian) or len(batch) < 2:
+            raise _no_pair(batch, where, "a loader of inputs without targets, or of dictionaries")
+        if not isinstance(batch[1], Tensor) or not batch[1].ndim:
+            raise _no_pair(batch, where, "targets that are no tensor with a row for each example")
+        _require_input(batch[0], batch, where)
+        require_values(batch[1], where)
+        movable = (Tensor, Gaussian) if device is not None else ()
+        yield [part.to(device) if isinstance(part, movable) else part for part in batch]
+    require_batch(batch, where)
+
+
+def inputs_of(loader: Any, device: torch.device, where: str) -> Iterator[Any]:
+    """Inputs alone on the network's device: of one tensor or belief, or of every batch of a loader, with targets or without.
+
+    Raises:
+        InvalidInput: no loader; batches that are neither tensors nor begin with one, or no batch at all.
+    """
+    batch = None
+    for batch in [loader] if isinstance(loader, (Tensor, Gaussian)) else _batches(loader, where):
+        x = batch[0] if isinstance(batch, (list, tuple)) and len(batch) and not isinstance(batch, Gaussian) else batch
+        yield _require_input(x, batch, where).to(device)
+    require_batch(batch, where)
+
+
+def output_of(model: nn.Module, x: Any, where: str) -> Gaussian:
+    """The network's belief of its outputs.
+
+    Raises:
+        InvalidInput: an output that is no Gaussian.
+    """
+    output = model(x)
+    if not isinstance(output, Gaussian):
+        raise InvalidInput(
+            "the output of the network must be a Gaussian",
+            where=where,
+            got=type(output).__name__,
+            cause="a network without GBP layers",
+            fix="build it of GBP layers, or convert it by from_torch",
+        )
+    return output
+
+
+def log_probability(predictive: Distribution, target: Tensor) -> Tensor:
+    """log p(y) of every example, (n,): summed over its targets, averaged over its classes where they have probabilities."""
+    if isinstance(predictive, Categorical) and target.is_floating_point():
+        return (target * predictive.logits).sum(-1)
+    log = predictive.log_prob(target)
+    return log.flatten(1).sum(1) if log.ndim > 1 else log
+
+
+def require_network(model: Any, likelihood: Any, where: str) -> None:
+    """Raises InvalidInput unless these are a module and a likelihood."""
+    require_kind("model", model, nn.Module, where, fix="pass a network of GBP layers")
+    require_kind("likelihood", likelihood, Likelihood, where, fix="pass an instance, such as torch_gbp.Softmax()")
+
+
+def require_batch(batch: Any, where: str) -> None:
+    """Raises InvalidInput if a loader gave no batch."""
+    if batch is None:
+        raise InvalidInput(
+            "no examples: the loader gave no batch",
+            where=where,
+            cause="an empty or spent loader, or drop_last with fewer examples than a batch",
+            fix="pass a loader with at least one batch",
+        )
+
+
+def _require_input(x: Any, batch: Any, where: str) -> Any:
+    """The inputs; raises InvalidInput unless they are a tensor or a belief with a row for each example."""
+    if isinstance(x, Gaussian):
+        require_moments(*x, where)
+    if not isinstance(x, (Tensor, Gaussian)) or not x.ndim:
+        raise _no_pair(batch, where, "inputs that are no tensor with a row for each example, such as dictionaries")
+    require_values(x.mean if isinstance(x, Gaussian) else x, where)
+    return x
+
+
+def _batches(loader: Any, where: str) -> Iterable[Any]:
+    single = isinstance(loader, (str, bytes, Mapping, Tensor, Gaussian))
+    if single or not (isinstance(loader, Iterable) or hasattr(loader, "__getitem__")):
+        raise InvalidInput(
+            "a loader of batches is needed", where=where, got=shown(loader), fix="pass a DataLoader, or a list of (input, target)"
+        )
+    return loader
+
+
+def _no_pair(batch: Any, where: str, cause: str) -> InvalidInput:
+    got = f"dict with {sorted(map(str, batch))}" if isinstance(batch, Mapping) else f"{type(batch).__name__} {_kinds(batch)}"
+    return InvalidInput(
+        "a batch must be (input, target)", where=where, got=got, cause=cause, fix="give it a collate_fn that returns pairs"
+    )
+
+
+def _kinds(batch: Any) -> str:
+    return f"of {[type(part).__name__ for part in batch]}" if isinstance(batch, (list, tuple)) else ""
