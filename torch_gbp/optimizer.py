@@ -34,7 +34,7 @@ class MessagePassing(MarginalOptimizer):
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
         lr: peak rate, 0 < lr <= 1; None takes the store's (AveragedSites: 0.4, less in networks of more than three layers
-            with weights; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
+            with weights, and 2.5 times as much for `Regression()`; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
             `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
@@ -91,12 +91,13 @@ class MessagePassing(MarginalOptimizer):
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
         super().__init__(params, {"lr": 1.0 if lr is None else lr} | schedule | progress, store)
-        self._begin(lr is None)
+        self._own_rate = lr is None  # the store's, and a factor that suits the likelihood
+        self._begin()
 
     @torch.no_grad()
-    def _begin(self, own_rate: bool) -> None:
+    def _begin(self) -> None:
         """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
-        for group in self.param_groups if own_rate else ():
+        for group in self.param_groups if self._own_rate else ():
             group["lr"] = self.store.default_rate(self.layers)
         for marginal in self.marginals:
             self.store.begin(marginal, self.state[marginal.mean], self.layers)
@@ -239,7 +240,8 @@ class MessagePassing(MarginalOptimizer):
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
-        return Step(rate_of(group, examples), batches, self._batch, self.scale, self.layers, progress)
+        rate = rate_of(group, examples) * (self._listener.rate_factor if self._own_rate else 1.0)
+        return Step(min(1.0, rate), batches, self._batch, self.scale, self.layers, progress)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

@@ -54,13 +54,15 @@ class Likelihood(CheckedModule):
     """
 
     automatic_power, automatic_widening = 1.0, 1.0
-    targets: Standardise | None = None  # statistics of the targets, of a likelihood that standardises them
+    targets: Standardise | None  # statistics of the targets, of a likelihood that standardises them
     widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
+    rate_factor = 1.0  # factor on the store's own rate that suits the likelihood
 
     def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
+        self.targets = None
         self.automatic = power is None
         power = self.automatic_power if power is None else power
         self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
@@ -172,7 +174,7 @@ class _Loss(Function):
         learn = likelihood.lesson(belief, target, known)
         outcome = None if known is not None else Outcome(target, evidence.log, lambda y: likelihood.evidence(*belief, y).log)
         ctx.power = likelihood.power
-        ctx.sweep = Sweep(len(mean), log_evidence, likelihood.automatic, learn, likelihood.hold, outcome)
+        ctx.sweep = Sweep(len(mean), log_evidence, likelihood.automatic, learn, likelihood.hold, likelihood.rate_factor, outcome)
         return -log_evidence
 
     @staticmethod

@@ -19,6 +19,9 @@ from torch_gbp.standardise import Standardise, warn_unless_standard
 # everything for noise never does. So the noise is also held for a while.
 FIRST_NOISE = 0.01
 HOLD = 0.25
+RATE_FACTOR = (
+    2.5  # a message's precision does not fall as the fit gets better, as that of classes does, so it bears a larger rate
+)
 
 
 class Regression(Likelihood):
@@ -58,6 +61,7 @@ class Regression(Likelihood):
 
     automatic_power = 16.0  # chosen on held-out rows of tables, see benchmarks/README.md
     noise_variance: float | Tensor
+    targets: Standardise | None
 
     def __init__(
         self, noise_variance: float | None = None, power: float | None = None, *, learn_noise: bool | None = None
@@ -68,7 +72,7 @@ class Regression(Likelihood):
         if not given and not self.learns:
             raise InvalidInput("noise is either given or learned", where="Regression", got="learn_noise=False", fix="give it")
         self._checked_scale = False  # whether the first targets were looked at
-        self.targets, self.hold = (None, 0.0) if given else (Standardise(), HOLD)
+        self.targets, self.hold, self.rate_factor = (None, 0.0, 1.0) if given else (Standardise(), HOLD, RATE_FACTOR)
         fix = "use the square of the targets' resolution, or leave it out to learn it"
         noise = (
             FIRST_NOISE if noise_variance is None else require("noise_variance", noise_variance, VARIANCE, "Regression", fix=fix)
