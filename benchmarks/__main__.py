@@ -20,6 +20,7 @@ from benchmarks import (
     posterior,
     prior_variance,
     prior_variance_uci,
+    robust,
     search,
     synthetic,
     thesis,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "local_search": local.run_search,
     "prior_variance": prior_variance.run,
     "prior_variance_uci": prior_variance_uci.run,
+    "robust": robust.run,
     "thesis": thesis.run,
     "coverage": coverage.run,
     "graph_ablation": graph_ablation.run,
@@ -74,6 +76,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "graph_regression": toys.METHODS,
     "graph_xor": toys.METHODS,
     "posterior": posterior.POSTERIORS,
+    "robust": robust.METHODS,
     "thesis": thesis.METHODS,
 }
 
