@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import torch_gbp as gbp
 
 SLOPE = 0.1
+TEXTBOOK: dict[str, Any] = {"prior_scale": 1.0, "shared_precision": False, "random_prior_mean": True}
 
 
 class Fitting(NamedTuple):
@@ -68,7 +69,6 @@ def make(widths: Sequence[int], seed: int) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):  # who asks for the prior in the middle of a training keeps his random numbers
         torch.manual_seed(seed)
         for fan_in, fan_out in itertools.pairwise(widths):
-            layer = gbp.GBPLinear(fan_in, fan_out, prior_scale=1.0, shared_precision=False, dtype=torch.float64)
-            layer.weight.set_prior_mean(layer.weight.mean)
+            layer = gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, **TEXTBOOK)
             layers += [layer, gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])

@@ -17,7 +17,7 @@ from benchmarks.posterior import rivals
 from benchmarks.posterior.predictive import distances, levels, told, told_by_samples, wasserstein2
 from benchmarks.posterior.problems import PROBLEMS, SCORED, Problem, marginals, network, plain
 from benchmarks.posterior.reference import _model
-from benchmarks.regression import RECIPE, fit
+from benchmarks.regression import PLAN, fit
 from benchmarks.synthetic import NETS
 from benchmarks.uci_data import load
 from lightning_modules.data.tables import load_uci
@@ -67,8 +67,8 @@ def test_a_table_is_standardised_by_the_rows_that_are_learnt_from(tmp_path: Path
 def test_the_noise_of_a_line_is_found() -> None:
     x = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
     y = 0.8 * x + 0.6 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    fitted = fit(x, y, 10, RECIPE._replace(steps=1000), epochs=40, seed=0)
-    assert float(fitted.likelihood.noise_variance) == pytest.approx(0.36, rel=0.15)
+    fitted = fit(x, y, 10, PLAN, epochs=40, seed=0)
+    assert float(fitted.likelihood.target_noise_variance) == pytest.approx(0.36, rel=0.15)
 
 
 def test_distances_are_those_of_normals_and_of_probabilities() -> None:
