@@ -15,7 +15,7 @@ from torch_gbp.sweep import Sweep
 
 FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
 SPARSE = 0.0025  # share of the passes between two batches that it looks at
-FEWEST = 16  # batches that it judges by; 8 in a run of fewer
+FEWEST = 16  # batches that it judges by
 SIGNIFICANT = 2.0  # standard errors
 
 
@@ -62,7 +62,7 @@ class Watch:
 
     def _judge(self, progress: float, way_out: str) -> None:
         recent = torch.tensor([gain.nats for gain in self.gains if gain.progress > progress / 2], dtype=torch.float64)
-        if len(recent) < (FEWEST if progress < 1 else FEWEST // 2):
+        if len(recent) < FEWEST:
             return
         self._next_judgement = progress + EVERY if progress < 1 else math.inf
         mean, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))

@@ -14,7 +14,7 @@ from torch_gbp.errors import FarFromStandard, InvalidInput, explain
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 
-MEAN, SCALE, RATIO = 5.0, 30.0, 1e3  # deviations, factor from 1, and factor between two features, that count as far off
+MEAN, SCALE, RATIO = 5.0, 30.0, 100.0  # deviations, factor from 1, and largest over median feature, that count as far off
 FEWEST = 8  # values of which a mean and a scale say something
 
 
@@ -153,11 +153,13 @@ def warn_unless_standard(values: Tensor, what: str, where: str, fix: str) -> boo
     if values.numel() < FEWEST or torch.compiler.is_compiling():
         return False
     scale, mean = (float(part) for part in torch.std_mean(values.float()))
-    columns = values.float().std(0).flatten() if len(values) >= FEWEST else values.new_ones(1)
+    columns = values.float().square().mean(0).sqrt().flatten()  # not the deviations: a pixel may be constant in a batch
     columns = columns[columns > 0]
-    ratio = float(columns.max() / columns.min()) if len(columns) else 1.0
+    ratio = float(columns.max() / columns.median()) if len(columns) else 1.0
     if abs(mean) > MEAN * scale or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
-        got = f"mean {mean:.3g}, standard deviation {scale:.3g}" + (f", features' differ by {ratio:.2g}" if ratio > RATIO else "")
+        got = f"mean {mean:.3g}, standard deviation {scale:.3g}" + (
+            f", largest feature {ratio:.2g} times the median" if ratio > RATIO else ""
+        )
         cause = "data in their own units, for which priors and rates are not made"
         text = explain(f"{what} are far from mean 0 and scale 1", where=where, got=got, cause=cause, fix=fix)
         warnings.warn(text, FarFromStandard, stacklevel=2)
