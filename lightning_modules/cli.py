@@ -24,8 +24,8 @@ DESCRIPTION = """Train and evaluate networks of GBP layers.
 Models: GBPClassifier, GBPRegressor, AdamWClassifier (with --model.model.gbp false), BlockLocalClassifier.
 Networks: MLP, LeNet5, Conv890k, ConvOnePass, DigitsConv, or the path of a class.
 Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
-Regression: fit --model GBPRegressor --model.model MLP --model.model.inputs 6 --model.model.outputs 1
-  --model.likelihood Regression --model.likelihood.noise_variance 0.05 --data UCI --data.name yacht --data.data_dir DIR
+Regression: fit --model GBPRegressor --model.model MLP --model.model.inputs 6 --model.model.hidden [50] --model.model.outputs 1
+  --data UCI --data.name yacht --data.data_dir DIR --trainer.max_epochs 100
 Blocks, each with a loss of its own: fit --model BlockLocalClassifier --model.model BlockResNet --model.model.blocks 4
   --data CIFAR10 --data.data_dir DIR --data.crop 4 --data.flip true --trainer.max_epochs 25
 Predictions into a file: predict ... --trainer.callbacks PredictionFile --trainer.callbacks.path predictions.pt

@@ -1,4 +1,4 @@
-"""calibrate: how uncertain predictions should be, told by held-out examples."""
+"""calibrate: the factor on the variance of predictions, fitted to held-out examples."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ DOUBT = 1.0  # prior deviation of log widening: a few examples move it little, h
 @torch.no_grad()
 def calibrate(model: nn.Module, likelihood: Likelihood, examples: Iterable[Any]) -> float:
     """Sets `likelihood.widening`, the factor on the outputs' variance in predictions, by examples that were not trained on.
+
+    The factor makes up for a cold posterior and for the correlations that a forward pass leaves out; one number for all inputs.
 
     c = argmax  sum log p(y | m, c v) - (log c / c0)^2 / 2,  c0 what the likelihood began with, 1/4 <= c <= 512.
     The means stay what they are, so hardly any decision changes; calibration and log-likelihood do. A few hundred examples

@@ -136,6 +136,9 @@ class GBPMaxPool2d(_Pool):
 class GBPAvgPool2d(_Pool):
     """Average of each window: mean averages, variance is the sum of v / d^2 (rules/avg_pool.py).
 
+    Its entries are taken as independent. Behind a convolution they share the kernel, and the average is then far less certain
+    than the variance says (tests/test_forward_variance.py).
+
     Args:
         kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in torch.nn.AvgPool2d.
         noise: standard deviation of a noise on the average.

@@ -43,7 +43,8 @@ class Likelihood(CheckedModule):
     The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
     `power` multiplies the messages. power = 1 is Bayes' rule for the model as written; a larger power counts
     every example that many times (a cold posterior), and a factor on the loss acts in the same way.
-    A cold posterior finds good means and is too sure of them: predictions take `widening` times the outputs' variance.
+    Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
+    its means, and for the correlations that a forward pass leaves out.
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for

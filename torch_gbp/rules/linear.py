@@ -6,8 +6,9 @@ Backward (variational messages: d/dm and -d2/dm2 of E[g (z - m_z) - G (z - m_z)^
     g_W = g' m_a - m_W * (G' v_a)               G_W = G' S            (sums over examples)
     g_a = g m_W - m_a * (G v_W)                 G_a = G (m_W^2 + v_W)
     g_b = sum g                                 G_b = sum G
-Of an observed input g_W is the derivative of the log evidence. Behind an uncertain one it is not: v_z depends on m_W then, and
-d log Z / dv = (g^2 - G) / 2, of which layers take -G / 2. Likelihoods emit G = -d2 log Z / dm2.
+Where the input is observed and g is the derivative of the log evidence by m_z, g_W is that by m_W. Behind an uncertain input it
+is not: v_z depends on m_W then, and d log Z / dv = (g^2 - G) / 2, of which layers take -G / 2. Likelihoods emit
+G = -d2 log Z / dm2.
 Source: forward, PBP (Hernandez-Lobato & Adams 2015); backward, the product factor of Stern, Herbrich & Graepel 2009, which is
 the sum of the exact scalar messages without their leave-one-out terms, O(1 / fan-in).
 """

@@ -1,4 +1,4 @@
-"""AveragedSites: one average site for the whole data set; the default store."""
+"""AveragedSites: one average site for the whole data set, by online natural-gradient steps; the default store."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ SHALLOW = 3  # layers with weights of the networks on which rate and trust regio
 
 
 class AveragedSites(Store):
-    """One average site for the whole data set (stochastic EP); the default.
+    """One average site for the whole data set, moved by online natural-gradient steps; the default.
 
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
     D = min(2, trust / sqrt(B)) min(1, 3 / L)                          L layers with weights
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
-    rate a/B. Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
+    rate a/B for a diagonal Gaussian (variational online Newton, with propagated moments in place of weight samples). No cavity
+    is formed: a message is taken at the marginal, and an example counts as often as the likelihood's power says.
+    Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
     The means keep swinging around that point, as every batch says something else; `settle` puts them at the average
     of the last steps, A <- A + (m - A) min(1, 1 / (tail t)) at step t.
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
@@ -39,7 +41,8 @@ class AveragedSites(Store):
     default rate (0.4) are divided by L / 3. The prior's own noise adds up over the layers too and drowns the signal of a deep
     network, so marginals start narrower than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is
     gone after half of the passes.
-    Source: stochastic EP, Li, Hernandez-Lobato & Turner 2015; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
+    Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
+    Newton, Khan et al. 2018; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
     heavy-ball averaging, trust region and annealing by measurement.
 
     Args:

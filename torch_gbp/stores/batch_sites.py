@@ -19,8 +19,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class BatchSites(Store):
-    """One site per fixed batch, divided out before the batch is revisited: nothing is ever counted twice.
+    """One site per fixed batch, divided out before the batch is revisited: no batch is counted twice.
 
+    With a likelihood power of 1 that is Bayes' bookkeeping; another power counts every example that many times.
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
     The prior is that of the weights, wherever their means start (`GaussianParameter.batch_prior`). Around 0 all hidden units are
     alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
