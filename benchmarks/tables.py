@@ -30,6 +30,7 @@ from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
 from benchmarks.results import RESULTS, committed
+from benchmarks.robust import table as robust_table
 from benchmarks.summary import case_title, gather
 from benchmarks.tasks import TASKS
 from benchmarks.toys import table as toys_table
@@ -52,6 +53,7 @@ OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comp
     "local_search": local_table.search_table,
     "posterior": posterior_table.table,
     "posterior_reference": posterior_table.reference_table,
+    "robust": robust_table.table,
     "synthetic": curve_tables.synthetic_table,
     "thesis": thesis_table.table,
     "uci": uci_table.table,

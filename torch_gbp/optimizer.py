@@ -33,8 +33,8 @@ class MessagePassing(MarginalOptimizer):
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
-        lr: peak rate, 0 < lr <= 1; None takes the store's (AveragedSites: 0.4, less in networks of more than three layers
-            with weights, and 2.5 times as much for `Regression()`; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
+        lr: peak rate, 0 < lr <= 1; None takes the store's (AveragedSites: 0.4, less with more than five layers
+            with weights or fewer than 40 batches in a pass, 2.5 times as much for `Regression()`; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
             `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
@@ -240,7 +240,9 @@ class MessagePassing(MarginalOptimizer):
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
-        rate = rate_of(group, examples) * (self._listener.rate_factor if self._own_rate else 1.0)
+        rate = rate_of(group, examples)
+        if self._own_rate:
+            rate *= self.store.rate_factor(batches) * self._listener.rate_factor
         return Step(min(1.0, rate), batches, self._batch, self.scale, self.layers, progress)
 
     def _advance(self, examples: int) -> None:

@@ -18,15 +18,15 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State
 
 END = 0.5  # share of the passes after which nothing is left
-GROWTH = 3  # 1 + e = (layers / 3)^3; all of this was chosen on held-out digits, see benchmarks/README.md
+SHALLOW, GROWTH = 3, 3  # 1 + e = (L / 3)^3 for L layers; all of this was chosen on held-out digits, see benchmarks/README.md
 
 
-def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
-    """Gives a marginal that is still its prior the surplus e = max(1, depth^3, R_start / R0) - 1, `depth` = layers / 3."""
+def begin(marginal: GaussianParameter, state: State, layers: int) -> None:
+    """Gives a marginal that is still its prior the surplus e = max(1, (L / 3)^3, R_start / R0) - 1, in a network of L layers."""
     if not bool((marginal.precision == marginal.prior_precision).all()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
-    factor = max(1.0, depth**GROWTH, 0.0 if start is None else 1 / (start * prior))
+    factor = max(1.0, (layers / SHALLOW) ** GROWTH, 0.0 if start is None else 1 / (start * prior))
     if factor > 1:
         state["annealing"] = {"factor": factor, "prior": prior, "surplus": 0.0}
         put(marginal, state, 0.0)

@@ -13,12 +13,13 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores import annealing
 from torch_gbp.stores.base import State, Step, Store
 
-RATE = 0.4  # peak, of networks with up to SHALLOW layers
+RATE = 0.4  # peak, of networks with up to SHALLOW layers with weights
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
-SHALLOW = 3  # layers with weights of the networks on which rate and trust region were chosen
+MANY = 40  # batches in a pass; with fewer the default rate falls with the root of their number
+SHALLOW, STEEP = 5, 2  # beyond 5 layers rate and trust region fall with the square of their number
 
 
 class AveragedSites(Store):
@@ -27,7 +28,7 @@ class AveragedSites(Store):
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
-    D = min(2, trust / sqrt(B)) min(1, 3 / L)                          L layers with weights
+    D = min(2, trust / sqrt(B)) min(1, (5 / L)^2)                      L layers with weights
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B for a diagonal Gaussian (variational online Newton, with propagated moments in place of weight samples). No cavity
     is formed: a message is taken at the marginal, and an example counts as often as the likelihood's power says.
@@ -37,8 +38,8 @@ class AveragedSites(Store):
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
     a pass of B random steps by more than `trust` of it.
-    Depth: L layers that move together move the network's output by about L times as much, so beyond three layers D and the
-    default rate (0.4) are divided by L / 3. The prior's own noise adds up over the layers too and drowns the signal of a deep
+    Depth: L layers that move together move the network's output by L times as much and more, so beyond five layers D and the
+    default rate (0.4) fall with (5 / L)^2; the rate also with sqrt(B / 40) where a pass has fewer than 40 batches. The prior's own noise adds up over the layers too and drowns the signal of a deep
     network, so marginals start narrower than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is
     gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
@@ -63,9 +64,12 @@ class AveragedSites(Store):
     def default_rate(self, layers: int) -> float:
         return RATE * _shallowness(layers)
 
+    def rate_factor(self, batches: float) -> float:
+        return min(1.0, math.sqrt(batches / MANY))
+
     def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
         if self.anneal:
-            annealing.begin(marginal, state, layers / SHALLOW)
+            annealing.begin(marginal, state, layers)
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
@@ -115,8 +119,8 @@ class AveragedSites(Store):
 
 
 def _shallowness(layers: int) -> float:
-    """min(1, 3 / L)."""
-    return min(1.0, SHALLOW / max(1, layers))
+    """min(1, (5 / L)^2)."""
+    return min(1.0, SHALLOW / max(1, layers)) ** STEEP
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:
