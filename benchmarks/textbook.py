@@ -68,7 +68,8 @@ def make(widths: Sequence[int], seed: int) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):  # who asks for the prior in the middle of a training keeps his random numbers
         torch.manual_seed(seed)
         for fan_in, fan_out in itertools.pairwise(widths):
-            layer = gbp.GBPLinear(fan_in, fan_out, prior_scale=1.0, shared_precision=False, dtype=torch.float64)
+            options = {"prior_scale": 1.0, "random_prior_mean": True, "shared_precision": False}
+            layer = gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, **options)
             layer.weight.set_prior_mean(layer.weight.mean)
             layers += [layer, gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])

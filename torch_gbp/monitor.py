@@ -17,6 +17,7 @@ FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
 SPARSE = 0.0025  # share of the passes between two batches that it looks at
 FEWEST = 16  # batches that it judges by; 8 in a run of fewer
 SIGNIFICANT = 2.0  # standard errors
+DOUBTS = 2  # judgements in turn that find nothing learnt; a network that starts at a symmetric point leaves it late
 
 
 class Gain(NamedTuple):
@@ -38,7 +39,7 @@ class Watch:
         self.gains: list[Gain] = []
         self._last: Tensor | None = None  # target of the batch before
         self._next_look, self._next_judgement = 0.0, FIRST
-        self._warned = False
+        self._warned, self._doubts = False, 0
 
     def look(self, sweeps: Iterable[Sweep], progress: float, way_out: str = "") -> None:
         """Takes in the sweeps of a step, after which this share of the passes is done; may warn `NotLearning`."""
@@ -46,7 +47,8 @@ class Watch:
             return
         if progress >= min(self._next_look, 1.0):
             self._next_look = progress + SPARSE
-            self.gains += [Gain(progress, gain) for gain in map(self._gain, sweeps) if math.isfinite(gain)]
+            gains = [gain for gain in map(self._gain, sweeps) if math.isfinite(gain)]
+            self.gains += [Gain(progress, sum(gains) / len(gains))] if gains else []  # sweeps of a step are not independent
         if progress >= min(self._next_judgement, 1.0):
             self._judge(progress, way_out)
 
@@ -67,6 +69,10 @@ class Watch:
         self._next_judgement = progress + EVERY if progress < 1 else math.inf
         mean, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
         if mean > SIGNIFICANT * error or not recent.any():  # all targets alike: nothing can be told
+            self._doubts = 0
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS and progress < 1:
             return
         self._warned = True
         text = explain(

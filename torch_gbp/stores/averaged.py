@@ -64,6 +64,17 @@ class AveragedSites(Store):
         if self.anneal:
             annealing.begin(marginal, state, layers / SHALLOW)
 
+    def learnt(self, marginal: GaussianParameter, state: State) -> bool:
+        return ("annealing" not in state or "momentum" in state) and super().learnt(marginal, state)
+
+    def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
+        with annealing.lifted(marginal, state):
+            super().set_prior(marginal, state, precision)
+
+    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+        with annealing.lifted(marginal, state):
+            super().learn_prior(marginal, state)
+
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
         prior = marginal.prior_precision.expand_as(precision)
@@ -101,9 +112,11 @@ class AveragedSites(Store):
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
         if "average" in state:
             marginal.mean.copy_(state["average"])
-        if "annealing" in state:
-            marginal.precision.copy_(annealing.take(marginal, state))
-            annealing.put(marginal, state, annealing.END)
+        self.release(marginal, state)
+
+    def release(self, marginal: GaussianParameter, state: State) -> None:
+        annealing.take(marginal, state)
+        super().release(marginal, state)
 
     def _remember(self, mean: Tensor, state: State) -> None:
         if "average" not in state:
