@@ -15,7 +15,7 @@ from torch_gbp.sweep import Sweep
 
 FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
 SPARSE = 0.0025  # share of the passes between two batches that it looks at
-FEWEST = 16  # batches that it judges by; 8 in a run of fewer
+FEWEST = 16  # batches that it judges by
 SIGNIFICANT = 2.0  # standard errors
 DOUBTS = 2  # judgements in turn that find nothing learnt; a network that starts at a symmetric point leaves it late
 
@@ -31,8 +31,8 @@ class Watch:
     """Compares the log evidence of every target with that of the target before it, log p(y_n | x_n) - log p(y_(n-1) | x_n).
 
     Where the outputs do not depend on the inputs, or depend on them in a way that has nothing to do with the targets, the
-    average is 0, whatever the likelihood and the units; a network that learns is soon many standard errors above. Judged are
-    the batches since half of the present share of the passes.
+    difference is 0 on the average and of either sign as often, whatever the likelihood and the units; a network that learns is
+    soon many standard errors above. Judged are the batches since half of the present share of the passes.
     """
 
     def __init__(self) -> None:
@@ -64,11 +64,12 @@ class Watch:
 
     def _judge(self, progress: float, way_out: str) -> None:
         recent = torch.tensor([gain.nats for gain in self.gains if gain.progress > progress / 2], dtype=torch.float64)
-        if len(recent) < (FEWEST if progress < 1 else FEWEST // 2):
+        if len(recent) < FEWEST:
             return
         self._next_judgement = progress + EVERY if progress < 1 else math.inf
         mean, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
-        if mean > SIGNIFICANT * error or not recent.any():  # all targets alike: nothing can be told
+        signs = float(recent.sign().mean()) * math.sqrt(len(recent))  # few large gains must not hide many small ones
+        if mean > SIGNIFICANT * error or signs > SIGNIFICANT or not recent.any():  # all targets alike: nothing can be told
             self._doubts = 0
             return
         self._doubts += 1
