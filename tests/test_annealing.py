@@ -1,6 +1,7 @@
 """The surplus of precision that marginals start with: its recursion, its end, and that it leaves no trace."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ DEEP = 6  # layers: twice as many as need no surplus, so that it begins with (6 
 def deep(layers=DEEP, width=6):
     """A plain network of so many layers."""
     sizes = [3] + [width] * (layers - 1) + [3]
-    parts = [part for pair in zip(sizes, sizes[1:], strict=False) for part in (GBPLinear(*pair), GBPLeakyReLU(0.1))]
+    parts = [part for pair in itertools.pairwise(sizes) for part in (GBPLinear(*pair), GBPLeakyReLU(0.1))]
     return nn.Sequential(*parts[:-1])
 
 

@@ -49,7 +49,7 @@ ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
 TABLE = {
     "crowding": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
     "layers.base": {"PRIOR_SCALE": 0.1},
-    "monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 2.0, "DOUBTS": 2},
+    "monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
     "priors": {"BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
     "layers.cosine_basis": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
     "layers.input_basis": {"EXPLAINED": 0.97, "POWER": 0.25},

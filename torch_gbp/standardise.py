@@ -165,7 +165,8 @@ def warn_unless_standard(values: Tensor, what: str, where: str, fix: str) -> boo
     columns = (high - low)[high > low] if len(values) >= FEWEST else values.new_ones(1)
     ratio = float(columns.max() / columns.min()) if len(columns) else 1.0
     if abs(mean) > MEAN * scale or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
-        got = f"mean {mean:.3g}, standard deviation {scale:.3g}" + (f", features' ranges differ by {ratio:.2g}" if ratio > RATIO else "")
+        differ = f", ranges of features that differ by {ratio:.2g}" if ratio > RATIO else ""
+        got = f"mean {mean:.3g}, standard deviation {scale:.3g}{differ}"
         cause = "data in their own units, for which priors and rates are not made"
         text = explain(f"{what} are far from mean 0 and scale 1", where=where, got=got, cause=cause, fix=fix)
         warnings.warn(text, FarFromStandard, stacklevel=2)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from torch_gbp.parameter import GaussianParameter
@@ -25,7 +24,7 @@ GROWTH = 3  # 1 + e = (layers / 3)^3; all of this was chosen on held-out digits,
 
 
 def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
-    """Gives a marginal that is to learn and still its prior the surplus e = max(1, depth^3, R_start / R0) - 1, `depth` = layers / 3."""
+    """Gives a marginal the surplus e = max(1, depth^3, R_start / R0) - 1, `depth` = layers / 3, if it is to learn and has not."""
     if not (marginal.mean.requires_grad and marginal.fresh()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
