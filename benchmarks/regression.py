@@ -1,4 +1,4 @@
-"""One hidden layer by the library's defaults and `Regression()`, on every table alike; only batches and passes are chosen here."""
+"""One hidden layer by the library's defaults and `Regression()` on every table; only batches and passes are chosen here."""
 
 from __future__ import annotations
 

@@ -91,7 +91,9 @@ class GBPModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Takes the statistics of inputs and targets from the training loader, where the network or the likelihood wants any."""
         self.trainer.fit_loop.setup_data()
-        fit_statistics(self.model, self.likelihood.targets, pairs(self.trainer.train_dataloader, None, "GBPModule"))
+        loader = self.trainer.train_dataloader
+        batches, generator = pairs(loader, None, "GBPModule"), getattr(loader, "generator", None)
+        fit_statistics(self.model, self.likelihood.targets, batches, generator)
 
     def on_train_start(self) -> None:
         """After a resume the schedule follows the present trainer and data, not those of the saved run."""

@@ -189,7 +189,7 @@ def test_settings_that_are_spoiled_later_are_found_at_the_step(name, value, text
 
 def test_a_rate_of_zero_is_a_schedulers_business():
     model = mlp()
-    propagate = MessagePassing(model.parameters(), 60, epochs=None)
+    propagate = MessagePassing(model.parameters(), 60, epochs=None, store=AveragedSites(anneal=False))
     torch.optim.lr_scheduler.LambdaLR(propagate, lambda step: step / 4)
     before = marginals(model)
     sweep(propagate, model, Softmax(), X, Y)
@@ -211,7 +211,8 @@ def test_a_parameter_group_that_is_refused_does_not_join():
 
 def test_more_examples_than_the_data_set():
     model = mlp()
-    before, propagate = marginals(model), MessagePassing(model.parameters(), 59)
+    propagate = MessagePassing(model.parameters(), 59)
+    before = marginals(model)
     with pytest.raises(InvalidInput, match=r"more examples than the data set.*Got: 60 examples, num_data=59"):
         sweep(propagate, model, Softmax(), X, Y)
     assert changed(before, model) == []

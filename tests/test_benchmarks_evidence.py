@@ -192,6 +192,7 @@ def test_a_calibrated_crowd_covers_as_often_as_it_says() -> None:
     torch.testing.assert_close(coverage.coverage(rows, "right"), coverage.LEVELS, atol=0.03, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # one pass of a few steps
 def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     run: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:

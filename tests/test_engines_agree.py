@@ -225,7 +225,8 @@ def test_a_batch_without_any_label_leaves_what_is_known(iterations):
 @pytest.mark.parametrize("inference", [Inference(), Inference(3), Inference(order=Sequential())], ids=["1", "3", "sequential"])
 def test_missing_labels_elsewhere_are_refused_with_the_way_out(kind, inference):
     likelihood, model, x, y = kind(power=1.0), gbp.GBPLinear(4, 3), torch.randn(6, 4), torch.tensor([0, 1, -100, 2, -100, 0])
-    before, propagate = marginals(model), MessagePassing(model.parameters(), 6, epochs=None)
+    propagate = MessagePassing(model.parameters(), 6, epochs=None)
+    before = marginals(model)
     with pytest.raises(InvalidInput, match=r"examples have no label.*-100.*Way out.*LayerSweeps\(\)"):
         inference(model, likelihood, propagate, x, y)
     with pytest.raises(InvalidInput, match=r"2 of 6 examples have no label"):

@@ -59,11 +59,11 @@ CASES = {  # network and inputs, recorded ratio
     "linear, leaky relu": (lambda: chain(1), 1.0),
     "two linear layers": (lambda: (nn.Sequential(linear(8, 8), linear(8, 4)), torch.randn(3, 8)), 1.0),
     "chain of 2": (lambda: chain(2), 0.994),
-    "chain of 4": (lambda: chain(4), 0.935),
-    "logits of a trained perceptron": (perceptron, 0.887),
+    "chain of 4": (lambda: chain(4), 0.912),
+    "logits of a trained perceptron": (perceptron, 0.838),
     "global average, 8 pixels": (lambda: pooled(8), 0.01846),
     "global average, 16 pixels": (lambda: pooled(16), 0.00459),
-    "convolution, max-pool": (lambda: (nn.Sequential(conv(1, 3, 3), gbp.GBPMaxPool2d(2)), torch.randn(2, 1, 6, 6)), 1.3285),
+    "convolution, max-pool": (lambda: (nn.Sequential(conv(1, 3, 3), gbp.GBPMaxPool2d(2)), torch.randn(2, 1, 6, 6)), 1.2357),
 }
 
 
@@ -97,7 +97,7 @@ def test_a_max_pool_has_the_moments_of_the_entry_with_the_largest_mean():
 
 def test_the_first_message_to_a_shared_kernel_counts_its_own_uncertainty_at_every_position():
     """1 x 1 kernel, 16 positions: 16 x^2 / (x^2 v + noise), exact 16 x^2 / noise."""
-    x, noise = torch.ones(1, 1, 4, 4), 0.15
+    x, noise = 1 - 2 * (torch.arange(16.0).view(1, 1, 4, 4) % 2), 0.15  # 1 and -1: x^2 is 1
     kernel = gbp.GBPConv2d(1, 1, 1, bias=False, prior_variance=1.0, shared_precision=False)
     gbp.Regression(noise)(kernel(x), torch.randn(1, 1, 4, 4)).backward()
     found, exact = kernel.weight.precision.grad.item(), 16 / noise

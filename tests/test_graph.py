@@ -92,10 +92,10 @@ def test_one_sweep_of_a_noisy_tree_has_the_dense_marginals(noise):
 
 def test_one_iteration_is_the_plain_sweep_bit_for_bit():
     model = nn.Sequential(gbp.GBPLinear(3, 5), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 3))
+    propagate = gbp.MessagePassing(model.parameters(), num_data=8)
     likelihood, x, y = gbp.Softmax(), torch.randn(8, 3), torch.arange(8) % 3
     likelihood(model(x), y).backward()
     plain = [parameter.grad.clone() for parameter in model.parameters()]
-    propagate = gbp.MessagePassing(model.parameters(), num_data=8)
     visit = gbp.orders.Visit(model, likelihood, propagate, x, y)
     LayerSweeps().infer(visit, 1, 0.0)
     assert all(torch.equal(parameter.grad, known) for parameter, known in zip(model.parameters(), plain, strict=True))

@@ -151,7 +151,7 @@ def test_learned_priors_of_a_network_train_on(shared):
     """Every tensor gets the variance its marginals favour, and the next step passes all checks."""
     x, y = three_classes()
     model = mlp(shared_precision=shared)
-    propagate = MessagePassing(model.parameters(), 60, epochs=4)
+    propagate = MessagePassing(model.parameters(), 60, epochs=4, store=AveragedSites(anneal=False))
     for _ in range(4):
         for part in range(0, 60, 20):
             sweep(propagate, model, Softmax(), x[part : part + 20], y[part : part + 20])

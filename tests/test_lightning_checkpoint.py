@@ -24,6 +24,7 @@ def every_pass(folder):
     return {"callbacks": [ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)], "enable_checkpointing": True}
 
 
+@pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # 24 steps from the symmetric point of BatchSites
 @pytest.mark.parametrize(
     ("make", "fixed"),
     [

@@ -250,7 +250,7 @@ def test_messages_that_are_not_finite_stop_the_run():
         def training_step(self, batch, batch_idx):
             return super().training_step(batch, batch_idx) * float("nan")
 
-    module = Wild(network())
+    module = Wild(network(), store=gbp.AveragedSites(anneal=False))
     before = {name: value.clone() for name, value in module.model.state_dict().items()}
     with pytest.raises(ImproperMarginal, match=r"layer '0\.weight', step 1"):
         trainer(1).fit(module, Blobs())

@@ -137,6 +137,7 @@ def test_report_says_what_the_step_did():
     assert report.largest_change == pytest.approx(float(max(moved)))
 
 
+@pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # the images are noise
 @pytest.mark.parametrize("make", [mlp, lenet])
 @pytest.mark.parametrize("store", [AveragedSites(), Filtering(), BatchSites()], ids=lambda store: type(store).__name__)
 def test_precision_never_falls_below_the_prior_and_nothing_is_nan(make, store):
@@ -193,7 +194,7 @@ def test_improper_message_raises_and_nothing_changes(store, damage, message):
 def test_negative_messages_of_the_ep_form_are_let_in_while_the_marginal_stays_proper():
     """The signed curvature is kept, never clamped: the sum may be negative as long as the precision is not."""
     model = nn.Sequential(GBPLinear(1, 1), GBPLeakyReLU(0.1, rule=leaky_relu.EP), GBPLinear(1, 1))
-    propagate = MessagePassing(model.parameters(), 1, store=AveragedSites(0.0), lr=1e-3, epochs=None)
+    propagate = MessagePassing(model.parameters(), 1, store=AveragedSites(0.0, anneal=False), lr=1e-3, epochs=None)
     x, y = torch.ones(1, 1), torch.full((1, 1), 2.0)
     with torch.no_grad():
         model[0].weight.mean.fill_(-0.1)

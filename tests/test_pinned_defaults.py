@@ -49,15 +49,19 @@ ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
 TABLE = {
     "crowding": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
     "layers.base": {"PRIOR_SCALE": 0.1},
-    "priors": {"BIAS_VARIANCE": 0.5},
+    "monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
+    "priors": {"BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
     "layers.cosine_basis": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
     "layers.input_basis": {"EXPLAINED": 0.97, "POWER": 0.25},
     "layers.patch_basis": {"EXPLAINED": 1.0, "POWER": -0.25, "IMAGES": 2000},
     "likelihoods.argmax": {"REGULARISER_VARIANCE": 0.1},
     "numerics": {"COMPARISON_NOISE": 0.3},
-    "schedule": {"FINAL": 0.4},
+    "likelihoods.regression": {"FIRST_NOISE": 0.01, "HOLD": 0.25, "RATE_FACTOR": 2.5},
+    "schedule": {"FINAL": 0.4, "NO_SCHEDULE": 2.0},
     "soundness": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
-    "stores.averaged": {"TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
+    "standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 1e3, "FEWEST": 8},
+    "stores.annealing": {"END": 0.5, "GROWTH": 3},
+    "stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4, "SHALLOW": 3},
     "trace": {"GROWTH": 100000.0},
     "widening": {"OCTAVES": (-2, 9), "STEPS": 8, "DOUBT": 1.0},
     "denoise.denoiser": {"BLOWN_UP": 10},
@@ -70,13 +74,10 @@ TABLE = {
     "likelihoods.Argmax": {"automatic_power": 16.0, "automatic_widening": 1.0},
     "likelihoods.PairwiseArgmax": {"automatic_power": 16.0, "automatic_widening": 1.0},
     "likelihoods.SquaredSoftmax": {"automatic_power": 1.0, "automatic_widening": 1.0},
-    "likelihoods.Regression": {"automatic_power": 1.0, "automatic_widening": 1.0},
+    "likelihoods.Regression": {"automatic_power": 16.0, "automatic_widening": 1.0},
     "likelihoods.HeteroscedasticRegression": {"automatic_power": 1.0, "automatic_widening": 1.0},
-    "stores.AveragedSites": {"default_rate": 0.4},
-    "stores.BatchSites": {"default_rate": 1.0},
-    "stores.Filtering": {"default_rate": 1.0},
     "Argmax": {"noise_variance": 0.3, "regulariser_variance": 0.1, "power": None},
-    "AveragedSites": {"momentum": 0.9, "trust": 16.0, "tail": 0.125},
+    "AveragedSites": {"momentum": 0.9, "trust": 16.0, "tail": 0.125, "anneal": True},
     "BatchSites": {"device": None},
     "CosineBasis": {"length": 1.0, "smoothness": 0.0},
     "FactorGraph": {"likelihood": None, "target": None, "observed": None, "learn": True},
@@ -200,7 +201,8 @@ TABLE = {
         "check": 8,
         "trace": None,
     },
-    "Regression": {"power": 1.0, "learn_noise": False},
+    "Regression": {"noise_variance": None, "power": None, "learn_noise": None},
+    "Standardise": {"device": None, "dtype": None},
     "Softmax": {"power": None},
     "SquaredSoftmax": {"sigma": 0.01, "power": 1.0},
     "Trainer": {
@@ -257,6 +259,11 @@ TABLE = {
 @pytest.mark.parametrize("place", TABLE)
 def test_defaults_are_the_pinned_ones(place):
     assert pinned(place, TABLE[place]) == TABLE[place]
+
+
+@pytest.mark.parametrize(("store", "rate"), [("AveragedSites", 0.4), ("BatchSites", 1.0), ("Filtering", 1.0)])
+def test_stores_choose_the_pinned_rates(store, rate):
+    assert getattr(torch_gbp, store)().default_rate(layers=3) == rate
 
 
 def test_every_public_name_with_defaults_is_in_the_table():

@@ -60,7 +60,7 @@ REAL: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...]]] = {  # what takes 
     "GBPLinear.prior_scale": (lambda v: gbp.GBPLinear(2, 2, prior_scale=v), (0, -1, 1e300)),
     "GBPLinear.bias_variance": (lambda v: gbp.GBPLinear(2, 2, bias_variance=v), (0, -1)),
     "GBPLeakyReLU": (gbp.GBPLeakyReLU, (-0.1, 1.1)),
-    "Regression.noise_variance": (gbp.Regression, (0, -1)),
+    "Regression.noise_variance": (lambda v: gbp.Regression(NAN if v is None else v), (0, -1)),
     "Regression.power": (lambda v: gbp.Regression(1.0, v) if v is not None else gbp.Regression(1.0, NAN), (0, -1)),
     "SquaredSoftmax.sigma": (gbp.SquaredSoftmax, (0, -1)),
     "OneHotRegression.noise_variance": (gbp.OneHotRegression, (0, -1)),
@@ -157,7 +157,7 @@ def test_a_rate_is_checked_when_it_is_asked_for_and_nothing_changes():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InvalidInput, match=r"rate must be in \(0, 1\] \(in Inference\)\. Got: 2"):
         gbp.Inference(rate=lambda epoch: 2)(model, Softmax(), propagate, torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
-    assert propagate.param_groups[0]["lr"] == gbp.AveragedSites.default_rate
+    assert propagate.param_groups[0]["lr"] == 0.4
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -52,7 +52,7 @@ class OutOfMemory(GBPError, MemoryError):
 
 
 class NotLearning(UserWarning):
-    """A run whose outputs, after a tenth of it, still say nothing about the targets."""
+    """A run whose outputs, after a fifth of it, still say nothing about the targets."""
 
 
 class FarFromStandard(UserWarning):

@@ -66,9 +66,7 @@ class Inference:
     ) -> Tensor:
         """All sweeps of one visit and the step; returns the last sweep's loss, -log evidence of the batch."""
         if self.rate is not None:
-            rate = require("rate", self.rate(epoch), RATE, "Inference", fix="return a number such as 0.5")
-            for group in propagate.param_groups:
-                group["lr"] = rate
+            propagate.set_rate(require("rate", self.rate(epoch), RATE, "Inference", fix="return a number such as 0.5"))
         loss = self.order.infer(Visit(model, likelihood, propagate, x, y), self.sweeps(epoch), self.damping)
         propagate.step()
         return loss

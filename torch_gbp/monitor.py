@@ -16,7 +16,8 @@ from torch_gbp.sweep import Sweep
 FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
 SPARSE = 0.0025  # share of the passes between two batches that it looks at
 FEWEST = 16  # batches that it judges by
-SIGNIFICANT = 2.0  # standard errors
+SIGNIFICANT = 1.5  # standard errors; no more, as a run in which nothing is learnt has to pass every time
+DOUBTS = 2  # judgements in turn that find nothing learnt; a network that starts at a symmetric point leaves it late
 
 
 class Gain(NamedTuple):
@@ -30,15 +31,15 @@ class Watch:
     """Compares the log evidence of every target with that of the target before it, log p(y_n | x_n) - log p(y_(n-1) | x_n).
 
     Where the outputs do not depend on the inputs, or depend on them in a way that has nothing to do with the targets, the
-    average is 0, whatever the likelihood and the units; a network that learns is soon many standard errors above. Judged are
-    the batches since half of the present share of the passes.
+    difference is 0 on the average and of either sign as often, whatever the likelihood and the units; a network that learns is
+    soon many standard errors above. Judged are the batches since half of the present share of the passes.
     """
 
     def __init__(self) -> None:
         self.gains: list[Gain] = []
         self._last: Tensor | None = None  # target of the batch before
         self._next_look, self._next_judgement = 0.0, FIRST
-        self._warned = False
+        self._warned, self._doubts = False, 0
 
     def look(self, sweeps: Iterable[Sweep], progress: float, way_out: str = "") -> None:
         """Takes in the sweeps of a step, after which this share of the passes is done; may warn `NotLearning`."""
@@ -46,7 +47,8 @@ class Watch:
             return
         if progress >= min(self._next_look, 1.0):
             self._next_look = progress + SPARSE
-            self.gains += [Gain(progress, gain) for gain in map(self._gain, sweeps) if math.isfinite(gain)]
+            gains = [gain for gain in map(self._gain, sweeps) if math.isfinite(gain)]
+            self.gains += [Gain(progress, sum(gains) / len(gains))] if gains else []  # sweeps of a step are not independent
         if progress >= min(self._next_judgement, 1.0):
             self._judge(progress, way_out)
 
@@ -66,7 +68,12 @@ class Watch:
             return
         self._next_judgement = progress + EVERY if progress < 1 else math.inf
         mean, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
-        if mean > SIGNIFICANT * error or not recent.any():  # all targets alike: nothing can be told
+        signs = float(recent.sign().mean()) * math.sqrt(len(recent))  # few large gains must not hide many small ones
+        if mean > SIGNIFICANT * error or signs > SIGNIFICANT or not recent.any():  # all targets alike: nothing can be told
+            self._doubts = 0
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS and progress < 1:
             return
         self._warned = True
         text = explain(

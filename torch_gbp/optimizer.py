@@ -56,7 +56,7 @@ class MessagePassing(MarginalOptimizer):
             After either, the marginals are those from before the step.
 
     Warns:
-        NotLearning: once, where after a tenth of the passes the outputs still say nothing about the targets (monitor.py).
+        NotLearning: once, where after a fifth of the passes the outputs still say nothing about the targets (monitor.py).
 
     >>> import torch_gbp as gbp
     >>> model = gbp.GBPLinear(2, 1)
@@ -100,7 +100,10 @@ class MessagePassing(MarginalOptimizer):
         for group in self.param_groups if self._own_rate else ():
             group["lr"] = self.store.default_rate(self.layers)
         for marginal in self.marginals:
+            if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
+                self.store.release(marginal, self.state[marginal.mean])
             self.store.begin(marginal, self.state[marginal.mean], self.layers)
+            marginal.trust()
 
     def attach(self, marginal: GaussianParameter) -> None:
         self._listener.attach(marginal)
@@ -148,6 +151,11 @@ class MessagePassing(MarginalOptimizer):
         """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short, and
         for a single pass of a loader that drops examples (`schedule.complete`)."""
         self._rewrite(self.store.settle)
+
+    @torch.no_grad()
+    def release(self) -> None:
+        """Takes out of the marginals what only the run needed, as `settle` does, and leaves the means: for a run that failed."""
+        self._rewrite(self.store.release)
 
     @contextmanager
     def visit(self, batch: int, *examples: Tensor) -> Iterator[None]:
@@ -198,7 +206,7 @@ class MessagePassing(MarginalOptimizer):
         """
         if self._batch is not None:
             raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
-        require_learnt(self.marginals)
+        require_learnt(self.store, self.marginals, [self.state[marginal.mean] for marginal in self.marginals])
         self._rewrite(self.store.learn_prior)
 
     @property
@@ -211,6 +219,12 @@ class MessagePassing(MarginalOptimizer):
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
         turns = self._turns(self._total().examples)
         return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
+
+    def set_rate(self, rate: float) -> None:
+        """The rate from now on, in place of the store's and of what suits the likelihood."""
+        self._own_rate = False
+        for group in self.param_groups:
+            group["lr"] = rate
 
     def teach(self, lesson: Callable[[float], None]) -> None:
         """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""

@@ -51,6 +51,7 @@ class GaussianParameter(CheckedModule):
     prior_precision: Tensor
     prior_mean: Tensor | None
     arrived: Gradients | None = None  # the gradients that wait for a step
+    surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
@@ -80,6 +81,7 @@ class GaussianParameter(CheckedModule):
             elif self.prior_mean is not None:
                 self.mean.copy_(self.prior_mean)
             self.precision.copy_(self.prior_precision.expand_as(self.precision))
+        self.surplus = 0.0
         self.trust()
 
     def set_prior_mean(self, mean: Tensor) -> None:
@@ -118,6 +120,16 @@ class GaussianParameter(CheckedModule):
         score, precision = message
         self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
         self.arrive()
+
+    def fresh(self) -> bool:
+        """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
+        return bool((self.precision == self.prior_precision + self.surplus).all())
+
+    def without_surplus(self) -> Tensor:
+        """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""
+        prior = self.prior_precision
+        rest = torch.maximum(self.precision - self.surplus, prior)  # a difference may round to less than the prior
+        return torch.where(self.precision == prior + self.surplus, prior, rest)
 
     def arrive(self) -> None:
         """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
@@ -194,6 +206,7 @@ class GaussianParameter(CheckedModule):
     def make_room(self, state: Mapping[str, Any], prefix: str) -> None:
         """A prior has the shape that its formula gave it, and a mean only where that is not 0."""
         if prefix + "mean" in state:
+            self.surplus = 0.0
             centre, precision = state.get(prefix + "prior_mean"), state[prefix + "prior_precision"]
             self.prior_mean = None if centre is None else centre.detach().to(self.mean, copy=True)
             self.prior_precision = precision.detach().to(self.prior_precision, copy=True)

@@ -119,13 +119,13 @@ def require_examples(examples: int, num_data: int) -> None:
         )
 
 
-def require_learnt(marginals: list[GaussianParameter]) -> None:
-    """Raises InvalidInput if every marginal is still as sure of its weights as the prior."""
-    if not any(bool((marginal.precision > marginal.prior_precision).any()) for marginal in marginals):
+def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
+    """Raises InvalidInput if no marginal knows more of its weights than the prior."""
+    if not any(map(store.learnt, marginals, states)):
         raise InvalidInput(
             "nothing has been learnt that priors could follow",
             where="MessagePassing.learn_priors",
-            got="every precision is its prior's",
+            got="marginals that no message has reached",
             cause="a call before the first step",
             fix="call it after a pass",
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -101,17 +102,24 @@ class Standardise(CheckedModule):
         return input * scale + mean
 
     def _statistics(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        if not torch.compiler.is_compiling() and not self.fitted:
+        if torch.compiler.is_compiling():
+            return self.mean, self.scale
+        if not self.fitted:
             raise InvalidInput(
                 "the statistics are not fitted",
                 where="Standardise",
                 cause="a hand-written loop",
                 fix="call layer.fit(x_train) once, or train with gbp.Trainer or Lightning, which do so",
             )
-        if self.mean.ndim and shape[1] != len(self.mean):
-            got = f"{shape[1]} features or channels, fitted on {len(self.mean)}"
-            raise InvalidInput("other inputs than those of the fit", where="Standardise", got=got, fix="fit a layer of their own")
+        self.require_shape(shape)
         return self.mean, self.scale
+
+    def require_shape(self, shape: torch.Size) -> None:
+        """Raises InvalidInput unless values of this shape have the features or channels of the fit."""
+        if len(shape) != self.mean.ndim + 1 or shape[1:2] != self.mean.shape[:1]:
+            got = f"shape {tuple(shape)}, statistics {tuple(self.mean.shape)}"
+            fix = "pass them as at the fit, or fit a layer of their own"
+            raise InvalidInput("other values than those of the fit", where="Standardise", got=got, fix=fix)
 
     def check_saved(self, saved: Saved, prefix: str) -> None:
         """Raises InvalidInput unless the saved statistics are finite and the scales positive."""
@@ -157,21 +165,23 @@ def warn_unless_standard(values: Tensor, what: str, where: str, fix: str) -> boo
     columns = columns[columns > 0]
     ratio = float(columns.max() / columns.median()) if len(columns) else 1.0
     if abs(mean) > MEAN * scale or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
-        got = f"mean {mean:.3g}, standard deviation {scale:.3g}" + (
-            f", largest feature {ratio:.2g} times the median" if ratio > RATIO else ""
-        )
+        differ = f", largest feature {ratio:.2g} times the median" if ratio > RATIO else ""
+        got = f"mean {mean:.3g}, standard deviation {scale:.3g}{differ}"
         cause = "data in their own units, for which priors and rates are not made"
         text = explain(f"{what} are far from mean 0 and scale 1", where=where, got=got, cause=cause, fix=fix)
         warnings.warn(text, FarFromStandard, stacklevel=2)
     return True
 
 
-def fit_statistics(network: nn.Module, targets: Standardise | None, loader: Iterable[Any]) -> None:
-    """Fits what is not fitted yet by one walk over a training loader of (input, target, ...).
+def fit_statistics(
+    network: nn.Module, targets: Standardise | None, batches: Iterable[Any], generator: torch.Generator | None = None
+) -> None:
+    """Fits what is not fitted yet by one walk over training batches of (input, target, ...).
 
     Args:
         network: may have one unfitted `Standardise`, which reads the inputs as they come from the loader.
         targets: the statistics of the targets, if the likelihood standardises them.
+        batches, generator: of the run to come, whose random numbers stay what they would have been.
 
     Raises:
         InvalidInput: several layers to fit, of which only one can read the inputs.
@@ -183,9 +193,20 @@ def fit_statistics(network: nn.Module, targets: Standardise | None, loader: Iter
     wanted = [(layer, 0) for layer in layers] + ([(targets, 1)] if targets is not None and not targets.fitted else [])
     if not wanted:
         return
-    with torch.random.fork_rng():  # so that the batches of the run are those that it would have had
-        totals: list[Any] = [torch.zeros(())] * len(wanted)
-        for batch in loader:
+    totals: list[Any] = [torch.zeros(())] * len(wanted)
+    with torch.random.fork_rng(devices=[]), _unmoved(generator):
+        for batch in batches:
             totals = [total + _moments(batch[part]) for total, (_, part) in zip(totals, wanted, strict=True)]
     for (layer, _), total in zip(wanted, totals, strict=True):
         layer.take(total)
+
+
+@contextmanager
+def _unmoved(generator: torch.Generator | None) -> Iterator[None]:
+    """A loader's own random numbers, if it has any, go on afterwards from where they were."""
+    state = None if generator is None else generator.get_state()
+    try:
+        yield
+    finally:
+        if generator is not None and state is not None:
+            generator.set_state(state)

@@ -105,12 +105,20 @@ class Trainer:
             raise InvalidInput(
                 "early stopping needs a validation loader", where="Trainer.fit", fix="pass validation=..., or patience=None"
             )
-        fit_statistics(self.model, self.likelihood.targets, pairs(loader, None, "Trainer.fit"))
+        batches, generator = pairs(loader, None, "Trainer.fit"), getattr(loader, "generator", None)
+        fit_statistics(self.model, self.likelihood.targets, batches, generator)
         names, num_data = list(self.model.named_parameters()), count_examples(loader)
         if not names:
             raise InvalidInput("the network has no weights to train", where="Trainer.fit", fix="build it of GBP layers")
         passes = self.epochs if self.inference.rate is None else None
         self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
+        try:
+            return self._run(loader, validation)
+        except BaseException:
+            self.optimizer.release()
+            raise
+
+    def _run(self, loader: Any, validation: Any) -> list[Epoch]:
         history: list[Epoch] = []
         best, best_state, waited = -float("inf"), None, 0
         for number in range(1, self.epochs + 1):

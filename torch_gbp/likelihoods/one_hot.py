@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
+from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
-from torch_gbp.likelihoods.regression import Regression, gaussian_evidence
+from torch_gbp.likelihoods.regression import gaussian_evidence
 from torch_gbp.numerics import COMPARISON_NOISE, log_probability_of_maximum
 
 
@@ -35,11 +36,7 @@ class OneHotRegression(Likelihood):
 
     def __init__(self, noise_variance: float = 0.01, power: float | None = None) -> None:
         super().__init__(power)
-        self._noise = Regression(noise_variance)
-
-    @property
-    def noise_variance(self) -> float:
-        return float(self._noise.noise_variance)
+        self.noise_variance = require("noise_variance", noise_variance, VARIANCE, "OneHotRegression", fix="use 0.01")
 
     def check(self, output: Gaussian, target: Tensor) -> None:
         check_labels(output, target, type(self).__name__)

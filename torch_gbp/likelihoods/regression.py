@@ -104,7 +104,7 @@ class Regression(Likelihood):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         if self.targets is None:
             return gaussian_evidence(mean, variance, target, self.noise_variance)
-        centre, scale = self._units()
+        centre, scale = self._units(target.shape)
         found = gaussian_evidence(mean, variance, (target - centre) / scale, self.noise_variance)
         return found._replace(log=found.log - scale.log().expand_as(target[0]).sum())
 
@@ -118,16 +118,18 @@ class Regression(Likelihood):
 
     def distribution(self, output: Gaussian) -> Normal:
         """N(m, v + noise) of every target, led back to the targets' units."""
-        centre, scale = self._units()
+        centre, scale = self._units(output.mean.shape)
         deviation = scale * (output.variance + self.noise_variance).sqrt()
         return Normal(centre + scale * output.mean, deviation, validate_args=validation())
 
     def settings(self) -> dict[str, float | None]:
         return {"noise_variance": float(self.noise_variance)}
 
-    def _units(self) -> tuple[Tensor, Tensor]:
-        """Mean and scale of the targets; 0 and 1 where they are not standardised, or not yet."""
+    def _units(self, shape: torch.Size | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and scale of the targets, of this shape if one is given; 0 and 1 where they are not standardised, or not yet."""
         statistics = _NONE if self.targets is None else self.targets
+        if shape is not None and statistics.mean.ndim:
+            statistics.require_shape(shape)
         return statistics.mean, statistics.scale
 
 

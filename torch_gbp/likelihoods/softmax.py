@@ -28,8 +28,8 @@ class Softmax(Likelihood):
     Shape: outputs (n, classes), labels (n,) of integers, or class probabilities (n, classes) as in
     torch.nn.functional.cross_entropy (smoothed labels): then log p(y) = sum_c y_c log p_c and y takes the place of onehot.
     Source: the probit approximation of MacKay 1992, for several classes by the average variance; score and curvature are its
-    derivatives with k held fixed. Its divergence from the integral (`IntegratedSoftmax`) is below that of a k for each logit
-    wherever the logits' variances differ (tests/test_softmax_shift.py).
+    derivatives with k held fixed. Where the logits' variances differ, its divergence from the integral (`IntegratedSoftmax`) is
+    below that of a k for each logit, if the logits are centred on 0; the latter depends on the centre.
 
     >>> output = Gaussian(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     >>> round(Softmax().predictive(output).probs[0, 0].item(), 4)

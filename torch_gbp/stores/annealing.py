@@ -11,7 +11,9 @@ the belief and damps the steps (as Levenberg's and Marquardt's term does), and l
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor
 
 from torch_gbp.parameter import GaussianParameter
@@ -22,8 +24,8 @@ SHALLOW, GROWTH = 3, 3  # 1 + e = (L / 3)^3 for L layers; all of this was chosen
 
 
 def begin(marginal: GaussianParameter, state: State, layers: int) -> None:
-    """Gives a marginal that is still its prior the surplus e = max(1, (L / 3)^3, R_start / R0) - 1, in a network of L layers."""
-    if not bool((marginal.precision == marginal.prior_precision).all()):
+    """Gives a marginal the surplus e = max(1, (L / 3)^3, R_start / R0) - 1 in a network of L layers, if it is to learn and has not."""
+    if not (marginal.mean.requires_grad and marginal.fresh()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
     factor = max(1.0, (layers / SHALLOW) ** GROWTH, 0.0 if start is None else 1 / (start * prior))
@@ -36,8 +38,8 @@ def take(marginal: GaussianParameter, state: State) -> Tensor:
     """R_sites, the precision without the surplus."""
     if "annealing" not in state:
         return marginal.precision
-    # What prior and messages say is at least the prior; a difference may round to less.
-    return torch.maximum(marginal.precision - state["annealing"]["surplus"], marginal.prior_precision)
+    marginal.surplus = state["annealing"]["surplus"]  # a loaded state brings its own
+    return marginal.without_surplus()
 
 
 def put(marginal: GaussianParameter, state: State, progress: float) -> None:
@@ -45,5 +47,20 @@ def put(marginal: GaussianParameter, state: State, progress: float) -> None:
     annealing, left = state["annealing"], max(0.0, 1 - progress / END)
     annealing["surplus"] = (annealing["factor"] ** left - 1) * annealing["prior"]
     marginal.precision.add_(annealing["surplus"])
+    marginal.surplus = annealing["surplus"]
     if left == 0:
         del state["annealing"]
+
+
+@contextmanager
+def lifted(marginal: GaussianParameter, state: State) -> Iterator[None]:
+    """The marginal without its surplus, which comes back at the end: what prior and messages say, and nothing else."""
+    annealing = state.get("annealing", {"surplus": 0.0})
+    surplus = annealing["surplus"]
+    marginal.precision.copy_(take(marginal, state))
+    annealing["surplus"] = marginal.surplus = 0.0
+    try:
+        yield
+    finally:
+        marginal.precision.add_(surplus)
+        annealing["surplus"] = marginal.surplus = surplus

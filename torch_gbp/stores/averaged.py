@@ -38,10 +38,10 @@ class AveragedSites(Store):
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
     a pass of B random steps by more than `trust` of it.
-    Depth: L layers that move together move the network's output by L times as much and more, so beyond five layers D and the
-    default rate (0.4) fall with (5 / L)^2; the rate also with sqrt(B / 40) where a pass has fewer than 40 batches. The prior's own noise adds up over the layers too and drowns the signal of a deep
-    network, so marginals start narrower than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is
-    gone after half of the passes.
+    Rate: L layers that move together move the network's output by L times as much and more, so beyond five layers D and the
+    default rate (0.4) fall with (5 / L)^2; the rate also falls with sqrt(B / 40) where a pass has fewer than 40 batches.
+    Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
+    than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
     Newton, Khan et al. 2018; polynomial-decay averaging, Shamir & Zhang 2013, eq. 2;
     heavy-ball averaging, trust region and annealing by measurement.
@@ -70,6 +70,17 @@ class AveragedSites(Store):
     def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
         if self.anneal:
             annealing.begin(marginal, state, layers)
+
+    def learnt(self, marginal: GaussianParameter, state: State) -> bool:
+        return ("annealing" not in state or "momentum" in state) and super().learnt(marginal, state)
+
+    def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
+        with annealing.lifted(marginal, state):
+            super().set_prior(marginal, state, precision)
+
+    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+        with annealing.lifted(marginal, state):
+            super().learn_prior(marginal, state)
 
     def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
@@ -108,9 +119,11 @@ class AveragedSites(Store):
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
         if "average" in state:
             marginal.mean.copy_(state["average"])
-        if "annealing" in state:
-            marginal.precision.copy_(annealing.take(marginal, state))
-            annealing.put(marginal, state, annealing.END)
+        self.release(marginal, state)
+
+    def release(self, marginal: GaussianParameter, state: State) -> None:
+        annealing.take(marginal, state)
+        super().release(marginal, state)
 
     def _remember(self, mean: Tensor, state: State) -> None:
         if "average" not in state:

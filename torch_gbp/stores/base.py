@@ -21,7 +21,7 @@ State = dict[str, Any]
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how many layers with weights the step moves at
-    once; and what share of the schedule's passes is done after it (without a schedule: of the first pass)."""
+    once; and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
 
     rate: float
     batches: float
@@ -52,6 +52,17 @@ class Store:
 
     def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
         """Before the first sweep: what a marginal that is still its prior starts with, in a network with so many layers."""
+
+    def release(self, marginal: GaussianParameter, state: State) -> None:
+        """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
+        if marginal.surplus:
+            marginal.precision.copy_(marginal.without_surplus())
+        marginal.surplus = 0.0
+        state.pop("annealing", None)
+
+    def learnt(self, marginal: GaussianParameter, state: State) -> bool:
+        """Whether a marginal is surer of its weights than the prior because of messages."""
+        return bool((marginal.precision > marginal.prior_precision).any())
 
     def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
         """Before the first step: what the store will need for these marginals and so many batches in a pass."""
