@@ -33,8 +33,9 @@ class MessagePassing(MarginalOptimizer):
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
-        lr: peak rate, 0 < lr <= 1; None takes the store's (AveragedSites: 0.4, less with more than five layers
-            with weights or fewer than 40 batches in a pass, 2.5 times as much for `Regression()`; else 1). Schedulers of `torch.optim.lr_scheduler` act on it.
+        lr: peak rate, 0 < lr <= 1; None takes the store's. That of AveragedSites is 0.4, less with more than five layers with
+            weights or fewer than 40 batches in a pass, and 2.5 times as much for `Regression()`; of the others 1.
+            Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
             `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].

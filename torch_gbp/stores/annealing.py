@@ -24,7 +24,7 @@ SHALLOW, GROWTH = 3, 3  # 1 + e = (L / 3)^3 for L layers; all of this was chosen
 
 
 def begin(marginal: GaussianParameter, state: State, layers: int) -> None:
-    """Gives a marginal the surplus e = max(1, (L / 3)^3, R_start / R0) - 1 in a network of L layers, if it is to learn and has not."""
+    """Gives a marginal of a network of L layers the surplus e = max(1, (L / 3)^3, R_start / R0) - 1, if it has learnt nothing."""
     if not (marginal.mean.requires_grad and marginal.fresh()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
