@@ -70,6 +70,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "GBPMaxPool2d": (gbp.GBPMaxPool2d, {"kernel_size": 2}, on(IMAGES)),
     "GBPReLU": (gbp.GBPReLU, {}, on(X)),
     "GBPSigmoid": (gbp.GBPSigmoid, {}, on(X)),
+    "Standardise": (gbp.Standardise, {}, lambda made: made.fit(X)(X)),
     "GBPUpsample": (gbp.GBPUpsample, {"scale_factor": 2}, on(IMAGES)),
     "HeteroscedasticRegression": (gbp.HeteroscedasticRegression, {}, lambda made: predict(made, X[:, :2])),
     "Inference": (gbp.Inference, {}, lambda made: made.sweeps(1)),
@@ -198,13 +199,14 @@ TASKS: dict[str, tuple[Callable[[], gbp.Likelihood], int, torch.Tensor]] = {
     "one-hot": (gbp.OneHotRegression, 3, LABELS),
     "squared": (gbp.SquaredSoftmax, 3, LABELS),
     "regression": (lambda: gbp.Regression(0.1), 1, VALUES),
+    "learned from nothing": (gbp.Regression, 1, VALUES),
     "learned": (lambda: gbp.Regression(0.1, learn_noise=True), 1, VALUES),
     "heteroscedastic": (gbp.HeteroscedasticRegression, 2, VALUES),
 }
 
 
 def step(model: nn.Module, likelihood: gbp.Likelihood, x: Any, y: Any) -> Any:
-    propagate = gbp.MessagePassing(model.parameters(), 6)
+    propagate = gbp.MessagePassing(model.parameters(), 6, store=gbp.AveragedSites(anneal=False))  # leaves the start as it is
     likelihood(model(x), y).backward()
     propagate.step()
     return model

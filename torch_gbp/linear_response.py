@@ -68,8 +68,7 @@ class LinearResponse:
         )
         root = _root(full_power(likelihood, sizes, len(x)) * _curvature(likelihood, mean, y))
         self._told = torch.cat([root_n.T @ slopes for root_n, slopes in zip(root, self._slopes(x), strict=True)])
-        identity = torch.eye(len(self._told), dtype=mean.dtype, device=mean.device)
-        self._factor = torch.linalg.cholesky(identity + self._told @ self._told.T)
+        self._factor = _cholesky(self._told @ self._told.T)
 
     def __call__(self, x: Tensor) -> Gaussian:
         """Belief of the outputs at x."""
@@ -134,3 +133,21 @@ def _root(curvature: Tensor) -> Tensor:
             fix="use the marginals' own predictive, model(x)",
         )
     return vectors * values.clamp_min(0).sqrt().unsqueeze(1)
+
+
+def _cholesky(covariance: Tensor) -> Tensor:
+    """L with L L' = I + covariance.
+
+    Raises:
+        ImproperMarginal: the rounding of the covariance is larger than 1.
+    """
+    factor, failed = torch.linalg.cholesky_ex(torch.eye(len(covariance)).to(covariance) + covariance)
+    if failed.item():
+        raise ImproperMarginal(
+            "the joint precision has no Cholesky factor",
+            where="LinearResponse",
+            got=f"variances of up to {covariance.diagonal().amax().item():.3g} units of noise, in {covariance.dtype}",
+            cause="inputs in large units",
+            fix="standardise the inputs, or use model.double()",
+        )
+    return factor

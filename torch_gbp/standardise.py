@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_factory
 from torch_gbp.errors import FarFromStandard, InvalidInput, explain
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
@@ -49,6 +50,7 @@ class Standardise(CheckedModule):
 
     def __init__(self, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        require_factory(device, dtype, "Standardise")
         like = {"device": device, "dtype": dtype}
         self.register_buffer("mean", torch.zeros((), **like))
         self.register_buffer("scale", torch.ones((), **like))
@@ -164,7 +166,7 @@ def warn_unless_standard(values: Tensor, what: str, where: str, fix: str) -> boo
     columns = values.float().square().mean(0).sqrt().flatten()  # not the deviations: a pixel may be constant in a batch
     columns = columns[columns > 0]
     ratio = float(columns.max() / columns.median()) if len(columns) else 1.0
-    if abs(mean) > MEAN * scale or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
+    if (abs(mean) > MEAN * scale > 0) or not 1 / SCALE < max(scale, abs(mean)) < SCALE or ratio > RATIO:
         differ = f", largest feature {ratio:.2g} times the median" if ratio > RATIO else ""
         got = f"mean {mean:.3g}, standard deviation {scale:.3g}{differ}"
         cause = "data in their own units, for which priors and rates are not made"

@@ -50,12 +50,12 @@ class Sweep:
         automatic: bool = False,
         learn: Lesson | None = None,
         hold: float = 0.0,
-        rate_factor: float = 1.0,
+        rate_factor: Callable[[float], float] | None = None,
         outcome: Outcome | None = None,
     ) -> None:
         self.examples, self.log_evidence = examples, log_evidence
         self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
-        self.rate_factor = rate_factor  # on the store's own rate
+        self.rate_factor = rate_factor  # number of batches in a pass -> factor on the store's own rate
         self.outcome = outcome  # for the watch over the run (monitor.py)
         self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (crowding.py)
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
@@ -122,10 +122,9 @@ class Listener:
         dist.all_reduce(numbers)
         return Total(int(numbers[1]), numbers[0])
 
-    @property
-    def rate_factor(self) -> float:
-        """The smallest of their factors on the store's own rate."""
-        return min((sweep.rate_factor for sweep in self.sweeps), default=1.0)
+    def rate_factor(self, batches: float) -> float:
+        """The smallest of their factors on the store's own rate, where a pass has so many batches."""
+        return min((sweep.rate_factor(batches) for sweep in self.sweeps if sweep.rate_factor is not None), default=1.0)
 
     @property
     def automatic(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from torch_gbp.standardise import Standardise
 from torch_gbp.sweep import Lesson, Outcome, Sweep, announce
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
+
+
+MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
 
 class Evidence(NamedTuple):
@@ -59,7 +63,6 @@ class Likelihood(CheckedModule):
     widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
-    rate_factor = 1.0  # factor on the store's own rate that suits the likelihood
 
     def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
@@ -132,6 +135,10 @@ class Likelihood(CheckedModule):
             share: the batch's share of the training data, at most 1; under torch.distributed that of this process's part of it.
         """
         raise NotImplementedError
+
+    def rate_factor(self, batches: float) -> float:
+        """Factor on the store's own rate where a pass has so many batches: min(1, sqrt(B / 40)), see benchmarks/README.md."""
+        return min(1.0, math.sqrt(batches / MANY))
 
     def lesson(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Lesson | None:
         """`learn` from the known targets, for the step that takes the batch's messages; None where there is nothing to learn."""

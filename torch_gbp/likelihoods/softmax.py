@@ -65,9 +65,9 @@ class Softmax(Likelihood):
 
 
 def _shrink(variance: Tensor) -> Tensor:
-    """k, (n, 1), from the logits' variances (n, C)."""
-    classes = variance.shape[1]
-    return torch.rsqrt(1 + (math.pi / 8) / max(1, classes - 1) * variance.sum(1, keepdim=True))
+    """k, (..., 1), from the logits' variances (..., C)."""
+    classes = variance.shape[-1]
+    return torch.rsqrt(1 + (math.pi / 8) / max(1, classes - 1) * variance.sum(-1, keepdim=True))
 
 
 def _check_probabilities(output: Gaussian, target: Tensor) -> None:

@@ -18,7 +18,6 @@ TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
-MANY = 40  # batches in a pass; with fewer the default rate falls with the root of their number
 SHALLOW, STEEP = 5, 2  # beyond 5 layers rate and trust region fall with the square of their number
 
 
@@ -39,7 +38,7 @@ class AveragedSites(Store):
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
     a pass of B random steps by more than `trust` of it.
     Rate: L layers that move together move the network's output by L times as much and more, so beyond five layers D and the
-    default rate (0.4) fall with (5 / L)^2; the rate also falls with sqrt(B / 40) where a pass has fewer than 40 batches.
+    default rate (0.4) fall with (5 / L)^2; likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
     Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
     than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
@@ -63,9 +62,6 @@ class AveragedSites(Store):
 
     def default_rate(self, layers: int) -> float:
         return RATE * _shallowness(layers)
-
-    def rate_factor(self, batches: float) -> float:
-        return min(1.0, math.sqrt(batches / MANY))
 
     def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
         if self.anneal:

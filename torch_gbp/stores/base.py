@@ -46,10 +46,6 @@ class Store:
         """The peak rate for a network with so many layers with weights, where the user gives none."""
         return 1.0
 
-    def rate_factor(self, batches: float) -> float:
-        """Factor on that rate where a pass has so many batches."""
-        return 1.0
-
     def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
         """Before the first sweep: what a marginal that is still its prior starts with, in a network with so many layers."""
 
