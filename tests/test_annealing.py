@@ -16,7 +16,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior, bias_prior, empirical_variance
 from torch_gbp.stores import Step
 
-DEEP = 6  # layers: twice as many as need no surplus, so that it begins with (6 / 3)^3 times the prior's precision
+DEEP = 10  # layers: twice as many as need no surplus, so that it begins with (10 / 5)^4 times the prior's precision
 
 
 def deep(layers=DEEP, width=6):
@@ -47,20 +47,20 @@ def weights(model):
     return [layer.weight for layer in model if isinstance(layer, GBPLinear)]
 
 
-@pytest.mark.parametrize(("layers", "factor"), [(1, 1.0), (3, 1.0), (6, 8.0), (9, 27.0)])
-def test_weights_start_with_the_cube_of_layers_over_three_times_the_priors_precision(layers, factor, float64):
+@pytest.mark.parametrize(("layers", "factor"), [(1, 1.0), (5, 1.0), (10, 16.0), (15, 81.0)])
+def test_weights_start_with_the_fourth_power_of_layers_over_five_times_the_priors_precision(layers, factor, float64):
     marginal, _ = begun(AveragedSites(), layers)
     assert_close(marginal.precision.detach(), torch.full((4, 3), 2 * factor))
 
 
-@pytest.mark.parametrize(("layers", "variance"), [(1, 0.01), (6, 0.01), (18, 0.5 / 216)])
+@pytest.mark.parametrize(("layers", "variance"), [(1, 0.01), (10, 0.01), (20, 0.5 / 256)])
 def test_biases_start_at_a_hundredth_or_with_the_networks_surplus_if_that_is_more(layers, variance, float64):
     marginal, _ = begun(AveragedSites(), layers, bias_prior())
     assert_close(marginal.belief().variance, torch.full((4, 3), variance))
 
 
 def test_the_precision_is_that_of_the_sites_and_a_surplus_that_ends_after_half_of_the_passes(float64):
-    """R = S + (8^t - 1) R0 with t = max(0, 1 - 2 p) and S <- (1 - a/B) S + (a/B) R0 + a G, which knows of no surplus."""
+    """R = S + (16^t - 1) R0 with t = max(0, 1 - 2 p) and S <- (1 - a/B) S + (a/B) R0 + a G, which knows of no surplus."""
     store = AveragedSites()
     marginal, state = begun(store)
     prior = sites = marginal.prior_precision.item()
@@ -68,7 +68,7 @@ def test_the_precision_is_that_of_the_sites_and_a_surplus_that_ends_after_half_o
         word = Message(torch.randn(4, 3), torch.rand(4, 3))
         commit(store, marginal, state, word, progress=step / 20)
         sites = (1 - 0.3 / 5) * sites + 0.3 / 5 * prior + 0.3 * word.precision
-        surplus = (8 ** max(0.0, 1 - step / 10) - 1) * prior
+        surplus = (16 ** max(0.0, 1 - step / 10) - 1) * prior
         assert_close(marginal.precision.detach(), sites + surplus, rtol=1e-12, atol=0)
         assert ("annealing" in state) == (step < 10)
 
@@ -213,16 +213,16 @@ def test_a_surplus_is_nothing_that_priors_could_be_learned_from():
     assert not changed(before, model)
 
 
-@pytest.mark.parametrize(("layers", "rate"), [(1, 0.4), (3, 0.4), (6, 0.2), (12, 0.1)])
-def test_the_default_rate_falls_with_the_number_of_layers_beyond_three(layers, rate):
+@pytest.mark.parametrize(("layers", "rate"), [(1, 0.4), (5, 0.4), (10, 0.1), (20, 0.025)])
+def test_the_default_rate_falls_with_the_square_of_the_number_of_layers_beyond_five(layers, rate):
     model = deep(layers)
     assert_close(MessagePassing(model.parameters(), 60).param_groups[0]["lr"], rate)
     assert MessagePassing(model.parameters(), 60, lr=0.4).param_groups[0]["lr"] == 0.4
 
 
-@pytest.mark.parametrize(("layers", "deviations"), [(3, 2.0), (6, 1.0)])
-def test_the_trust_region_narrows_with_the_number_of_layers_beyond_three(layers, deviations, float64):
-    """A message that agrees too strongly moves an output by 2 min(1, 3 / layers) deviations, |d|^2 = sum of d^2 R."""
+@pytest.mark.parametrize(("layers", "deviations"), [(5, 2.0), (10, 0.5)])
+def test_the_trust_region_narrows_with_the_square_of_the_number_of_layers_beyond_five(layers, deviations, float64):
+    """A message that agrees too strongly moves an output by 2 min(1, (5 / layers)^2) deviations, |d|^2 = sum of d^2 R."""
     store = AveragedSites(0.0)
     marginal = GaussianParameter((4, 3), Prior(0.5, 0.3))
     before, word = marginal.mean.detach().clone(), Message(torch.full((4, 3), 1e4), torch.ones(4, 3))
@@ -287,3 +287,14 @@ def test_a_run_of_the_trainer_that_fails_leaves_no_surplus():
     with pytest.raises(InvalidInput, match="labels must lie in"):
         Trainer(model, Softmax(), progress=False).fit([(torch.randn(4, 3), torch.arange(4))])
     assert not changed(before, model)
+
+
+@pytest.mark.parametrize(("examples", "factor"), [(1, 1.0), (6, 0.5), (60, math.sqrt(1 / 40))])
+def test_the_stores_own_rate_falls_where_a_pass_has_fewer_than_forty_batches(examples, factor):
+    """sqrt(B / 40) with B = 60 / examples batches; a rate that the user gives is used as given."""
+    x, y = three_classes(examples)
+    for lr, expected in ((None, 0.4 * factor), (0.3, 0.3)):
+        model = mlp()
+        propagate = MessagePassing(model.parameters(), 60, lr=lr, epochs=None, report_every=1)
+        sweep(propagate, model, Softmax(), x, y)
+        assert propagate.report.rate == pytest.approx(expected)
