@@ -298,3 +298,11 @@ def test_the_stores_own_rate_falls_where_a_pass_has_fewer_than_forty_batches(exa
         propagate = MessagePassing(model.parameters(), 60, lr=lr, epochs=None, report_every=1)
         sweep(propagate, model, Softmax(), x, y)
         assert propagate.report.rate == pytest.approx(expected)
+
+
+def test_other_stores_keep_their_rate_of_one_however_few_batches_there_are():
+    x, y = three_classes(6)
+    model = mlp()
+    propagate = MessagePassing(model.parameters(), 60, store=Filtering(), epochs=None, report_every=1)
+    sweep(propagate, model, Softmax(), x, y)
+    assert propagate.report.rate == 1.0

@@ -33,9 +33,8 @@ class MessagePassing(MarginalOptimizer):
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
-        lr: peak rate, 0 < lr <= 1; None takes the store's, times a factor of the likelihood. That of AveragedSites is 0.4, less
-            with more than five layers with weights, of the others 1; the factor is 2.5 for `Regression()`, else 1, less with
-            fewer than 40 batches in a pass.
+        lr: peak rate, 0 < lr <= 1; None takes the store's: 1, or for AveragedSites 0.4, less with more than five layers with
+            weights, times a factor of the likelihood: 2.5 for `Regression()`, else 1, less with fewer than 40 batches in a pass.
             Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
             `lr`, e.g. under a scheduler.
@@ -257,7 +256,7 @@ class MessagePassing(MarginalOptimizer):
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
         rate = rate_of(group, examples)
-        if self._own_rate:
+        if self._own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches)
         return Step(min(1.0, rate), batches, self._batch, self.scale, self.layers, progress)
 

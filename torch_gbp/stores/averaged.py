@@ -52,6 +52,7 @@ class AveragedSites(Store):
         anneal: start narrow marginals and widen them to the prior; False starts at the prior.
     """
 
+    rated_by_likelihood = True
     keeps, may_keep = ("momentum", "steps"), ("average", "annealing")
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:

@@ -40,6 +40,7 @@ class Store:
     keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
     may_keep: tuple[str, ...] = ()  # others that may be there
 
+    rated_by_likelihood = False  # True: `Likelihood.rate_factor` multiplies the store's own rate
     way_out = ""  # what to try where nothing is learnt, if it is the store's affair
 
     def default_rate(self, layers: int) -> float:
