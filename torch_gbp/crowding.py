@@ -44,3 +44,13 @@ def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated
     """
     crowded = crowding(weights, examples) if heard.automatic else 1.0
     return accumulated * processes() * crowded
+
+
+def depth(layers: int, weights: Sequence[int], examples: int) -> float:
+    """How deep a network of so many layers with weights is for message passing: layers / 5, or up to layers / 3 where weights
+    outnumber the examples (by `crowding` c, layers (1 + 2 c) / 15). At depth 1 and less nothing is scaled.
+
+    >>> depth(5, [150, 60_000], 60_000), depth(6, [10_000] * 6, 100)
+    (1.0, 2.0)
+    """
+    return layers * (1 + 2 * crowding(weights, examples)) / 15

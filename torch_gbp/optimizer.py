@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.batches import check_members, fingerprint
-from torch_gbp.crowding import strength
+from torch_gbp.crowding import depth, strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
@@ -33,8 +33,8 @@ class MessagePassing(MarginalOptimizer):
     Args:
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
-        lr: peak rate, 0 < lr <= 1; None takes the store's: 1, or for AveragedSites 0.4, less with more than five layers with
-            weights, times a factor of the likelihood: 2.5 for `Regression()`, else 1, less with fewer than 40 batches in a pass.
+        lr: peak rate, 0 < lr <= 1; None takes the store's: 1, or for AveragedSites 0.4, less in deep networks, times a factor of
+            the likelihood: 2.5 for `Regression()`, else 1, less with fewer than 40 batches in a pass.
             Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
             `lr`, e.g. under a scheduler.
@@ -99,11 +99,11 @@ class MessagePassing(MarginalOptimizer):
     def _begin(self) -> None:
         """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
         for group in self.param_groups if self._own_rate else ():
-            group["lr"] = self.store.default_rate(self.layers)
+            group["lr"] = self.store.default_rate(self.depth)
         for marginal in self.marginals:
             if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
                 self.store.release(marginal, self.state[marginal.mean])
-            self.store.begin(marginal, self.state[marginal.mean], self.layers)
+            self.store.begin(marginal, self.state[marginal.mean], self.depth)
             marginal.trust()
 
     def attach(self, marginal: GaussianParameter) -> None:
@@ -211,6 +211,11 @@ class MessagePassing(MarginalOptimizer):
         self._rewrite(self.store.learn_prior)
 
     @property
+    def depth(self) -> float:
+        """How deep the network is (`torch_gbp.crowding.depth`)."""
+        return depth(self.layers, [marginal.mean.numel() for marginal in self.marginals], self.param_groups[0]["num_data"])
+
+    @property
     def scale(self) -> float:
         """By how much `step` multiplies the messages it finds (`torch_gbp.crowding.strength`)."""
         weights = [marginal.mean.numel() for marginal in self.marginals]
@@ -258,7 +263,7 @@ class MessagePassing(MarginalOptimizer):
         rate = rate_of(group, examples)
         if self._own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches)
-        return Step(min(1.0, rate), batches, self._batch, self.scale, self.layers, progress)
+        return Step(min(1.0, rate), batches, self._batch, self.scale, self.depth, progress)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

@@ -20,15 +20,15 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores.base import State
 
 END = 0.5  # share of the passes after which nothing is left
-SHALLOW, GROWTH = 5, 4  # 1 + e = (L / 5)^4 for L layers; chosen on held-out digits and MNIST images, see benchmarks/README.md
+GROWTH = 3  # 1 + e = L^3 for a network of depth L; chosen on held-out digits and MNIST images, see benchmarks/README.md
 
 
-def begin(marginal: GaussianParameter, state: State, layers: int) -> None:
-    """Gives a marginal of a network of L layers the surplus e = max(1, (L / 5)^4, R_start / R0) - 1, if it has learnt nothing."""
+def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
+    """Gives a marginal of a network of depth L the surplus e = max(1, L^3, R_start / R0) - 1, if it has learnt nothing."""
     if not (marginal.mean.requires_grad and marginal.fresh()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
-    factor = max(1.0, (layers / SHALLOW) ** GROWTH, 0.0 if start is None else 1 / (start * prior))
+    factor = max(1.0, depth**GROWTH, 0.0 if start is None else 1 / (start * prior))
     if factor > 1:
         state["annealing"] = {"factor": factor, "prior": prior, "surplus": 0.0}
         put(marginal, state, 0.0)

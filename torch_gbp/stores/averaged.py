@@ -13,12 +13,11 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores import annealing
 from torch_gbp.stores.base import State, Step, Store
 
-RATE = 0.4  # peak, of networks with up to SHALLOW layers with weights
+RATE = 0.4  # peak, of networks of depth 1 or less
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
-SHALLOW, STEEP = 5, 2  # beyond 5 layers rate and trust region fall with the square of their number
 
 
 class AveragedSites(Store):
@@ -27,7 +26,7 @@ class AveragedSites(Store):
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
-    D = min(2, trust / sqrt(B)) min(1, (5 / L)^2)                      L layers with weights
+    D = min(2, trust / sqrt(B)) / max(1, L)                       L depth of the network
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B for a diagonal Gaussian (variational online Newton, with propagated moments in place of weight samples). No cavity
     is formed: a message is taken at the marginal, and an example counts as often as the likelihood's power says.
@@ -37,8 +36,9 @@ class AveragedSites(Store):
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
     a pass of B random steps by more than `trust` of it.
-    Rate: L layers that move together move the network's output by L times as much and more, so beyond five layers D and the
-    default rate (0.4) fall with (5 / L)^2; likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
+    Depth: layers that move together move the network's output by as many times as much, so D and the default rate (0.4) are
+    divided by L, the number of layers with weights / 5, or / 3 where weights outnumber the examples (`torch_gbp.crowding.depth`),
+    if that is more than 1. Likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
     Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
     than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
@@ -61,12 +61,12 @@ class AveragedSites(Store):
         self.tail = require("tail", tail, PART, "AveragedSites", fix=f"use {TAIL}")
         self.anneal = anneal
 
-    def default_rate(self, layers: int) -> float:
-        return RATE * _shallowness(layers)
+    def default_rate(self, depth: float) -> float:
+        return RATE / max(1.0, depth)
 
-    def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
+    def begin(self, marginal: GaussianParameter, state: State, depth: float) -> None:
         if self.anneal:
-            annealing.begin(marginal, state, layers)
+            annealing.begin(marginal, state, depth)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
         return ("annealing" not in state or "momentum" in state) and super().learnt(marginal, state)
@@ -110,7 +110,7 @@ class AveragedSites(Store):
         """How many deviations an output may move in a step."""
         if math.isinf(self.trust):
             return math.inf
-        return min(FARTHEST, self.trust / math.sqrt(step.batches)) * _shallowness(step.layers)
+        return min(FARTHEST, self.trust / math.sqrt(step.batches)) / max(1.0, step.depth)
 
     def settle(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
@@ -126,11 +126,6 @@ class AveragedSites(Store):
         if "average" not in state:
             state["average"] = mean.clone()
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
-
-
-def _shallowness(layers: int) -> float:
-    """min(1, (5 / L)^2)."""
-    return min(1.0, SHALLOW / max(1, layers)) ** STEEP
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:

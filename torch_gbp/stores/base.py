@@ -20,14 +20,13 @@ State = dict[str, Any]
 
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
-    much its message counts (the message itself comes as the sweep left it); how many layers with weights the step moves at
-    once; and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
+    much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`); and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
 
     rate: float
     batches: float
     batch: int | None = None
     scale: float = 1.0
-    layers: int = 1
+    depth: float = 1.0
     progress: float = 1.0
 
 
@@ -43,12 +42,12 @@ class Store:
     rated_by_likelihood = False  # True: `Likelihood.rate_factor` multiplies the store's own rate
     way_out = ""  # what to try where nothing is learnt, if it is the store's affair
 
-    def default_rate(self, layers: int) -> float:
-        """The peak rate for a network with so many layers with weights, where the user gives none."""
+    def default_rate(self, depth: float) -> float:
+        """The peak rate for a network of this depth, where the user gives none."""
         return 1.0
 
-    def begin(self, marginal: GaussianParameter, state: State, layers: int) -> None:
-        """Before the first sweep: what a marginal that is still its prior starts with, in a network with so many layers."""
+    def begin(self, marginal: GaussianParameter, state: State, depth: float) -> None:
+        """Before the first sweep: what a marginal that is still its prior starts with, in a network of this depth."""
 
     def release(self, marginal: GaussianParameter, state: State) -> None:
         """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
