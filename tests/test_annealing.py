@@ -16,21 +16,22 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior, bias_prior, empirical_variance
 from torch_gbp.stores import Step
 
-DEEP = 10  # layers: twice as many as need no surplus, so that it begins with (10 / 5)^4 times the prior's precision
+DEEP = 2.0  # depth of a network that begins with 2^3 times the prior's precision
+LAYERS = 6  # of such a network, where weights outnumber the examples twice and more
 
 
-def deep(layers=DEEP, width=6):
+def deep(layers=LAYERS, width=6):
     """A plain network of so many layers."""
     sizes = [3] + [width] * (layers - 1) + [3]
     parts = [part for pair in itertools.pairwise(sizes) for part in (GBPLinear(*pair), GBPLeakyReLU(0.1))]
     return nn.Sequential(*parts[:-1])
 
 
-def begun(store, layers=DEEP, prior=None):
+def begun(store, depth=DEEP, prior=None):
     """A marginal of 4 x 3 weights as the store starts it, and its state."""
     marginal, state = GaussianParameter((4, 3), prior or Prior(0.5, 0.3)), {}
     with torch.no_grad():
-        store.begin(marginal, state, layers)
+        store.begin(marginal, state, depth)
     return marginal, state
 
 
@@ -47,20 +48,20 @@ def weights(model):
     return [layer.weight for layer in model if isinstance(layer, GBPLinear)]
 
 
-@pytest.mark.parametrize(("layers", "factor"), [(1, 1.0), (5, 1.0), (10, 16.0), (15, 81.0)])
-def test_weights_start_with_the_fourth_power_of_layers_over_five_times_the_priors_precision(layers, factor, float64):
-    marginal, _ = begun(AveragedSites(), layers)
+@pytest.mark.parametrize(("depth", "factor"), [(0.2, 1.0), (1.0, 1.0), (2.0, 8.0), (3.0, 27.0)])
+def test_weights_start_with_the_cube_of_the_depth_times_the_priors_precision(depth, factor, float64):
+    marginal, _ = begun(AveragedSites(), depth)
     assert_close(marginal.precision.detach(), torch.full((4, 3), 2 * factor))
 
 
-@pytest.mark.parametrize(("layers", "variance"), [(1, 0.01), (10, 0.01), (20, 0.5 / 256)])
-def test_biases_start_at_a_hundredth_or_with_the_networks_surplus_if_that_is_more(layers, variance, float64):
-    marginal, _ = begun(AveragedSites(), layers, bias_prior())
+@pytest.mark.parametrize(("depth", "variance"), [(0.2, 0.01), (2.0, 0.01), (6.0, 0.5 / 216)])
+def test_biases_start_at_a_hundredth_or_with_the_networks_surplus_if_that_is_more(depth, variance, float64):
+    marginal, _ = begun(AveragedSites(), depth, bias_prior())
     assert_close(marginal.belief().variance, torch.full((4, 3), variance))
 
 
 def test_the_precision_is_that_of_the_sites_and_a_surplus_that_ends_after_half_of_the_passes(float64):
-    """R = S + (16^t - 1) R0 with t = max(0, 1 - 2 p) and S <- (1 - a/B) S + (a/B) R0 + a G, which knows of no surplus."""
+    """R = S + (8^t - 1) R0 with t = max(0, 1 - 2 p) and S <- (1 - a/B) S + (a/B) R0 + a G, which knows of no surplus."""
     store = AveragedSites()
     marginal, state = begun(store)
     prior = sites = marginal.prior_precision.item()
@@ -68,7 +69,7 @@ def test_the_precision_is_that_of_the_sites_and_a_surplus_that_ends_after_half_o
         word = Message(torch.randn(4, 3), torch.rand(4, 3))
         commit(store, marginal, state, word, progress=step / 20)
         sites = (1 - 0.3 / 5) * sites + 0.3 / 5 * prior + 0.3 * word.precision
-        surplus = (16 ** max(0.0, 1 - step / 10) - 1) * prior
+        surplus = (8 ** max(0.0, 1 - step / 10) - 1) * prior
         assert_close(marginal.precision.detach(), sites + surplus, rtol=1e-12, atol=0)
         assert ("annealing" in state) == (step < 10)
 
@@ -176,11 +177,11 @@ def test_settling_takes_out_what_is_left(float64):
     assert_close(marginal.precision.detach(), other.precision.detach(), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("layers", [6, 30])
-def test_precisions_stay_at_least_the_priors_for_two_thousand_steps_of_float32(layers):
+@pytest.mark.parametrize("depth", [2.0, 10.0])
+def test_precisions_stay_at_least_the_priors_for_two_thousand_steps_of_float32(depth):
     """A surplus a thousand times the prior, and messages that say next to nothing."""
     store = AveragedSites()
-    marginal, state = begun(store, layers)
+    marginal, state = begun(store, depth)
     for step in range(1, 2001):
         commit(store, marginal, state, Message(torch.randn(4, 3), 1e-6 * torch.rand(4, 3)), progress=step / 2000, batches=250.0)
         assert bool((marginal.precision >= marginal.prior_precision).all()), step
@@ -213,21 +214,24 @@ def test_a_surplus_is_nothing_that_priors_could_be_learned_from():
     assert not changed(before, model)
 
 
-@pytest.mark.parametrize(("layers", "rate"), [(1, 0.4), (5, 0.4), (10, 0.1), (20, 0.025)])
-def test_the_default_rate_falls_with_the_square_of_the_number_of_layers_beyond_five(layers, rate):
+@pytest.mark.parametrize(("layers", "num_data", "depth"), [(5, 10**6, 1.0), (10, 10**6, 2.0), (3, 20, 1.0), (6, 20, 2.0)])
+def test_the_default_rate_is_divided_by_the_depth(layers, num_data, depth):
+    """Layers over 5, or over 3 where weights outnumber the examples."""
     model = deep(layers)
-    assert_close(MessagePassing(model.parameters(), 60).param_groups[0]["lr"], rate)
-    assert MessagePassing(model.parameters(), 60, lr=0.4).param_groups[0]["lr"] == 0.4
+    propagate = MessagePassing(model.parameters(), num_data)
+    assert propagate.depth == pytest.approx(depth)
+    assert propagate.param_groups[0]["lr"] == pytest.approx(0.4 / depth)
+    assert MessagePassing(model.parameters(), num_data, lr=0.4).param_groups[0]["lr"] == 0.4
 
 
-@pytest.mark.parametrize(("layers", "deviations"), [(5, 2.0), (10, 0.5)])
-def test_the_trust_region_narrows_with_the_square_of_the_number_of_layers_beyond_five(layers, deviations, float64):
-    """A message that agrees too strongly moves an output by 2 min(1, (5 / layers)^2) deviations, |d|^2 = sum of d^2 R."""
+@pytest.mark.parametrize(("depth", "deviations"), [(0.5, 2.0), (1.0, 2.0), (4.0, 0.5)])
+def test_the_trust_region_is_divided_by_the_depth(depth, deviations, float64):
+    """A message that agrees too strongly moves an output by 2 / max(1, depth) deviations, |d|^2 = sum of d^2 R."""
     store = AveragedSites(0.0)
     marginal = GaussianParameter((4, 3), Prior(0.5, 0.3))
     before, word = marginal.mean.detach().clone(), Message(torch.full((4, 3), 1e4), torch.ones(4, 3))
     with torch.no_grad():
-        store.commit(marginal, {}, word, Step(0.4, 5.0, layers=layers))
+        store.commit(marginal, {}, word, Step(0.4, 5.0, depth=depth))
     moved = ((marginal.mean - before).square() * marginal.precision).sum(1).sqrt().detach()
     assert_close(moved, torch.full((4,), deviations), rtol=1e-9, atol=0)
 

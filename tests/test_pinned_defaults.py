@@ -61,8 +61,8 @@ TABLE = {
     "soundness": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
     "standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 100.0, "FEWEST": 8},
     "likelihoods.base": {"MANY": 40},
-    "stores.annealing": {"END": 0.5, "SHALLOW": 5, "GROWTH": 4},
-    "stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4, "SHALLOW": 5, "STEEP": 2},
+    "stores.annealing": {"END": 0.5, "GROWTH": 3},
+    "stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
     "trace": {"GROWTH": 100000.0},
     "widening": {"OCTAVES": (-2, 9), "STEPS": 8, "DOUBT": 1.0},
     "denoise.denoiser": {"BLOWN_UP": 10},
@@ -264,7 +264,7 @@ def test_defaults_are_the_pinned_ones(place):
 
 @pytest.mark.parametrize(("store", "rate"), [("AveragedSites", 0.4), ("BatchSites", 1.0), ("Filtering", 1.0)])
 def test_stores_choose_the_pinned_rates(store, rate):
-    assert getattr(torch_gbp, store)().default_rate(layers=3) == rate
+    assert getattr(torch_gbp, store)().default_rate(depth=1.0) == rate
 
 
 def test_every_public_name_with_defaults_is_in_the_table():

@@ -20,7 +20,8 @@ State = dict[str, Any]
 
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
-    much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`); and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
+    much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`);
+    and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
 
     rate: float
     batches: float
