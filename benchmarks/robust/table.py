@@ -15,11 +15,13 @@ RAW = "raw units"  # nothing learns there: counted by itself
 
 
 class Verdict(NamedTuple):
-    """One configuration, averaged over the seeds: scores, and what befell torch_gbp or AdamW in any of them."""
+    """One configuration, averaged over the seeds: scores, and what befell torch_gbp in any of them: `NotLearning`, no warning at
+    all, an error."""
 
     part: str
     scores: dict[str, float]
     warned: bool
+    silent: bool
     failed: bool
 
     def collapsed(self, method: str) -> bool:
@@ -48,8 +50,11 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
         if all(own.values()):
             ours = own["gbp"]
             warned = any("NotLearning" in row["warned"] for row in ours)
+            silent = not any(row["warned"] for row in ours)
             failed = any("error" in row or not math.isfinite(score(row)) for row in ours)
-            found.append(Verdict(ours[0]["part"], {name: _mean(map(score, part)) for name, part in own.items()}, warned, failed))
+            found.append(
+                Verdict(ours[0]["part"], {name: _mean(map(score, part)) for name, part in own.items()}, warned, silent, failed)
+            )
     return found
 
 
@@ -72,7 +77,7 @@ def table(rows: list[Row]) -> str:
 
 def _line(title: str, own: list[Verdict]) -> list[str]:
     means = [f"{100 * _mean(v.scores[method] for v in own):.1f} %" for method in ("gbp", "adamw", "linear")]
-    silent = sum(v.collapsed("gbp") and not v.warned for v in own)
+    silent = sum(v.collapsed("gbp") and v.silent for v in own)
     counts = [sum(v.collapsed("gbp") for v in own), sum(v.collapsed("adamw") for v in own), sum(v.behind for v in own)]
     false = sum(v.warned and not v.collapsed("gbp") for v in own)
     return [title, str(len(own)), *means, *map(str, [*counts, sum(v.failed for v in own), silent, false])]
