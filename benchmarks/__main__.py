@@ -11,6 +11,7 @@ from benchmarks import (
     ablation,
     compare,
     coverage,
+    defaults,
     digits,
     graph_ablation,
     graph_cost,
@@ -36,6 +37,7 @@ from benchmarks.tasks import TASKS
 
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "ablation": ablation.run,
+    "defaults": defaults.run,
     "digits": digits.run,
     "local": local.run,
     "local_ablation": local.run_ablation,

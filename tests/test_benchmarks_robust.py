@@ -60,3 +60,9 @@ def test_the_table_counts_over_the_seeds_together() -> None:
     assert verdict.failed and verdict.collapsed("gbp")
     assert "| 1 | 1 | 1 |" not in table(rows)
     assert "**all but raw units**" in table(rows)
+
+
+def test_the_defaults_have_a_row_for_every_table_and_network(run: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = run("defaults", "--quick")
+    assert [found["net"] for found in rows if found["method"] == "linear"] == ["friedman", "diabetes"]
+    assert len([found for found in rows if found["method"] == "gbp" and found["rmse"] > 0]) == 6
