@@ -16,12 +16,13 @@ from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.monitor import Watch
 from torch_gbp.parameter import GaussianParameter
+from torch_gbp.probes import Prober, gather
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
-from torch_gbp.settings import check_counts, check_group, name_of
-from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt
+from torch_gbp.settings import CURVATURE, check_counts, check_group, name_of
+from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt, require_probe
 from torch_gbp.stores import AveragedSites, Step, Store
-from torch_gbp.sweep import Listener, Total
+from torch_gbp.sweep import Listener, Total, processes, rank
 
 
 class MessagePassing(MarginalOptimizer):
@@ -87,6 +88,7 @@ class MessagePassing(MarginalOptimizer):
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
         self._listener, self._watch = Listener(), Watch()
+        self._prober = Prober(int(torch.randint(2**62, ())) + rank())
         self._batch: int | None = None  # under visit, and what its examples look like
         self._found: list[list[float]] = []
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
@@ -108,12 +110,15 @@ class MessagePassing(MarginalOptimizer):
 
     def attach(self, marginal: GaussianParameter) -> None:
         self._listener.attach(marginal)
+        self._prober.attach(marginal)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
         self._listener.clear()
-        for marginal in () if set_to_none else self.marginals:
-            marginal.arrive()  # zeros are a message that says nothing
+        for marginal in self.marginals:
+            marginal.forget()
+            if not set_to_none:
+                marginal.arrive()  # zeros are a message that says nothing
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -126,6 +131,7 @@ class MessagePassing(MarginalOptimizer):
             with torch.enable_grad():
                 loss = closure()
         total = self._total()
+        gather(self.marginals)
         examples, turns = total.examples, self._turns(total.examples)
         if self.param_groups[0]["steps"] == 0:
             self.store.prepare(self.marginals, turns[0].step.batches)
@@ -249,8 +255,21 @@ class MessagePassing(MarginalOptimizer):
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples)
-            turns += [Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if has_message(m, name_of(group, i))]
+            for i, marginal in enumerate(owned):
+                if has_message(marginal, name_of(group, i), self._listener.means):
+                    turns.append(self._turn(group, i, marginal, step, examples))
         return turns
+
+    def _turn(self, group: dict[str, Any], position: int, marginal: GaussianParameter, step: Step, examples: int) -> Turn:
+        """One marginal's: its message as the sweeps left it, or the score and what the last probe says of so many examples."""
+        if not marginal.probed:
+            return Turn(group, position, marginal, marginal.message(), step)
+        each = examples / (self.accumulated * processes())  # examples in an average of gradients
+        curvature = self.state[marginal.mean].get(CURVATURE) if marginal.curvature is None else marginal.curvature / each
+        require_probe(curvature, marginal.mean, name_of(group, position))
+        assert marginal.mean.grad is not None
+        message = Message(marginal.mean.grad.neg(), curvature * each)
+        return Turn(group, position, marginal, message, step._replace(depth=1.0, probed=True), curvature)
 
     def _total(self) -> Total:
         """What the sweeps of all processes say together."""
@@ -269,10 +288,13 @@ class MessagePassing(MarginalOptimizer):
         for group in self.param_groups:
             group["steps"] += 1
             group["examples_seen"] += examples
+        self._prober.wait(self.param_groups[0]["steps"])
 
     def _commit(self, turn: Turn, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""
         marginal = turn.marginal
+        if turn.curvature is not None:
+            self.state[marginal.mean][CURVATURE] = turn.curvature
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
         marginal.trust()

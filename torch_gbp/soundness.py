@@ -27,6 +27,7 @@ class Turn(NamedTuple):
     marginal: GaussianParameter
     message: Message
     step: Step
+    curvature: Tensor | None = None  # precision of an example's message, from a probe
 
     @property
     def name(self) -> str:
@@ -34,16 +35,15 @@ class Turn(NamedTuple):
         return name_of(self.group, self.position)
 
 
-def has_message(marginal: GaussianParameter, where: str) -> bool:
-    """Whether sweeps have brought the marginal a message since the last step.
+def has_message(marginal: GaussianParameter, where: str, means: bool = False) -> bool:
+    """Whether sweeps have brought the marginal a message since the last step; in a means sweep its mean alone gets a gradient.
 
     Raises:
         InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
             looked at among several processes, where DDP writes their averages.)
     """
-    halves = {"mean": marginal.mean, "precision": marginal.precision}
-    states = {name: (half.requires_grad, half.grad is None) for name, half in halves.items()}
-    if states["mean"] != states["precision"]:
+    states = {name: (half.requires_grad, half.grad is None) for name, half in marginal.halves.items()}
+    if len(set(states.values())) > 1 and not (means and len({free for free, _ in states.values()}) == 1):
         raise InvalidInput(
             "a message goes to mean and precision together",
             where=f"MessagePassing.step, {where}",
@@ -91,7 +91,7 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
             fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
         )
     unique = list(dict.fromkeys(owner for owner in found if owner is not None))
-    if 2 * len(unique) != len(found):
+    if sum(len(owner.halves) for owner in unique) != len(found):
         raise InvalidInput(
             "every Gaussian parameter must come with both mean and precision, in one group",
             where="MessagePassing",
@@ -116,6 +116,18 @@ def require_examples(examples: int, num_data: int) -> None:
             got=f"{examples} examples, num_data={num_data}",
             cause="num_data counts batches, or was left at another data set's size",
             fix="pass num_data=len(dataset)",
+        )
+
+
+def require_probe(curvature: Tensor | None, mean: Tensor, where: str) -> None:
+    """Raises InvalidInput where no probe has ever reached a marginal, which so has a score and no precision."""
+    if curvature is None:
+        raise InvalidInput(
+            "a score came without a precision: no probe has reached the marginal",
+            where=f"MessagePassing.step, {where}",
+            got=f"shape {tuple(mean.shape)}",
+            cause="a loss that is not a torch_gbp likelihood, or weights used for the first time after the first steps",
+            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y); give other weights to a torch optimizer",
         )
 
 

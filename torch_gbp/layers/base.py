@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import (
     DEVIATION,
     DEVIATION_OR_0,
@@ -193,6 +194,8 @@ def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tens
         InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
+    if isinstance(mean, Tensor):
+        passes.entered(mean, variance)
     if variance is None:
         _check_observed(mean, layer)
         _check_scale(mean, layer)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution
 
+from torch_gbp import passes
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods.evidence import Evidence
+from torch_gbp.likelihoods.loss import Loss
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.standardise import Standardise
-from torch_gbp.sweep import Lesson, Outcome, Sweep, announce
+from torch_gbp.sweep import Lesson
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
 
@@ -24,29 +25,13 @@ MISSING = -100  # the label of an example without label, torch's own ignore_inde
 MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
 
-class Evidence(NamedTuple):
-    """Log evidence per example (n,), and the centred message (g, G) to the outputs, as the outputs are shaped."""
-
-    log: Tensor
-    score: Tensor
-    precision: Tensor
-
-    def masked(self, known: Tensor | None) -> Evidence:
-        """The evidence of the known targets, (n,) or as the outputs are shaped, alone; None for all."""
-        if known is None:
-            return self
-        examples = known if known.ndim == 1 else known.flatten(1).all(1)
-        entries = known.view(-1, *(1 for _ in self.score.shape[1:])) if known.ndim == 1 else known
-        masks = examples, entries, entries
-        return Evidence(*(part.where(mask, part.new_zeros(())) for part, mask in zip(self, masks, strict=True)))
-
-
 class Likelihood(CheckedModule):
     """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
 
-    The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
-    `power` multiplies the messages. power = 1 is Bayes' rule for the model as written; a larger power counts
-    every example that many times (a cold posterior), and a factor on the loss acts in the same way.
+    The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain tensor
+    (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they enter the
+    marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a cold
+    posterior), and a factor on the loss acts in the same way.
     Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
     its means, and for the correlations that a forward pass leaves out.
 
@@ -63,6 +48,7 @@ class Likelihood(CheckedModule):
     widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
+    inside = False  # True: messages leave the likelihood with its power, for inference that is iterated before a step
 
     def __init__(self, power: float | None = 1.0) -> None:
         super().__init__()
@@ -81,24 +67,39 @@ class Likelihood(CheckedModule):
                 value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
                 require_all(prefix + name, value > 0, "positive", value)
 
-    def forward(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Tensor:
-        """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output.
+    def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """-log evidence of the batch (scalar); its backward sends the message (g, G) to the output.
+
+        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (factor.py). Where a plain tensor
+        that wants a gradient has entered the layers, the gradients are those of the loss itself, and the marginals get their
+        messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer asks
+        for it, a probe (`torch_gbp.probes`).
 
         Args:
-            output, target: the outputs' belief and the targets.
+            output, target: the outputs' belief, or the outputs, and the targets.
             known: which targets are known, (n,) or as the outputs are shaped; None for all. The others may be any valid
                 value: their examples count for the step, and send nothing.
         """
-        if not isinstance(output, Gaussian):
+        mixed = passes.left()
+        belief = self._belief(output)
+        self.validate(belief, target)
+        variance = belief.variance if isinstance(output, Gaussian) else None
+        return Loss.apply(belief.mean, variance, target, known, self, mixed)  # type: ignore[return-value]
+
+    def _belief(self, output: Gaussian | Tensor) -> Gaussian:
+        """Outputs as a belief: a plain tensor is one of variance 0, never in half precision."""
+        if isinstance(output, Gaussian):
+            return output
+        if not isinstance(output, Tensor) or not output.is_floating_point():
             raise InvalidInput(
-                "the output must be a Gaussian",
+                "the output must be a Gaussian or a floating-point tensor",
                 where=type(self).__name__,
-                got=type(output).__name__,
-                cause="a network without GBP layers",
-                fix="build it of GBP layers, or use a torch loss",
+                got=str(getattr(output, "dtype", type(output).__name__)),
+                cause="a network that returns several things",
+                fix="pass the tensor of outputs alone",
             )
-        self.validate(output, target)
-        return _Loss.apply(output.mean, output.variance, target, known, self)  # type: ignore[return-value]
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        return Gaussian(output, torch.zeros_like(output))
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
@@ -125,6 +126,23 @@ class Likelihood(CheckedModule):
         Likelihoods that linearise do it there; the others do not look at it.
         """
         return self.evidence(mean, variance, target)
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """The score at the outputs of targets that are drawn from the likelihood there; its square is G on average.
+
+        Args:
+            output: outputs (n, ...), known.
+            generator: of random numbers, on their device.
+
+        Raises:
+            InvalidInput: a likelihood without targets to draw.
+        """
+        raise InvalidInput(
+            "targets cannot be drawn, so the means sweep has no precisions",
+            where=type(self).__name__,
+            cause="a likelihood of your own without `probe`",
+            fix="define probe(output, generator): the score of drawn targets; or use a network of GBP layers",
+        )
 
     def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
         """Learns parameters of the likelihood itself; called when a step takes the batch's messages, if `learns`.
@@ -170,27 +188,6 @@ class Likelihood(CheckedModule):
 def validation() -> bool | None:
     """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
     return False if torch.compiler.is_compiling() else None
-
-
-class _Loss(Function):
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor, variance: Tensor, target: Tensor, known: Tensor | None, likelihood: Likelihood) -> Tensor:
-        evidence = likelihood.evidence(mean, variance, target).masked(known)
-        log_evidence = evidence.log.sum()
-        ctx.save_for_backward(evidence.score, evidence.precision)
-        belief = Gaussian(mean.detach(), variance.detach())
-        learn = likelihood.lesson(belief, target, known)
-        outcome = None if known is not None else Outcome(target, evidence.log, lambda y: likelihood.evidence(*belief, y).log)
-        ctx.power = likelihood.power
-        ctx.sweep = Sweep(len(mean), log_evidence, likelihood.automatic, learn, likelihood.hold, likelihood.rate_factor, outcome)
-        return -log_evidence
-
-    @staticmethod
-    def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
-        announce(ctx.sweep)
-        score, precision = ctx.saved_tensors
-        weight = factor[0] * ctx.power
-        return score * weight, precision * weight, None, None, None
 
 
 def check_labels(output: Gaussian, target: Tensor, where: str) -> None:

@@ -12,6 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
+from torch_gbp.likelihoods.regression import gaussian_probe
 
 _NODES = 128  # of the trapezoidal rule over the log variance, whose error falls exponentially with them
 _REACH = 8.0  # deviations of the log variance on each side of its mean, or of where an outlier draws it
@@ -73,6 +74,11 @@ class HeteroscedasticRegression(Likelihood):
         score_s = 0.5 * (chance * share * (each - 1)).sum(-1)
         score = torch.cat([(target - m) * precision, score_s], -1)
         return Evidence(log.flatten(1).sum(1), score, torch.cat([precision, 0.5 * (chance * share.square()).sum(-1)], -1))
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """With e ~ N(0, 1): e exp(-s / 2) to the mean, (e^2 - 1) / 2 to the log variance s."""
+        draws, deviation = gaussian_probe(output.chunk(2, -1)[0], 1.0, generator), (0.5 * output.chunk(2, -1)[1]).exp()
+        return torch.cat([draws / deviation, 0.5 * (draws.square() - 1)], -1)
 
     def distribution(self, output: Gaussian) -> MixtureSameFamily:
         """The mixture of N(m, v + exp(s)) over s ~ N(m_s, v_s) that the rule takes for p(y)."""

@@ -62,6 +62,9 @@ class IntegratedSoftmax(Likelihood):
         blocks = [_integrate(*block) for block in zip(*parts, strict=True)]
         return Evidence(*(torch.cat(part).to(mean) for part in zip(*blocks, strict=True)))
 
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return Softmax.probe(self, output, generator)  # type: ignore[arg-type]
+
     def distribution(self, output: Gaussian) -> Categorical:
         """p(y) of every class."""
         labels = torch.arange(output.mean.shape[1], device=output.device)

@@ -59,6 +59,11 @@ class Softmax(Likelihood):
         score = p.neg().scatter_add_(1, label, torch.ones_like(label, dtype=p.dtype)).mul_(shrink)
         return Evidence(log_p.gather(1, label).squeeze(1), score, curvature)
 
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        p = torch.softmax(output, 1)
+        drawn = torch.multinomial(p, 1, generator=generator)
+        return p.neg().scatter_add_(1, drawn, torch.ones_like(p[:, :1]))
+
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m)."""
         return Categorical(logits=_shrink(output.variance) * output.mean, validate_args=validation())

@@ -17,6 +17,7 @@ RATE = 0.4  # peak, of networks of depth 1 or less
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
+BOLD, BOUND, MEMORY = 2.5, 3e-3, 0.99
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
 
@@ -53,7 +54,7 @@ class AveragedSites(Store):
     """
 
     rated_by_likelihood = True
-    keeps, may_keep = ("momentum", "steps"), ("average", "annealing")
+    keeps, may_keep = ("momentum", "steps"), ("average", "annealing", "noise")
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
@@ -101,8 +102,14 @@ class AveragedSites(Store):
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
-        move = torch.div(score, precision, out=message.information)
-        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
+        rate = step.rate / (1 - self.momentum ** state["steps"])
+        if step.probed:
+            noise = _noise(state, message.information, step)
+            move = _smaller(score / precision, score, noise, rate, step)
+            _move(mean, move, move * precision, 1.0, self._reach(step))
+        else:
+            move = torch.div(score, precision, out=message.information)
+            _move(mean, move, score, rate, self._reach(step))
         if self.tail and state["steps"] % EVERY == 0:
             self._remember(mean, state)
 
@@ -126,6 +133,20 @@ class AveragedSites(Store):
         if "average" not in state:
             state["average"] = mean.clone()
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
+
+
+def _noise(state: State, score: Tensor, step: Step) -> Tensor:
+    """Root of the running mean of the squared scores of batches."""
+    if "noise" not in state:
+        state["noise"] = torch.zeros_like(score)
+    state["noise"].mul_(MEMORY).addcmul_(score, score, value=(1 - MEMORY) * step.scale**2)
+    return (state["noise"] / (1 - MEMORY ** state["steps"])).sqrt()
+
+
+def _smaller(newton: Tensor, score: Tensor, noise: Tensor, rate: float, step: Step) -> Tensor:
+    """The smaller of the Newton step and a signal-to-noise step, weight by weight."""
+    most = score.abs().div_(noise + 1e-12).mul_(BOUND * rate / RATE)
+    return torch.minimum(torch.maximum(newton * (rate * BOLD), -most), most)
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:

@@ -21,7 +21,8 @@ State = dict[str, Any]
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`);
-    and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
+    what share of the schedule's passes is done after it (without a schedule: of the first two); and whether the precision of the
+    message is that of probes."""
 
     rate: float
     batches: float
@@ -29,6 +30,7 @@ class Step(NamedTuple):
     scale: float = 1.0
     depth: float = 1.0
     progress: float = 1.0
+    probed: bool = False
 
 
 class Store:
