@@ -1,6 +1,7 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
 from torch_gbp.batches import FixedBatches
+from torch_gbp.configure import configure_optimizers
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
@@ -89,6 +90,7 @@ __all__ = [
     "Trace",
     "Trainer",
     "calibrate",
+    "configure_optimizers",
     "from_torch",
     "random_layers",
     "sweeps",

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from torch_gbp.batches import check_members, fingerprint
+from torch_gbp.companion import Companion
 from torch_gbp.crowding import depth, strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
@@ -19,7 +21,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.probes import Prober, gather
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
-from torch_gbp.settings import CURVATURE, check_counts, check_group, name_of
+from torch_gbp.settings import CURVATURE, check_counts, check_group, name_of, require_same_parts
 from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt, require_probe
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener, Total, processes, rank
@@ -43,6 +45,7 @@ class MessagePassing(MarginalOptimizer):
         store: AveragedSites() (default), BatchSites() or Filtering().
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
+        plain: torch optimizer of parameters without marginals, which steps with this one (`torch_gbp.configure_optimizers`).
 
     `step` uses up the gradients of the means (AveragedSites writes over them): read them before it.
     Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
@@ -82,6 +85,7 @@ class MessagePassing(MarginalOptimizer):
         store: Store | None = None,
         accumulated: int = 1,
         report_every: int = 50,
+        plain: Optimizer | None = None,
     ) -> None:
         store = AveragedSites() if store is None else store
         check_counts(accumulated, report_every)
@@ -89,6 +93,7 @@ class MessagePassing(MarginalOptimizer):
         self.report: StepReport | None = None
         self._listener, self._watch = Listener(), Watch()
         self._prober = Prober(int(torch.randint(2**62, ())) + rank())
+        self._companion = None if plain is None else Companion(plain)
         self._batch: int | None = None  # under visit, and what its examples look like
         self._found: list[list[float]] = []
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
@@ -114,6 +119,8 @@ class MessagePassing(MarginalOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
+        if self._companion is not None:
+            self._companion.optimizer.zero_grad(set_to_none)
         self._listener.clear()
         for marginal in self.marginals:
             marginal.forget()
@@ -136,10 +143,16 @@ class MessagePassing(MarginalOptimizer):
         if self.param_groups[0]["steps"] == 0:
             self.store.prepare(self.marginals, turns[0].step.batches)
         check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
+        if self._companion is not None:
+            self._companion.check()
         progress = turns[0].step.progress
         self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
+        if self._companion is not None:
+            group = self.param_groups[0]
+            before = None if group["epochs"] is None else progress_of(group, 0)
+            self._companion.step(group, before, progress)
         self._advance(examples)
         if complete(self.param_groups[0], examples):
             self.settle()
@@ -215,6 +228,24 @@ class MessagePassing(MarginalOptimizer):
             raise InvalidInput("priors cannot change during a visit", where="MessagePassing.learn_priors", fix="call it after")
         require_learnt(self.store, self.marginals, [self.state[marginal.mean] for marginal in self.marginals])
         self._rewrite(self.store.learn_prior)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the marginals, the plain parameters' optimizer, and the generator of probes."""
+        state = super().state_dict() | {"probes": self._prober.state()}
+        return state if self._companion is None else state | {"plain": self._companion.optimizer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where the optimizer stood that gave this state.
+
+        Raises:
+            InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
+        """
+        require_same_parts(state_dict, self._companion is not None)
+        super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes")})
+        if self._companion is not None:
+            self._companion.optimizer.load_state_dict(state_dict["plain"])
+        self._prober.load(state_dict.get("probes", {}))
+        self._prober.wait(self.param_groups[0]["steps"])
 
     @property
     def depth(self) -> float:

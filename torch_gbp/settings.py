@@ -93,6 +93,13 @@ def check_saved(
             raise _misfit("something is kept of precisions", f"{len(found)} entries", "the state of another optimizer")
 
 
+def require_same_parts(saved: Mapping[str, Any], plain: bool) -> None:
+    """Raises InvalidInput if one of a saved state and this optimizer has plain parameters and the other none."""
+    if plain != ("plain" in saved):
+        has = {True: "an optimizer of plain parameters", False: "none"}
+        raise _misfit("the state has other parts", f"{has['plain' in saved]}, here {has[plain]}", "another network")
+
+
 def name_of(group: Mapping[str, Any], position: int) -> str:
     """Name of a group's marginal for errors, if the optimizer was given named parameters (mean, precision, mean, ...)."""
     means = [name for name in group.get("param_names") or () if not name.endswith(".precision")]
