@@ -9,7 +9,8 @@ import lightning
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
+from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, configure_optimizers
+from torch_gbp.configure import Plain
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import pairs
 from torch_gbp.report import StepReport
@@ -32,11 +33,12 @@ class GBPModule(lightning.LightningModule):
     Batches are (x, y), or (x, y, batch number) from a loader over `FixedBatches`, which `BatchSites` needs.
 
     Args:
-        model: network of GBP layers.
+        model: network of GBP layers, or any torch network with marginals (`torch_gbp.from_torch`).
         likelihood: what the targets say about the outputs.
         lr, warmup, store: as in `MessagePassing`.
         epochs: passes of the schedule; None takes the trainer's.
         num_data: number of training examples; None counts those behind the training loader.
+        plain: makes the optimizer of parameters without marginals, as in `torch_gbp.configure_optimizers`.
     """
 
     def __init__(
@@ -48,14 +50,16 @@ class GBPModule(lightning.LightningModule):
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
+        plain: Plain | None = None,
     ) -> None:
         super().__init__()
         self.model, self.likelihood = model, likelihood
         self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
+        self.plain = plain
         self._logged: StepReport | None = None
 
-    def forward(self, x: Any) -> Gaussian:
-        """Belief of the outputs."""
+    def forward(self, x: Any) -> Gaussian | Tensor:
+        """Belief of the outputs, or the outputs at the means of the weights where the layers carry no moments."""
         return self.model(x)
 
     def configure_optimizers(self) -> Any:
@@ -69,9 +73,10 @@ class GBPModule(lightning.LightningModule):
         """
         self.trainer.fit_loop.setup_data()  # makes the training loader known, as `estimated_stepping_batches` does
         _require_whole_messages(self.trainer, self.store)
-        return MessagePassing(
-            self.model.named_parameters(),
+        return configure_optimizers(
+            self.model,
             self._count_data(),
+            plain=self.plain,
             lr=self.lr,
             epochs=self._count_passes() if scheduled else None,
             warmup=self.warmup,

@@ -18,7 +18,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.monitor import Watch
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.probes import Prober, gather
+from torch_gbp.probes import EVERY, Prober, gather
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
 from torch_gbp.settings import CURVATURE, check_counts, check_group, name_of, require_same_parts
@@ -92,7 +92,7 @@ class MessagePassing(MarginalOptimizer):
         self.accumulated, self.report_every = accumulated, report_every
         self.report: StepReport | None = None
         self._listener, self._watch = Listener(), Watch()
-        self._prober = Prober(int(torch.randint(2**62, ())) + rank())
+        self._prober = Prober(int(torch.randint(2**62, ())) + rank(), 1 if store.cavity else EVERY)
         self._companion = None if plain is None else Companion(plain)
         self._batch: int | None = None  # under visit, and what its examples look like
         self._found: list[list[float]] = []

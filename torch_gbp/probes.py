@@ -38,11 +38,12 @@ class Prober:
 
     Args:
         seed: of the generator of targets; a process adds its rank.
+        every: how many steps share a probe, after the first; 1 where a store keeps what a batch said, and not the average.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, every: int = EVERY) -> None:
         self.marginals: list[GaussianParameter] = []
-        self.due = True
+        self.every, self.due = every, True
         self._seed, self._generators = seed, dict[torch.device, torch.Generator]()
         _PROBERS.add(self)
 
@@ -70,7 +71,7 @@ class Prober:
 
     def wait(self, steps: int) -> None:
         """Decides whether the step after so many is one with a probe."""
-        self.due = steps < EARLY or steps % EVERY == 0
+        self.due = steps < EARLY or steps % self.every == 0
 
     def probe(self, output: Tensor, scores: Scores, weight: Tensor, moments: bool) -> None:
         """Sends a probe from the outputs through their graph, which stays for the ordinary backward pass.

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from torch_gbp.batches import FixedBatches
 from torch_gbp.checks import require_count
+from torch_gbp.configure import Plain, configure_optimizers
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import device_of, evaluating, inputs_of, log_probability, output_of, pairs, require_network
 from torch_gbp.gaussian import Gaussian
@@ -44,10 +45,10 @@ class Epoch(NamedTuple):
 
 
 class Trainer:
-    """Trains a network of GBP layers by message passing.
+    """Trains a network with marginals by message passing, and its plain parameters beside them.
 
     Args:
-        model: network of GBP layers; it is trained in place.
+        model: network of GBP layers, or any torch network with marginals (`gbp.from_torch`); it is trained in place.
         likelihood: what the targets say about the outputs.
         epochs: passes over the data.
         lr, store: as in `MessagePassing`.
@@ -57,6 +58,7 @@ class Trainer:
             marginals; None trains all passes and keeps the last.
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
+        plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
 
     Raises:
         InvalidInput: settings out of range; loaders without batches, batches that are no pairs (input, target), outputs that
@@ -84,6 +86,7 @@ class Trainer:
         patience: int | None = None,
         learn_priors: bool = False,
         progress: bool = True,
+        plain: Plain | None = None,
     ) -> None:
         require_network(model, likelihood, "Trainer")
         if patience is not None:
@@ -92,7 +95,7 @@ class Trainer:
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience = lr, store, patience
         self.inference = Inference() if inference is None else inference
-        self.learn_priors, self.progress = learn_priors, progress
+        self.learn_priors, self.progress, self.plain = learn_priors, progress, plain
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -107,11 +110,9 @@ class Trainer:
             )
         batches, generator = pairs(loader, None, "Trainer.fit"), getattr(loader, "generator", None)
         fit_statistics(self.model, self.likelihood.targets, batches, generator)
-        names, num_data = list(self.model.named_parameters()), count_examples(loader)
-        if not names:
-            raise InvalidInput("the network has no weights to train", where="Trainer.fit", fix="build it of GBP layers")
         passes = self.epochs if self.inference.rate is None else None
-        self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
+        settings: dict[str, Any] = {"lr": self.lr, "epochs": passes, "store": self.store, "plain": self.plain}
+        self.optimizer = configure_optimizers(self.model, count_examples(loader), **settings)
         try:
             return self._run(loader, validation)
         except BaseException:

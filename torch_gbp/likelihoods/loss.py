@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from torch_gbp import passes
+from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import gradients_of
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.evidence import Evidence
@@ -28,6 +29,14 @@ class Loss(Function):
     def forward(
         ctx: Any, mean: Tensor, variance: Tensor | None, target: Tensor, known: Tensor | None, likelihood: Likelihood, mixed: bool
     ) -> Tensor:
+        if variance is None and likelihood.inside:
+            raise InvalidInput(
+                "inference can be iterated only where layers carry moments",
+                where="Inference",
+                got="plain outputs",
+                cause="a torch network with marginals",
+                fix="use iterations=1, or from_torch(network, moments=True)",
+            )
         belief = Gaussian(mean.detach(), torch.zeros_like(mean) if variance is None else variance.detach())
         evidence = likelihood.evidence(*belief, target).masked(known)
         log_evidence = evidence.log.sum()
