@@ -38,10 +38,12 @@ def entered(mean: Tensor, variance: Tensor | None) -> None:
         _state.keep = True
 
 
-def left() -> None:
-    """Called by a likelihood, where a forward pass ends."""
-    if not torch.compiler.is_compiling():
-        _state.keep = False
+def left() -> bool:
+    """Called by a likelihood, where a forward pass ends; tells whether a plain tensor that wants a gradient had entered."""
+    if torch.compiler.is_compiling():
+        return False
+    found, _state.keep = _state.keep, False
+    return found
 
 
 def true() -> bool:
