@@ -183,7 +183,8 @@ def test_a_backbone_and_a_head_learn_the_digits_together():
 
     torch.manual_seed(0)
     x, y = (torch.as_tensor(part) for part in load_digits(return_X_y=True))
-    x = (x / 8 - 1).to(torch.float32)
+    order = torch.randperm(len(x))
+    x, y = (x[order] / 8 - 1).float(), y[order]
     network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), gbp.GBPLinear(64, 10)).float()
     optimizer = gbp.configure_optimizers(network, num_data=1297, epochs=8)
     for _ in range(8):
@@ -193,5 +194,5 @@ def test_a_backbone_and_a_head_learn_the_digits_together():
             optimizer.step()
     with torch.no_grad():
         predictive = gbp.Softmax().predictive(network(x[1297:]))
-    assert (predictive.probs.argmax(1) == y[1297:]).float().mean() > 0.94
-    assert -predictive.log_prob(y[1297:]).mean() < 0.2
+    assert (predictive.probs.argmax(1) == y[1297:]).float().mean() > 0.95
+    assert -predictive.log_prob(y[1297:]).mean() < 0.16
