@@ -109,7 +109,10 @@ def test_a_state_of_another_network_changes_nothing(spoil, text):
 
 def test_after_a_refused_state_training_goes_on_as_if_it_had_not_been():
     """With known prior means, which belong to what must not be lost."""
-    (x, y), one = three_classes(), gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False)
+    (x, y), one = (
+        three_classes(),
+        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False, moments=True),
+    )
     two = copy.deepcopy(one)
     first, second = (gbp.MessagePassing(model.parameters(), 60) for model in (one, two))
     for step in range(3):

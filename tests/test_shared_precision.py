@@ -79,8 +79,8 @@ def test_outputs_and_messages_are_those_of_a_full_marginal_with_equal_precisions
 
 
 def test_memory_and_the_option():
-    assert from_torch(torch.nn.Linear(4, 3)).weight.precision.shape == (1, 4)
-    assert from_torch(torch.nn.Linear(4, 3), shared_precision=False).weight.precision.shape == (3, 4)
+    assert from_torch(torch.nn.Linear(4, 3), moments=True).weight.precision.shape == (1, 4)
+    assert from_torch(torch.nn.Linear(4, 3), shared_precision=False, moments=True).weight.precision.shape == (3, 4)
     assert GBPConv2d(4, 3, 5).weight.precision.shape == (1, 4, 1, 1)
     assert GBPConv2d(4, 6, 5, groups=2).weight.precision.shape == (1, 2, 1, 1)
     assert GBPConv2d(4, 3, 5).weight_variance.shape == (3, 4, 5, 5)
@@ -89,7 +89,7 @@ def test_memory_and_the_option():
 def _full_lenet():
     plain = torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.MaxPool2d(2), torch.nn.LeakyReLU(0.1)
     network = torch.nn.Sequential(*plain, torch.nn.Flatten(), torch.nn.Linear(48, 3))
-    return from_torch(network, shared_precision=False)
+    return from_torch(network, shared_precision=False, moments=True)
 
 
 def _weights(model):

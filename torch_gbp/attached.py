@@ -120,6 +120,18 @@ class ParameterMarginal(GaussianParameter):
     def averaged(self, values: Tensor) -> Tensor:
         return self.sharing.average(values)
 
+    def narrow(self, variance: float) -> None:
+        """Starts with a variance below the prior's: the precision above is a surplus, which an optimizer anneals away."""
+        self.prior = self.prior._replace(start_variance=min(variance, self.prior.variance))
+        self.surplus = max(0.0, 1 / variance - float(self.prior_precision))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """The precision of a marginal that has learnt nothing."""
+        with torch.no_grad():
+            self.precision.copy_((self.prior_precision + self.surplus).expand_as(self.precision))
+        self.trust()
+
     def belief(self) -> Gaussian:
         return Gaussian(self.mean.detach(), self.precision.reciprocal().expand_as(self.mean))
 
@@ -129,11 +141,14 @@ class ParameterMarginal(GaussianParameter):
 
     def _apply(self, fn: Any, recurse: bool = True) -> ParameterMarginal:
         empty = self.precision.is_meta
+        started = not empty and self.surplus > 0 and self.fresh()
         nn.Module._apply(self, fn, recurse)
+        self._register()
         if empty and not self.precision.is_meta:  # to_empty() leaves whatever was in the memory
             self.prior_precision.fill_(1.0 / self.prior.variance)
-            self.precision.copy_(self.prior_precision.expand_as(self.precision))
-        self._register()
+            self._refresh()
+        elif started and not self.precision.is_meta:  # a sum rounds otherwise in another dtype
+            self._refresh()
         return self
 
     def extra_repr(self) -> str:
