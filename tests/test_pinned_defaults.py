@@ -218,6 +218,7 @@ TABLE = {
         "learn_priors": False,
         "progress": True,
         "plain": None,
+        "sweep": None,
     },
     "configure_optimizers": {"plain": None},
     "from_torch": {"fresh": False, "as_prior": False, "inputs": None},

@@ -1,13 +1,13 @@
 """Probes: the precision of a weight's message as the variance of the message that a typical target would send.
 
-A target is drawn from the network's own prediction at every output, its score r goes backward in a second vector-Jacobian product,
-and what arrives at a weight is squared. With z(w) the outputs, J their Jacobian and F = E[r r'] the Fisher information,
+A target is drawn from the network's own prediction at every output, its score r goes backward in a second vector-Jacobian
+product, and what arrives at a weight is squared. With z(w) the outputs, J their Jacobian and F = E[r r'] the Fisher information,
 
     rho = sum_n J_n' r_n            E[rho^2] = diag of sum_n J_n' F_n J_n
 
-the Gauss-Newton diagonal, exact for shared kernels, skips, normalisation and attention: all that a weight says in an example is added
-up before it is squared, and the draws of different examples are independent, so that cross terms vanish.
-Source: Gauss-Newton-Bartlett, Liu et al. 2023 (Sophia), section 2.3; the Fisher information by sampled targets, Martens & Grosse 2015.
+the Gauss-Newton diagonal, exact for shared kernels, skips, normalisation and attention: all that a weight says in an example is
+added up before it is squared, and the draws of different examples are independent, so that cross terms vanish.
+Source: Gauss-Newton-Bartlett, Liu et al. 2023 (Sophia); the Fisher information by drawn targets, Martens & Grosse 2015.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def require_probe(curvature: Tensor | None, mean: Tensor, where: str) -> None:
             where=f"MessagePassing.step, {where}",
             got=f"shape {tuple(mean.shape)}",
             cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
-            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y); give other weights to a torch optimizer",
+            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
         )
 
 
