@@ -1,5 +1,6 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
 from torch_gbp.configure import configure_optimizers
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
@@ -37,6 +38,7 @@ from torch_gbp.linear_response import LinearResponse
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
+from torch_gbp.passes import means_sweep
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
@@ -94,6 +96,8 @@ __all__ = [
     "configure_optimizers",
     "from_torch",
     "last_layer",
+    "marginals",
+    "means_sweep",
     "random_layers",
     "renew_statistics",
     "sample",

@@ -296,7 +296,8 @@ class MessagePassing(MarginalOptimizer):
         if not marginal.probed:
             return Turn(group, position, marginal, marginal.message(), step)
         each = examples / (self.accumulated * processes())  # examples in an average of gradients
-        curvature = self.state[marginal.mean].get(CURVATURE) if marginal.curvature is None else marginal.curvature / each
+        probed = marginal.curvature
+        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
         require_probe(curvature, marginal.mean, name_of(group, position))
         assert marginal.mean.grad is not None
         message = Message(marginal.mean.grad.neg(), curvature * each)

@@ -126,8 +126,8 @@ def require_probe(curvature: Tensor | None, mean: Tensor, where: str) -> None:
             "a score came without a precision: no probe has reached the marginal",
             where=f"MessagePassing.step, {where}",
             got=f"shape {tuple(mean.shape)}",
-            cause="a loss that is not a torch_gbp likelihood, or weights used for the first time after the first steps",
-            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y); give other weights to a torch optimizer",
+            cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
+            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
         )
 
 

@@ -104,7 +104,8 @@ def _make(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def _merge(module: nn.Module) -> None:
     """Puts adapters into the weights that they adapt."""
-    for name, steps in list(getattr(module, "parametrizations", {}).items()):
+    held: Any = getattr(module, "parametrizations", {})
+    for name, steps in list(held.items()):
         if any(isinstance(step, LowRank) for step in steps):
             parametrize.remove_parametrizations(module, name)
 

@@ -41,16 +41,16 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     require_kind("model", model, nn.Module, "renew_statistics", fix="pass a network")
     if batches is not None:
         batches = require_count("batches", batches, "renew_statistics", fix=f"use {BATCHES}, or None for all")
-    renewed = [module for module in model.modules() if _running(module) and not frozen(module)]
+    every = [module for module in model.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
+    renewed = [module for module in every if not frozen(module)]
     if not renewed:
         return 0
     first, rest = _first(loader)
     modes = {module: module.training for module in model.modules()}
     rates = {module: module.momentum for module in renewed}
     model.train()
-    for module in modes:
-        if _running(module) and module not in rates:
-            module.eval()
+    for module in every:
+        module.training = module in rates
     try:
         for module in renewed:
             module.reset_running_stats()
@@ -70,10 +70,6 @@ def frozen(module: nn.Module) -> bool:
     """Whether all of a module's own parameters are frozen, if it has any: then its statistics are as well."""
     own = [parameter for parameter in module._parameters.values() if parameter is not None]
     return bool(own) and not any(parameter.requires_grad for parameter in own)
-
-
-def _running(module: nn.Module) -> bool:
-    return isinstance(module, _NormBase) and module.running_mean is not None
 
 
 def _first(loader: Iterable[Any]) -> tuple[Tensor, Iterable[Any]]:
