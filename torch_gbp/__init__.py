@@ -3,7 +3,7 @@
 from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
 from torch_gbp.configure import configure_optimizers
-from torch_gbp.convert import from_torch
+from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
@@ -91,13 +91,19 @@ __all__ = [
     "StepReport",
     "Trace",
     "Trainer",
+    "adapters",
     "calibrate",
     "configure_optimizers",
     "from_torch",
+    "last_layer",
     "marginals",
     "means_sweep",
     "random_layers",
+    "renew_statistics",
+    "sample",
+    "summary",
     "sweeps",
     "thesis_iterations",
     "thesis_rate",
+    "to_torch",
 ]
