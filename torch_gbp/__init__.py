@@ -1,6 +1,7 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
 from torch_gbp.batches import FixedBatches
+from torch_gbp.calibration import Calibration, calibrate
 from torch_gbp.configure import configure_optimizers
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
@@ -37,11 +38,11 @@ from torch_gbp.linear_response import LinearResponse
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
+from torch_gbp.predictive import Predictive, predict
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
-from torch_gbp.widening import calibrate
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "Calibration",
     "CosineBasis",
     "Evaluation",
     "FactorGraph",
@@ -81,6 +83,7 @@ __all__ = [
     "Parallel",
     "PatchBasis",
     "RandomLayers",
+    "Predictive",
     "Regression",
     "Sequential",
     "Softmax",
@@ -92,6 +95,7 @@ __all__ = [
     "calibrate",
     "configure_optimizers",
     "from_torch",
+    "predict",
     "random_layers",
     "sweeps",
     "thesis_iterations",
