@@ -33,6 +33,7 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
@@ -90,6 +91,7 @@ __all__ = [
     "Trainer",
     "calibrate",
     "from_torch",
+    "moments",
     "random_layers",
     "sweeps",
     "thesis_iterations",
