@@ -130,7 +130,7 @@ moments(F.gelu)(Elementwise(F.gelu, bends=_HALVED, narrow=0.5))
 
 moments(F.relu6)(Elementwise(F.relu6, kinks=(0.0, 6.0), narrow=math.inf))
 moments(F.hardswish)(Elementwise(F.hardswish, kinks=(-3.0, 3.0), narrow=math.inf))
-moments(F.hardsigmoid)(Elementwise(F.hardsigmoid, kinks=(-3.0, 3.0), narrow=math.inf))
+moments(F.hardsigmoid)(Elementwise(lambda x: F.relu6(x + 3) / 6, kinks=(-3.0, 3.0), narrow=math.inf))
 moments(*named("selu"))(Elementwise(F.selu, kinks=(0.0,), bends=_AROUND[:4], narrow=1.0))
 
 
