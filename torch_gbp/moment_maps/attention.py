@@ -113,25 +113,27 @@ def multi_head_attention(
     Raises:
         MissingRule: bias_k, bias_v, add_zero_attn, static_k or static_v.
     """
-    if any(extra is not None for extra in (bias_k, bias_v, static_k, static_v)) or add_zero_attn:
+    _require_own_keys(bias_k, bias_v, static_k, static_v, add_zero_attn or None)
+    matrices = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else _thirds(in_proj_weight)
+    q, k, v = _projected((query, key, value), matrices, _thirds(in_proj_bias), num_heads)
+    weights = attention_weights(q, k, _merged(attn_mask, key_padding_mask, is_causal, q, k))
+    output = weighted(weights, v, dropout_p if training else 0.0)  # (n, h, l, e / h)
+    output = linear(output.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
+    kept = weights.mean(1) if average_attn_weights else weights
+    if len(query.shape) == 2:
+        output, kept = output.squeeze(1), kept.squeeze(0)
+    return output, kept if need_weights else None
+
+
+def _require_own_keys(*extras: Any) -> None:
+    """Raises MissingRule for keys and values that the inputs do not hold."""
+    if any(extra is not None for extra in extras):
         raise MissingRule(
             "attention with added keys and values has no moment map",
             where="nn.MultiheadAttention",
             got="bias_k, bias_v, add_zero_attn, static_k or static_v",
             fix="leave them at their defaults, or predict by samples",
         )
-    matrices = [q_proj_weight, k_proj_weight, v_proj_weight] if use_separate_proj_weight else _thirds(in_proj_weight)
-    batched = len(query.shape) == 3
-    inputs = [part if batched else part.unsqueeze(1) for part in (query, key, value)]
-    q, k, v = (
-        _heads(belief_of(linear(*triple)), num_heads) for triple in zip(inputs, matrices, _thirds(in_proj_bias), strict=True)
-    )
-    mask = _merged(attn_mask, key_padding_mask, is_causal, q, k)
-    weights = attention_weights(q.mean, k.mean, mask)
-    output = weighted(weights, v, dropout_p if training else 0.0)  # (n, h, l, e / h)
-    output = linear(output.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
-    kept = weights.mean(1) if average_attn_weights else weights
-    return (output, kept if need_weights else None) if batched else (output.squeeze(1), kept.squeeze(0) if need_weights else None)
 
 
 def _thirds(parameter: Term | None) -> Any:
@@ -139,28 +141,33 @@ def _thirds(parameter: Term | None) -> Any:
     return (None, None, None) if parameter is None else parameter.chunk(3)
 
 
-def _heads(belief: Gaussian, heads: int) -> Gaussian:
-    """(l, n, e) -> (n, h, l, e / h)."""
-    return belief.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
+def _projected(inputs: Any, matrices: Any, biases: Any, heads: int) -> tuple[Tensor, Tensor, Gaussian]:
+    """The means of queries and keys, and the values' beliefs: (l, n, e) or (l, e) -> (n, h, l, e / h)."""
+    query, key, value = (part if len(part.shape) == 3 else part.unsqueeze(1) for part in inputs)
+    q, k = (
+        F.linear(_mean(part), _mean(matrix), None if bias is None else _mean(bias))
+        for part, matrix, bias in zip((query, key), matrices[:2], biases[:2], strict=True)
+    )
+    v = belief_of(linear(value, matrices[2], biases[2]))
+    return _heads(q, heads), _heads(k, heads), _heads(v, heads)
 
 
-def _merged(mask: Tensor | None, padding: Tensor | None, causal: bool, query: Gaussian, key: Gaussian) -> Tensor | None:
-    """Attention and padding masks as one to add to the scores (n, h, l, s); there a truth value says what is left out.
+def _heads(value: Any, heads: int) -> Any:
+    return value.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
 
-    `causal` without a mask cannot reach here from nn.MultiheadAttention, which asks for the mask as well.
-    """
-    mask = _additive(mask, query)
-    if mask is None and causal:
-        mask = _mask(query, key, None, True)
+
+def _merged(mask: Tensor | None, padding: Tensor | None, causal: bool, query: Tensor, key: Tensor) -> Tensor | None:
+    """Attention and padding masks as one to add to the scores (n, h, l, s); there a truth value says what is left out."""
+    mask = _mask(query, key, None, True) if mask is None and causal else _additive(mask, query)
     if mask is not None and mask.ndim == 3:  # (n h, l, s)
         mask = mask.view(query.shape[0], -1, *mask.shape[1:])
     padding = _additive(padding, query)
     if padding is None:
         return mask
-    padding = padding[:, None, None]
+    padding = padding.view(query.shape[0], 1, 1, -1)
     return padding if mask is None else mask + padding
 
 
-def _additive(mask: Tensor | None, query: Gaussian) -> Tensor | None:
+def _additive(mask: Tensor | None, query: Tensor) -> Tensor | None:
     """nn.MultiheadAttention's masks: True leaves out, a number is added."""
     return _mask(query, query, ~mask, False) if mask is not None and mask.dtype == torch.bool else mask

@@ -50,8 +50,10 @@ def shifted(output: Gaussian, bias: Term | None, axes: int = 0) -> Gaussian:
     """The output plus a bias along the axis that stands `axes` before the end."""
     if bias is None:
         return output
-    mean, variance = (None if part is None else part.view(-1, *(1 for _ in range(axes))) for part in _moments(bias))
-    return Gaussian(output.mean + mean, output.variance if variance is None else output.variance + variance)
+    bias = bias.view(-1, *(1 for _ in range(axes)))
+    if not isinstance(bias, Gaussian):
+        return Gaussian(output.mean + bias, output.variance)
+    return Gaussian(output.mean + bias.mean, output.variance + bias.variance)
 
 
 @moments(F.linear)
