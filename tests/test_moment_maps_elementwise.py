@@ -119,6 +119,14 @@ def test_prelu_has_one_slope_a_channel_and_a_gradient_for_it(float64):
     assert torch.autograd.gradcheck(lambda own: tuple(F.prelu(x, own)), (slope,))
 
 
+def test_prelu_with_a_gaussian_slope_by_two_points(float64):
+    x, slope = belief(2, 3), belief(3, shift=1)
+    ends = [F.prelu(x, slope.mean + sign * slope.standard_deviation) for sign in (-1, 1)]  # two points of the slope's moments
+    mean = sum(end.mean for end in ends) / 2
+    second = sum(end.variance + end.mean.square() for end in ends) / 2
+    assert_close(tuple(F.prelu(x, slope)), (mean, second - mean.square()))
+
+
 def test_many_entries_in_blocks_are_those_of_few(float64):
     x = belief(3, 20_000)
     x = Gaussian(4 * x.mean, x.variance)  # some entries away from the kink, some near it

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps.arithmetic import belief_of
+from torch_gbp.moment_maps.arithmetic import Term, belief_of, product
 from torch_gbp.numerics import floored
 from torch_gbp.rules.leaky_relu import LeakyReLUOptions, forward
 
@@ -78,14 +78,13 @@ def absolute(input: Gaussian) -> Gaussian:
 
 
 @moments(*named("prelu"))
-def prelu(input: Gaussian, weight: Tensor) -> Gaussian:
-    """z above 0 and a z below, a known slope for all entries or one a channel (axis 1); differentiable in a as well.
+def prelu(input: Term, weight: Term) -> Gaussian:
+    """z above 0 and a z below, a slope for all entries or one a channel (axis 1), known or Gaussian; differentiable in a too.
 
-    With the parts p = max(z, 0) and q = max(-z, 0), of which one is 0: mean E[p] - a E[q], variance
-    Var[p] + a^2 Var[q] + 2 a E[p] E[q].
+    With the parts p = max(z, 0) and q = max(-z, 0), of which one is 0, and a independent of z: mean E[p] - E[a] E[q], variance
+    Var[p] + Var[a q] + 2 E[a] E[p] E[q].
     """
     belief = belief_of(input)
     slope = weight if weight.numel() == 1 else weight.view(-1, *(1 for _ in belief.shape[2:]))
-    up, down = relu(belief), relu(-belief)
-    cross = 2 * slope * up.mean * down.mean
-    return Gaussian(up.mean - slope * down.mean, up.variance + slope.square() * down.variance + cross)
+    up, below = relu(belief), product(relu(-belief), slope)
+    return Gaussian(up.mean - below.mean, up.variance + below.variance + 2 * up.mean * below.mean)
