@@ -8,6 +8,7 @@ from torch_gbp.functions import has_map, moments
 from torch_gbp.moment_maps import (
     arithmetic,
     attention,
+    clips,
     dependence,
     elementwise,
     norms,
@@ -22,6 +23,7 @@ __all__ = [
     "Elementwise",
     "arithmetic",
     "attention",
+    "clips",
     "dependence",
     "elementwise",
     "has_map",

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch_gbp.checks import require_callable
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps.quadrature import REACH, Expectations, Shape, hermite, panels
+from torch_gbp.moment_maps.quadrature import FEW, MANY, REACH, WIDER, Expectations, Shape, hermite, panels
 from torch_gbp.numerics import floored
 
 BLOCK = 16384  # entries at a time: a hundred nodes each
@@ -35,7 +35,8 @@ class Elementwise:
         function: f, a function of a tensor.
         kinks: places where the slope jumps.
         bends: places that part stretches of different behaviour, for f that changes over less than a standard deviation.
-        narrow: standard deviation up to which f is nearly a polynomial of degree 20 over +-8 standard deviations; 0 for never.
+        narrow: standard deviation up to which f is nearly a polynomial of degree 20 over +-8 standard deviations (and of degree
+            64 over twice as wide ones); 0 for never.
 
     Raises:
         InvalidInput: something that cannot be called.
@@ -101,16 +102,18 @@ def _expectations(function: Any, shape: Shape, mean: Tensor, variance: Tensor, l
 
 
 def _block(function: Any, shape: Shape, mean: Tensor, deviation: Tensor, learn: bool) -> Tensor:
-    smooth = deviation <= shape.narrow
+    smooth = torch.ones_like(mean, dtype=torch.bool)
     for kink in shape.kinks:
         smooth &= (mean - kink).abs() > REACH * deviation
-    if bool(smooth.all()):
-        return _stacked(hermite(function, mean, deviation, learn))
-    if not bool(smooth.any()):
-        return _stacked(panels(function, shape, mean, deviation, learn))
+    few, many = (smooth & (deviation <= width * shape.narrow) for width in (1, WIDER))
     found = mean.new_empty(6 if learn else 2, mean.numel())
-    found[:, smooth] = _stacked(hermite(function, mean[smooth], deviation[smooth], learn))
-    found[:, ~smooth] = _stacked(panels(function, shape, mean[~smooth], deviation[~smooth], learn))
+    solvers = (partial(hermite, FEW), few), (partial(hermite, MANY), many & ~few), (partial(panels, shape), ~many)
+    for solve, where in solvers:
+        own = where.nonzero().squeeze(1)
+        if own.numel() == mean.numel():
+            return _stacked(solve(function, mean, deviation, learn))
+        if own.numel():
+            found[:, own] = _stacked(solve(function, mean[own], deviation[own], learn))
     return found
 
 
@@ -125,20 +128,11 @@ moments(*named("sigmoid"))(Elementwise(torch.sigmoid, bends=_AROUND, narrow=1.0)
 moments(*named("tanh"))(Elementwise(torch.tanh, bends=_HALVED, narrow=0.5))
 moments(*named("logsigmoid"))(Elementwise(F.logsigmoid, bends=_AROUND, narrow=1.0))
 moments(F.silu)(Elementwise(F.silu, bends=_AROUND, narrow=1.0))
-moments(F.mish)(Elementwise(F.mish, bends=_AROUND, narrow=0.5))
-moments(F.gelu)(Elementwise(F.gelu, bends=_HALVED, narrow=0.5))
+moments(F.mish)(Elementwise(F.mish, bends=_AROUND, narrow=0.75))
+moments(F.gelu)(Elementwise(F.gelu, bends=_HALVED, narrow=0.75))
 
-moments(F.relu6)(Elementwise(F.relu6, kinks=(0.0, 6.0), narrow=math.inf))
 moments(F.hardswish)(Elementwise(F.hardswish, kinks=(-3.0, 3.0), narrow=math.inf))
-moments(F.hardsigmoid)(Elementwise(lambda x: F.relu6(x + 3) / 6, kinks=(-3.0, 3.0), narrow=math.inf))
 moments(*named("selu"))(Elementwise(F.selu, kinks=(0.0,), bends=_AROUND[:4], narrow=1.0))
-
-
-@moments(*named("hardtanh"))
-def hardtanh(input: Gaussian, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Gaussian:
-    """z kept between two numbers; ReLU6 is that between 0 and 6."""
-    clipped = partial(F.hardtanh, min_val=min_val, max_val=max_val)
-    return by_quadrature(clipped, Shape((min_val, max_val), (), math.inf), input)
 
 
 @moments(F.elu)

@@ -8,8 +8,8 @@ With x = m + s u, all formulas rest on the slope f', so that nothing cancels whe
 
 (Price's theorem). Two sets of nodes:
 
-`HERMITE`, 20 nodes, where f is smooth over +-8 s. With the coefficients c_n of f' in normalised Hermite polynomials h_n, those of
-g are c_n / sqrt(n + 1) at h_{n+1}: Var[g] = sum c_n^2 / (n + 1).
+`hermite`, 20 or 64 nodes, where f is smooth over +-8 s. With the coefficients c_n of f' in normalised Hermite polynomials h_n,
+those of g are c_n / sqrt(n + 1) at h_{n+1}: Var[g] = sum c_n^2 / (n + 1).
 `panels`, Gauss-Legendre between the places where f bends, for the rest; f'' has a jump J_k phi(k) / s at each kink.
 """
 
@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor], Tensor]
-NODES = 20
-REACH = 8.0  # standard deviations over which f is looked at by `HERMITE`; its outermost nodes are at 7.6
+REACH = 8.0  # standard deviations over which f must be smooth for `hermite`; nodes farther out weigh nothing
+WIDER = 2.0  # how much wider a belief may be with `MANY` nodes than with `FEW`
 _LEGENDRE = 8
 _EDGES = (-10.0, -7.0, -4.5, -2.25, 0.0, 2.25, 4.5, 7.0, 10.0)  # of the panels, in standard deviations
 
 
 class Shape(NamedTuple):
     """Where a function's values change quickly: `kinks`, jumps of the slope; `bends`, between which it is smooth; and the largest
-    standard deviation for which `HERMITE` is exact enough away from kinks."""
+    standard deviation for which `FEW` nodes of `hermite` are enough away from kinks."""
 
     kinks: tuple[float, ...] = ()
     bends: tuple[float, ...] = ()
@@ -79,15 +79,19 @@ def _rule(off_diagonal: Tensor) -> tuple[Tensor, Tensor]:
     return nodes, vectors * vectors[0]
 
 
-_NODES, _COEFFICIENTS = _rule(torch.arange(1, NODES, dtype=torch.float64).sqrt())
+def _hermite(count: int) -> tuple[Tensor, Tensor]:
+    return _rule(torch.arange(1, count, dtype=torch.float64).sqrt())
 
 
-def hermite(function: Function, mean: Tensor, deviation: Tensor, learn: bool) -> Expectations:
-    """The expectations of a smooth function, mean and deviation (n,); exact for polynomials of degree 20."""
-    nodes, matrix = _NODES.to(mean), _COEFFICIENTS.to(mean)
+FEW, MANY = _hermite(20), _hermite(64)
+
+
+def hermite(rule: tuple[Tensor, Tensor], function: Function, mean: Tensor, deviation: Tensor, learn: bool) -> Expectations:
+    """The expectations of a smooth function by n nodes, mean and deviation (n,); exact for polynomials of degree n."""
+    nodes, matrix = (part.to(mean) for part in rule)
     value, slope, curve = derivatives(function, mean + deviation * nodes[:, None], learn)
     c = matrix @ slope  # (n, entries)
-    root = torch.arange(1.0, NODES + 1, dtype=mean.dtype, device=mean.device).sqrt()[:, None]
+    root = torch.arange(1.0, len(nodes) + 1, dtype=mean.dtype, device=mean.device).sqrt()[:, None]
     g = c / root  # of h_1 and up
     moments = matrix[0] @ value, deviation.square() * g.square().sum(0)
     if curve is None:
@@ -131,7 +135,7 @@ def _grid(places: tuple[float, ...], mean: Tensor, deviation: Tensor) -> _Grid:
     return _Grid(u, weight / weight.sum((0, 1)), low, half)
 
 
-def panels(function: Function, shape: Shape, mean: Tensor, deviation: Tensor, learn: bool) -> Expectations:
+def panels(shape: Shape, function: Function, mean: Tensor, deviation: Tensor, learn: bool) -> Expectations:
     """The expectations of a function with kinks and bends, mean and deviation (n,)."""
     grid = _grid((*shape.kinks, *shape.bends), mean, deviation)
     value, slope, curve = derivatives(function, _apart(grid, shape.kinks, mean, deviation), learn)
