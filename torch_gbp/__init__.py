@@ -36,6 +36,7 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
@@ -101,6 +102,7 @@ __all__ = [
     "last_layer",
     "marginals",
     "means_sweep",
+    "moments",
     "predict",
     "random_layers",
     "renew_statistics",
