@@ -15,7 +15,7 @@ from benchmarks.race import Run, made, make_training
 
 SETTLED = 16  # steps before any is timed: torch_gbp's first ones have a probe each
 TURNS, TURN = 9, 8  # how often each is timed, and steps of a turn: of torch_gbp's, two have a probe
-QUICK_SETTLED, QUICK_TURNS = 1, 1
+QUICK_SETTLED, QUICK_TURNS, QUICK_TURN = 1, 1, 1
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,7 +24,7 @@ def step_costs(run: Run, baseline: str, trial: Trial, quick: bool) -> dict[str, 
     """`step_seconds`, processor time of a step, and `step_ratio`, it as a multiple of the baseline's: medians over the turns."""
     settled, turns = (QUICK_SETTLED, QUICK_TURNS) if quick else (SETTLED, TURNS)
     racers = [_made(run, trial), _made(Run(baseline, ENTRANTS[baseline].defaults, ENTRANTS[baseline].make), trial)]
-    batches = _batches(trial)
+    batches = _batches(trial)[: QUICK_TURN if quick else None]
     for method in racers:
         _seconds(method, list(islice(cycle(batches), settled)))
     times = [[_seconds(method, batches) for method in racers] for _ in range(turns)]
