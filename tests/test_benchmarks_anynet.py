@@ -22,10 +22,13 @@ from benchmarks.anynet.entrants import ENTRANTS
 from benchmarks.anynet.method import MeansSweep, Samples, give_marginals
 from benchmarks.anynet.nets import CharacterModel, FilterResponseNorm, ViT
 from benchmarks.anynet.table import table
-from benchmarks.methods.base import Training, cross_entropy
+from benchmarks.methods.base import Method, Training, cross_entropy
 from benchmarks.methods.gradient import warm_cosine
+from benchmarks.race import Run, race
 from benchmarks.report import Request
 from benchmarks.results import committed
+from benchmarks.splits import Split
+from benchmarks.tasks import Net, Plan
 from torch_gbp.attached import marginals, plain_parameters
 
 CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by"}
@@ -202,13 +205,28 @@ def test_the_warm_up_is_a_line_and_the_rest_a_cosine() -> None:
     assert_close(rates[10:], falling)
 
 
+class Recorder(Method):
+    """Learns nothing; keeps the batches."""
+
+    def __init__(self, training: Training) -> None:
+        self.network, self.batches = training.network, list[torch.Tensor]()
+
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.batches.append(x)
+
+
 def test_augmented_batches_reach_the_method() -> None:
-    case = cases.CASES["resnet20"]
-    images = torch.randn(4, 3, 32, 32)
-    assert case.net.augment is not None
-    changed = case.net.augment(images)
-    assert changed.shape == images.shape and not torch.equal(changed, images)
+    images = torch.arange(6.0).view(6, 1, 1, 1)
+    split, run = Split(images, torch.zeros(6).long(), images, images, {}), Run("recorder", {}, Recorder)
+    plain = Net("none", lambda: nn.Linear(1, 1), [])
+    for net, expected in ((plain, images), (plain._replace(augment=lambda x: x + 100), images + 100)):
+        (racer,) = race([run], net, Plan(1, None, 2, 2), split, 0, lambda _: None)
+        assert_close(torch.cat(racer.method.batches).sort(0).values, expected)  # type: ignore[attr-defined]
     assert cases.CASES["resnet20_frn"].net.augment is None
+    pixels = torch.randn(64, 3, 32, 32)
+    for name in ("resnet8", "resnet20"):
+        augment = cases.CASES[name].net.augment
+        assert augment is not None and augment(pixels).shape == pixels.shape and not torch.equal(augment(pixels), pixels)
 
 
 def test_the_cross_entropy_is_of_all_labels(float64: torch.dtype) -> None:
@@ -222,14 +240,16 @@ def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
         return {"net": net, "method": method, "seed": seed, "limit": 640, "epochs": 60, "accuracy": 0.9, "nll": nll, "ece": 0.01,
                 "step_seconds": 0.002, "step_ratio": 1.25}  # fmt: skip
 
-    rows = [row("lenet_small", "adamw", 0, 0.5), *(row("mlp_small", "gbp", seed, nll) for seed, nll in enumerate((0.1, 0.3)))]
+    rows = [row("lenet_small", method, 0, 0.5) for method in ("adamw", "gbp")]
+    rows += [row("mlp_small", "gbp", seed, nll) for seed, nll in enumerate((0.1, 0.3))]
     lines = table(rows).splitlines()
     few = "MNIST; 640 examples, 60 passes"
     assert lines[2] == (
         f"| MLP 784-128-128-10; {few} | **torch_gbp, means** | 90.00 ± 0.00 % | 0.2000 ± 0.1000 | 0.0100 ± 0.0000 | - | - "
         "| 2.0 ms | 1.25x |"
     )
-    assert lines[3].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
+    assert lines[3].startswith(f"| LeNet-5; {few} | **torch_gbp, means** | 90.00 % | 0.5000 | 0.0100 |")
+    assert lines[4].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
     assert table([]) == "(not run yet)\n"
 
 
