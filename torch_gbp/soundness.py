@@ -101,8 +101,17 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
             f"{len(strangers)} of {len(found)} parameters are not Gaussian",
             where="MessagePassing",
             got=f"shapes {strangers[:4]}",
-            cause="a torch layer among the GBP layers",
-            fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
+            cause="a torch layer among the GBP layers, or a network without marginals",
+            fix="use torch_gbp.configure_optimizers(model, ...), which trains them too, after torch_gbp.from_torch(model)",
+        )
+    sharded = [tuple(p.shape) for p in group["params"] if hasattr(p, "full_tensor")]
+    if sharded:
+        raise InvalidInput(
+            "sharded parameters have no messages yet",
+            where="MessagePassing",
+            got=f"{len(sharded)} DTensors, shapes {sharded[:4]}",
+            cause="torch.distributed.fsdp.fully_shard, or tensor parallelism",
+            fix="train with DistributedDataParallel, which keeps all parameters in every process",
         )
     unique = list(dict.fromkeys(owner for owner in found if owner is not None))
     if sum(len(owner.halves) for owner in unique) != len(found):
