@@ -41,10 +41,11 @@ class Elementwise:
     Raises:
         InvalidInput: something that cannot be called.
 
-    >>> from torch_gbp import moments
-    >>> sine = moments(torch.sin, torch.Tensor.sin)(Elementwise(torch.sin))
-    >>> torch.sin(Gaussian(torch.tensor([0.5]), torch.tensor([0.2]))).mean - math.exp(-0.1) * math.sin(0.5) < 1e-6
-    tensor([True])
+    >>> sine = Elementwise(torch.sin)  # moments(torch.sin)(sine) registers it
+    >>> sine(Gaussian(torch.tensor([0.5]), torch.tensor([0.2]))).mean
+    tensor([0.4338])
+    >>> round(math.exp(-0.1) * math.sin(0.5), 4)
+    0.4338
     """
 
     def __init__(
