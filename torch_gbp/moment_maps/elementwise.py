@@ -1,7 +1,8 @@
 """Elementwise functions: sigmoid, tanh, GELU and their like, and `Elementwise` for a function of your own.
 
 Moments by quadrature (quadrature.py), and their exact derivatives: autograd goes through mean and variance, variance 0 included.
-Float64 error of the functions below: 1e-6 of the mean (or of 1e-6 s), and 1e-6 of the variance plus 1e-12 v.
+Error of the functions below, for variances up to 1e6: in float64 1e-6 of the mean (of 0.01 s at least), and 1e-6 of the variance
+(of 1e-6 v at least); in float32 3e-6 of |E[f]| + max(|m|, s), and 3e-6 of Var[f] + 0.01 v.
 """
 
 from __future__ import annotations
