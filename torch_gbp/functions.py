@@ -38,11 +38,12 @@ def moments(*functions: Function, linear: bool = False) -> Callable[[Map], Map]:
         InvalidInput: no function, or something that cannot be called.
 
     >>> from torch_gbp import Gaussian
-    >>> @moments(torch.cumsum, torch.Tensor.cumsum, linear=True)
-    ... def cumulative_sum(belief, dim):
-    ...     return Gaussian(belief.mean.cumsum(dim), belief.variance.cumsum(dim))
-    >>> torch.cumsum(Gaussian(torch.ones(2), torch.ones(2)), 0).variance
-    tensor([1., 2.])
+    >>> @moments(torch.rot90, torch.Tensor.rot90, linear=True)
+    ... def quarter_turns(belief, *args, **kwargs):
+    ...     return Gaussian(*(part.rot90(*args, **kwargs) for part in belief))
+    >>> torch.rot90(Gaussian(torch.eye(2), torch.eye(2))).variance
+    tensor([[0., 1.],
+            [1., 0.]])
     """
     if not functions:
         raise InvalidInput("a moment map needs a torch function", where="moments", fix="use @torch_gbp.moments(torch.sin)")
