@@ -2,6 +2,7 @@
 
 from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
+from torch_gbp.calibration import Calibration, calibrate
 from torch_gbp.configure import configure_optimizers
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
@@ -35,15 +36,16 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.passes import means_sweep
+from torch_gbp.predictive import Predictive, predict
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
-from torch_gbp.widening import calibrate
 
 __version__ = "0.1.0"
 
@@ -51,6 +53,7 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "Calibration",
     "CosineBasis",
     "Evaluation",
     "FactorGraph",
@@ -82,6 +85,7 @@ __all__ = [
     "PairwiseArgmax",
     "Parallel",
     "PatchBasis",
+    "Predictive",
     "RandomLayers",
     "Regression",
     "Sequential",
@@ -98,6 +102,8 @@ __all__ = [
     "last_layer",
     "marginals",
     "means_sweep",
+    "moments",
+    "predict",
     "random_layers",
     "renew_statistics",
     "sample",
