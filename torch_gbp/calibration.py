@@ -47,9 +47,9 @@ def calibrate(
     c, T = argmax  sum log p(y | c, T) - (log c / c0)^2 / 2 - (log T)^2 / 2,  c0 what the likelihood began with,
     1/4 <= c <= 512, 1/8 <= T <= 8; the best of a grid of octaves, and then of ever closer neighbours.
 
-    c multiplies the variance of Gaussian outputs (how="moments"), and c / c0 that of the weights around their means, to first order:
-    the distances of samples from the outputs at the means ("samples"), or the joint covariance ("linear"). Where nothing spreads the
-    outputs ("means"), c stays what it was.
+    c multiplies the variance of Gaussian outputs (how="moments"), and c / c0 that of the weights around their means, to first
+    order: the distances of samples from the outputs at the means ("samples"), or the joint covariance ("linear"). Where nothing
+    spreads the outputs ("means"), c stays what it was.
     A few hundred examples are enough; with a handful both stay near where they began.
     Source: held-out choice of the posterior temperature; for T, temperature scaling of Guo et al. 2017.
 
@@ -61,8 +61,8 @@ def calibrate(
         c and T; they are saved and loaded with the likelihood.
 
     Raises:
-        InvalidInput: no examples, batches that are no pairs, targets that do not fit the outputs, and what `predict` raises. Every
-            module is then in the mode that it was in, and the likelihood as it was.
+        InvalidInput: no examples, batches that are no pairs, targets that do not fit the outputs, and what `predict` raises.
+            Every module is then in the mode that it was in, and the likelihood as it was.
 
     >>> import torch_gbp as gbp
     >>> x = torch.randn(64, 2)
