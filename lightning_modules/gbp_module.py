@@ -9,7 +9,7 @@ import lightning
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict
+from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, passes, predict
 from torch_gbp.configure import Plain
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import pairs
@@ -40,6 +40,7 @@ class GBPModule(lightning.LightningModule):
         epochs: passes of the schedule; None takes the trainer's.
         num_data: number of training examples; None counts those behind the training loader.
         plain: makes the optimizer of parameters without marginals, as in `torch_gbp.configure_optimizers`.
+        sweep: as in `torch_gbp.Trainer`.
 
     Attributes:
         how, samples: the way of predicting in validation, test and prediction, as in `torch_gbp.predict`; set them on the module.
@@ -58,11 +59,12 @@ class GBPModule(lightning.LightningModule):
         warmup: float = 0.2,
         store: Store | None = None,
         plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
         super().__init__()
         self.model, self.likelihood = model, likelihood
         self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
-        self.plain = plain
+        self.plain, self.sweep = plain, passes.require_sweep(sweep, type(self).__name__)
         self._logged: StepReport | None = None
 
     def forward(self, x: Any) -> Gaussian | Tensor:
@@ -99,7 +101,8 @@ class GBPModule(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """-log evidence of the batch (a sum over its examples)."""
         x, y = batch[0], batch[1]
-        loss = self.likelihood(self.model(x), y)
+        with passes.sweep(self.sweep):
+            loss = self.likelihood(self.model(x), y)
         evidence = -loss.detach() / len(y)  # log p(y) per example
         self.log("train/evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
         return loss

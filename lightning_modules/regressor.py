@@ -12,6 +12,7 @@ from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Predictive, Regression
+from torch_gbp.configure import Plain
 from torch_gbp.stores import Store
 
 
@@ -25,7 +26,7 @@ class GBPRegressor(GBPModule):
         model: network of GBP layers with one output per target.
         likelihood: None takes `Regression()`, which learns the noise and standardises the targets; the variance of
             `Regression(noise_variance)` is in standardised units if the data are.
-        lr, epochs, num_data, warmup, store: as in `GBPModule`.
+        lr, epochs, num_data, warmup, store, plain, sweep: as in `GBPModule`.
     """
 
     target_mean: Tensor
@@ -40,8 +41,11 @@ class GBPRegressor(GBPModule):
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
+        plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
-        super().__init__(model, Regression() if likelihood is None else likelihood, lr, epochs, num_data, warmup, store)
+        likelihood = Regression() if likelihood is None else likelihood
+        super().__init__(model, likelihood, lr, epochs, num_data, warmup, store, plain, sweep)
         self.register_buffer("target_mean", torch.zeros(1))
         self.register_buffer("target_std", torch.ones(1))
 

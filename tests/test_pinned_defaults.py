@@ -223,6 +223,7 @@ TABLE = {
         "learn_priors": False,
         "progress": True,
         "plain": None,
+        "sweep": None,
     },
     "configure_optimizers": {"plain": None},
     "calibrate": {"how": None, "samples": 16, "generator": None},

@@ -1,4 +1,4 @@
-"""Plain torch parameters beneath, above and beside layers with marginals get the gradient of the loss, the marginals their messages."""
+"""Plain parameters beneath and between layers with marginals get the gradient of the loss, the marginals their messages."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """Companion: the torch optimizer of the parameters that have no marginal, under the schedule of the marginals' own.
 
-Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md). They
-are trained by the loss's gradient, in the same steps.
+Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md).
+They are trained by the loss's gradient, in the same steps.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
     Args:
         model: network with marginals (`gbp.from_torch`, or GBP layers), on its device.
         num_data: number of training examples.
-        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay. Its
-            rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
+        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay.
+            Its rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
         settings: of `MessagePassing`: epochs, lr, store, ...
 
     Raises:

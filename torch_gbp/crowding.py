@@ -37,7 +37,7 @@ def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) ->
 
 
 def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
-    """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal, in order.
+    """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal.
 
     The likelihood's power, with what an automatic one leaves to the optimizer, which knows weights and examples; and what undoes
     the averages that Lightning takes over accumulated batches and DDP over processes. Gradients know nothing of it.

@@ -104,7 +104,7 @@ def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
                     return None, *rule.gradient(ctx.options, inputs, *gradient)
                 return None, *_true_gradient(lambda *values: moments(ctx.options, *values)[0], inputs, gradient)
             said = rule.backward(ctx.options, saved, *message_of(*gradient))
-            return None, *gradients_of(said)
+            return None, *gradients_of(said, own=True)
 
     return Factor.apply  # type: ignore[return-value]
 
@@ -114,9 +114,15 @@ def message_of(mean: Tensor, variance: Tensor) -> Message:
     return Message(mean.neg(), variance * 2)
 
 
-def gradients_of(parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The gradients (-g, G / 2, ...) that carry messages g, G, ... to one variable after the other."""
-    return [None if part is None else part * 0.5 if odd % 2 else part.neg() for odd, part in enumerate(parts)]
+def gradients_of(parts: Sequence[Tensor | None], own: bool = False) -> list[Tensor | None]:
+    """The gradients (-g, G / 2, ...) that carry messages g, G, ... to one variable after the other.
+
+    With `own` they take the memory of the messages, which nobody else needs and which is still in the cache."""
+    factors = [0.5 if odd % 2 else -1.0 for odd in range(len(parts))]
+    return [
+        None if part is None else part.mul_(factor) if own and part.is_contiguous() else part * factor
+        for part, factor in zip(parts, factors, strict=True)
+    ]
 
 
 @torch.enable_grad()

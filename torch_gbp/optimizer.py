@@ -22,7 +22,7 @@ from torch_gbp.probes import EVERY, Prober, gather
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
 from torch_gbp.settings import CURVATURE, check_counts, check_group, name_of, require_same_parts
-from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt, require_probe
+from torch_gbp.soundness import Turn, check_turns, giving_back, has_message, require_examples, require_learnt, require_probe
 from torch_gbp.stores import AveragedSites, Step, Store
 from torch_gbp.sweep import Listener, Total, processes, rank
 
@@ -139,14 +139,15 @@ class MessagePassing(MarginalOptimizer):
                 loss = closure()
         total = self._total()
         gather(self.marginals)
-        examples, turns = total.examples, self._turns(total.examples)
-        if self.param_groups[0]["steps"] == 0:
-            self.store.prepare(self.marginals, turns[0].step.batches)
-        check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
-        if self._companion is not None:
-            self._companion.check()
-        progress = turns[0].step.progress
-        self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
+        examples, turns = total.examples, self._turns(total.examples, take=True)
+        with giving_back(turns):
+            if self.param_groups[0]["steps"] == 0:
+                self.store.prepare(self.marginals, turns[0].step.batches)
+            check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
+            if self._companion is not None:
+                self._companion.check()
+            progress = turns[0].step.progress
+            self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
         if self._companion is not None:
@@ -273,8 +274,8 @@ class MessagePassing(MarginalOptimizer):
         """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
         self._listener.lesson = lesson
 
-    def _turns(self, examples: int) -> list[Turn]:
-        """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
+    def _turns(self, examples: int, take: bool = False) -> list[Turn]:
+        """Whose turn it is in this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
                 "BatchSites needs to know which batch this is",
@@ -288,17 +289,20 @@ class MessagePassing(MarginalOptimizer):
             step = self._step_of(group, examples)
             for i, marginal in enumerate(owned):
                 if has_message(marginal, name_of(group, i), self._listener.means):
-                    turns.append(self._turn(group, i, marginal, step, examples))
+                    each = examples / (self.accumulated * processes())  # examples in an average of gradients
+                    turns.append(
+                        self._probed(group, i, marginal, step, each)
+                        if marginal.probed
+                        else Turn(group, i, marginal, marginal.message(take), step)
+                    )
         return turns
 
-    def _turn(self, group: dict[str, Any], position: int, marginal: GaussianParameter, step: Step, examples: int) -> Turn:
-        """One marginal's: its message as the sweeps left it, or the score and what the last probe says of so many examples."""
-        if not marginal.probed:
-            return Turn(group, position, marginal, marginal.message(), step)
-        each = examples / (self.accumulated * processes())  # examples in an average of gradients
-        curvature = self.state[marginal.mean].get(CURVATURE) if marginal.curvature is None else marginal.curvature / each
+    def _probed(self, group: dict[str, Any], position: int, marginal: GaussianParameter, step: Step, each: float) -> Turn:
+        """The turn of a marginal that got a score: with the precision of the last probe, for so many examples."""
+        probed = marginal.curvature
+        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
         require_probe(curvature, marginal.mean, name_of(group, position))
-        assert marginal.mean.grad is not None
+        assert marginal.mean.grad is not None and curvature is not None
         message = Message(marginal.mean.grad.neg(), curvature * each)
         return Turn(group, position, marginal, message, step._replace(depth=1.0, probed=True), curvature)
 

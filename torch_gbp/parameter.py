@@ -52,7 +52,7 @@ class GaussianParameter(CheckedModule):
     prior_mean: Tensor | None
     arrived: Gradients | None = None  # the gradients that wait for a step
     told: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
-    curvature: Tensor | None = None  # the precision of probes that came since the last step, likewise
+    rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.probes`)
     moments = True  # its layer carries moments, and so may send it messages
     surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
@@ -121,18 +121,29 @@ class GaussianParameter(CheckedModule):
         """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
         return self.told is None and self.precision.grad is None
 
-    def message(self) -> Message:
+    def message(self, take: bool = False) -> Message:
         """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
 
-        A message that came beside the gradients, because those are the loss's own, counts in their place."""
+        A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
+        takes the memory of the mean's gradient, until `give_back`."""
         if self.told is not None:
             return self.told
         assert self.mean.grad is not None and self.precision.grad is not None
-        return self.centred(self.mean.grad, self.precision.grad)
+        if not take:
+            return self.centred(self.mean.grad, self.precision.grad)
+        found = self.centred(self.mean.grad, self.precision.grad, self.mean.grad)
+        self.arrive()
+        return found
 
-    def centred(self, by_mean: Tensor, by_variance: Tensor) -> Message:
+    def give_back(self) -> None:
+        """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
+        if self.told is None and self.mean.grad is not None:
+            self.mean.grad.neg_()
+            self.arrive()
+
+    def centred(self, by_mean: Tensor, by_variance: Tensor, into: Tensor | None = None) -> Message:
         """The centred message (g, G) that comes as the gradients (-g, G / 2); a shared precision got the sum."""
-        return Message(by_mean.neg(), by_variance * (2 * by_variance.numel() / by_mean.numel()))
+        return Message(torch.neg(by_mean, out=into), by_variance * (2 * by_variance.numel() / by_mean.numel()))
 
     def tell(self, message: Message) -> None:
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
@@ -146,11 +157,14 @@ class GaussianParameter(CheckedModule):
         self.told = message if self.told is None else self.told * message
 
     def probe(self, score: Tensor, weight: Tensor) -> None:
-        """Takes the score of targets that the network itself expects: its square is a precision, a shared one the mean.
+        """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
+        score = score.detach().to(self.precision.dtype) * weight.clamp_min(0).sqrt()
+        self.rho = score if self.rho is None else self.rho + score
 
-        It counts by the weight, the factor on the loss."""
-        found = self.averaged(score.detach().to(self.precision.dtype).square()) * weight
-        self.curvature = found if self.curvature is None else self.curvature + found
+    @property
+    def curvature(self) -> Tensor | None:
+        """The precision that probes gave since the last step, rho^2, a shared one the mean."""
+        return None if self.rho is None else self.averaged(self.rho.square())
 
     def averaged(self, values: Tensor) -> Tensor:
         """The mean of what is there for each weight, over the weights that share a precision."""
@@ -159,7 +173,7 @@ class GaussianParameter(CheckedModule):
 
     def forget(self) -> None:
         """Forgets the messages since the last step."""
-        self.told = self.curvature = None
+        self.told = self.rho = None
 
     def fresh(self) -> bool:
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""

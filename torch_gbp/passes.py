@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch_gbp.errors import InvalidInput
 class _State(threading.local):
     keep = False  # factors keep their inputs, which true gradients are taken at
     true = False  # the pass of true gradients is under way
+    means = False  # layers compute with the means of their weights alone
 
 
 _state = _State()
@@ -44,6 +45,44 @@ def left() -> bool:
         return False
     found, _state.keep = _state.keep, False
     return found
+
+
+@contextmanager
+def means_sweep() -> Iterator[None]:
+    """A means sweep: inside, networks of GBP layers are plain networks at the means of their weights.
+
+    Their outputs are tensors, which any likelihood takes; the precisions of messages then come from probes. Layers outside that
+    carry moments, as in evaluation, predict with what was learnt inside.
+
+    >>> import torch_gbp as gbp
+    >>> with means_sweep():
+    ...     output = gbp.GBPLinear(3, 2)(torch.ones(1, 3))
+    >>> type(output).__name__
+    'Tensor'
+    """
+    before, _state.means = _state.means, True
+    try:
+        yield
+    finally:
+        _state.means = before
+
+
+def sweep(name: str | None) -> AbstractContextManager[None]:
+    """The sweep of this name: "means", or "moments", what layers with moments do by themselves (None likewise)."""
+    return means_sweep() if name == "means" else nullcontext()
+
+
+def require_sweep(name: Any, where: str) -> Any:
+    """Raises InvalidInput unless this is a sweep's name, or None."""
+    if name not in (None, "means", "moments"):
+        fix = "use sweep='means' or sweep='moments', or leave it out"
+        raise InvalidInput("no such sweep", where=where, got=repr(name), fix=fix)
+    return name
+
+
+def means() -> bool:
+    """Whether a means sweep is under way."""
+    return _state.means
 
 
 def true() -> bool:

@@ -1,13 +1,13 @@
 """Probes: the precision of a weight's message as the variance of the message that a typical target would send.
 
-A target is drawn from the network's own prediction at every output, its score r goes backward in a second vector-Jacobian product,
-and what arrives at a weight is squared. With z(w) the outputs, J their Jacobian and F = E[r r'] the Fisher information,
+A target is drawn from the network's own prediction at every output, its score r goes backward in a second vector-Jacobian
+product, and what arrives at a weight is squared. With z(w) the outputs, J their Jacobian and F = E[r r'] the Fisher information,
 
     rho = sum_n J_n' r_n            E[rho^2] = diag of sum_n J_n' F_n J_n
 
-the Gauss-Newton diagonal, exact for shared kernels, skips, normalisation and attention: all that a weight says in an example is added
-up before it is squared, and the draws of different examples are independent, so that cross terms vanish.
-Source: Gauss-Newton-Bartlett, Liu et al. 2023 (Sophia), section 2.3; the Fisher information by sampled targets, Martens & Grosse 2015.
+the Gauss-Newton diagonal, exact for shared kernels, skips, normalisation and attention: all that a weight says in an example is
+added up before it is squared, and the draws of different examples are independent, so that cross terms vanish.
+Source: Gauss-Newton-Bartlett, Liu et al. 2023 (Sophia); the Fisher information by drawn targets, Martens & Grosse 2015.
 """
 
 from __future__ import annotations
@@ -87,11 +87,15 @@ class Prober:
         reached = [own for own in reached if moments or not own.moments]
         if not reached:
             return
-        drawn, means = scores(self.generator(output.device)), [own.mean for own in reached]
+        generator = self.generator(output.device)
+        before = generator.get_state()
+        drawn, means = scores(generator), [own.mean for own in reached]
         try:
             found = torch.autograd.grad(output, means, drawn, retain_graph=True, allow_unused=True)
         except RuntimeError as error:
             raise _explained(error) from error
+        if not any(score is not None for score in found):
+            generator.set_state(before)  # another network's outputs: its draws are not this optimizer's
         for own, score in zip(reached, found, strict=True):
             if score is not None:
                 own.probe(score, weight)
@@ -111,12 +115,14 @@ def gather(marginals: Sequence[GaussianParameter]) -> None:
     """Averages over the processes of torch.distributed what came to marginals beside the gradients: one collective."""
     if processes() == 1:
         return
-    parts = [part for own in marginals for part in (*(own.told or ()), own.curvature) if part is not None]
+    told = [part for own in marginals if own.told is not None for part in own.told]
+    parts = told + [own.rho for own in marginals if own.rho is not None]
     if parts:
         flat = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(flat)
-        for part, share in zip(parts, flat.div_(processes()).split([part.numel() for part in parts]), strict=True):
-            part.copy_(share.view_as(part))
+        shares = [1 / processes()] * len(told) + [processes() ** -0.5] * (len(parts) - len(told))  # rho^2 is the average
+        for part, share, total in zip(parts, shares, flat.split([part.numel() for part in parts]), strict=True):
+            part.copy_(total.view_as(part) * share)
 
 
 def _explained(error: RuntimeError) -> Any:

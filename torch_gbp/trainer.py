@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
+from torch_gbp import passes
 from torch_gbp.batches import FixedBatches
 from torch_gbp.checks import require_count
 from torch_gbp.configure import Plain, configure_optimizers
@@ -60,6 +61,7 @@ class Trainer:
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
         plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
+        sweep: "means" trains GBP layers by a means sweep (`torch_gbp.means_sweep`), "moments" (None likewise) by their moments.
 
     Raises:
         InvalidInput: settings out of range; loaders without batches, batches that are no pairs (input, target), outputs that
@@ -88,6 +90,7 @@ class Trainer:
         learn_priors: bool = False,
         progress: bool = True,
         plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
         require_network(model, likelihood, "Trainer")
         if patience is not None:
@@ -97,6 +100,7 @@ class Trainer:
         self.lr, self.store, self.patience = lr, store, patience
         self.inference = Inference() if inference is None else inference
         self.learn_priors, self.progress, self.plain = learn_priors, progress, plain
+        self.sweep = passes.require_sweep(sweep, "Trainer")
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -190,7 +194,7 @@ class Trainer:
     def _step(self, number: int, x: Tensor, y: Tensor, batch: int | None = None) -> float:
         assert self.optimizer is not None
         visit = nullcontext() if batch is None else self.optimizer.visit(_number(batch), x, y)
-        with visit:
+        with visit, passes.sweep(self.sweep):
             return float(self.inference(self.model, self.likelihood, self.optimizer, x, y, number))
 
 

@@ -64,6 +64,34 @@ class FactorLayer(nn.Module):
         options = UnaryOptions(self.noise**2, 0.0 if self.activation_sigma is None else self.activation_sigma**-2)
         return Gaussian(*_UNARY(options, *output))
 
+    def at_means(self, input: Belief) -> Tensor:
+        """The layer's plain function of a tensor, at the means of its weights; the noise has mean 0.
+
+        Raises:
+            MissingRule: a prior of the output, which moves its mean by how uncertain it is.
+            InvalidInput: a Gaussian.
+        """
+        if isinstance(input, Gaussian):
+            raise InvalidInput(
+                "a means sweep carries tensors",
+                where=name_of(self),
+                got="a Gaussian",
+                cause="uncertain inputs",
+                fix="leave means_sweep() out, or pass input.mean",
+            )
+        if self.activation_sigma is not None:
+            raise MissingRule(
+                "a prior of the output has no plain function",
+                where=name_of(self),
+                got=f"activation_sigma={self.activation_sigma}",
+                fix="leave means_sweep() out",
+            )
+        return self.plain(input)
+
+    def plain(self, input: Tensor) -> Tensor:
+        """The layer's function at the means of its weights."""
+        raise MissingRule(f"{type(self).__name__} has no plain function", where="means_sweep", fix="leave means_sweep() out")
+
     def activation_prior(self, like: Tensor | None = None) -> Message | None:
         """The unary prior of the output as a message, for `nodes`."""
         if self.activation_sigma is None:
@@ -139,6 +167,16 @@ class WeightedLayer(FactorLayer):
         if activation is not None:
             require_kind("activation", activation, ActivationLayer, type(self).__name__, fix="use GBPLeakyReLU(0.1), or None")
         self.activation, self.linearise = activation, linearise
+
+    def known_weights(self) -> tuple[Tensor, Tensor | None]:
+        """Means of the weights and of the biases, for a means sweep."""
+        weight, _, bias, _ = self.marginals()
+        assert weight is not None
+        return weight, bias
+
+    def activated(self, output: Tensor) -> Tensor:
+        """The output through an activation inside the factor, in a means sweep."""
+        return output if self.activation is None else self.activation.at_means(output)
 
     def finished(self, output: Gaussian) -> Gaussian:
         """What comes out of the factor in a single sweep: activation, noise, unary prior."""

@@ -28,10 +28,10 @@ MANY = 40  # batches in a pass; with fewer, smaller steps were better
 class Likelihood(Predicting):
     """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
 
-    The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain tensor
-    (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they enter the
-    marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a cold
-    posterior), and a factor on the loss acts in the same way.
+    The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain
+    tensor (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they
+    enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a
+    cold posterior), and a factor on the loss acts in the same way.
     Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
     its means, and for the correlations that a forward pass leaves out; and, for classes, the outputs divided by `temperature`.
 
@@ -62,8 +62,8 @@ class Likelihood(Predicting):
 
         A belief gets the gradients (-g, G / 2), those of the expected loss to second order (factor.py). Where a plain tensor
         that wants a gradient has entered the layers, the gradients are those of the loss itself, and the marginals get their
-        messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer asks
-        for it, a probe (`torch_gbp.probes`).
+        messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer
+        asks for it, a probe (`torch_gbp.probes`).
 
         Args:
             output, target: the outputs' belief, or the outputs, and the targets.
