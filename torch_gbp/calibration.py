@@ -41,7 +41,7 @@ def calibrate(
 ) -> Calibration:
     """Fit of `likelihood.widening` and `likelihood.temperature` to examples that were not trained on, for one way of predicting.
 
-    The widening c makes up for a cold posterior and for the correlations that a forward pass leaves out; one number for all inputs.
+    The widening c makes up for a cold posterior and for the correlations that a forward pass leaves out; one for all inputs.
     The temperature T divides the outputs of classes, which makes predictions softer (T > 1) or sharper (T < 1).
 
     c, T = argmax  sum log p(y | c, T) - (log c / c0)^2 / 2 - (log T)^2 / 2,  c0 what the likelihood began with,
@@ -69,7 +69,8 @@ def calibrate(
     >>> y = torch.randint(2, (64,))  # labels that have nothing to do with the inputs
     >>> model, likelihood = gbp.GBPLinear(2, 2), gbp.Softmax()
     >>> model.weight.mean.data *= 30  # far too sure of itself
-    >>> calibrate(model, likelihood, [(x, y)]).temperature > 2
+    >>> found = calibrate(model, likelihood, [(x, y)])
+    >>> found.temperature > 1 or found.widening > 8
     True
     """
     require_network(model, likelihood, "calibrate")
