@@ -9,10 +9,11 @@ import lightning
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, configure_optimizers, passes
+from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, passes, predict
 from torch_gbp.configure import Plain
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import pairs
+from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
@@ -40,7 +41,13 @@ class GBPModule(lightning.LightningModule):
         num_data: number of training examples; None counts those behind the training loader.
         plain: makes the optimizer of parameters without marginals, as in `torch_gbp.configure_optimizers`.
         sweep: as in `torch_gbp.Trainer`.
+
+    Attributes:
+        how, samples: the way of predicting in validation, test and prediction, as in `torch_gbp.predict`; set them on the module.
     """
+
+    how: str | None = None
+    samples: int = SAMPLES
 
     def __init__(
         self,
@@ -63,6 +70,10 @@ class GBPModule(lightning.LightningModule):
     def forward(self, x: Any) -> Gaussian | Tensor:
         """Belief of the outputs, or the outputs at the means of the weights where the layers carry no moments."""
         return self.model(x)
+
+    def predict(self, x: Any) -> Predictive:
+        """Predictive distribution of the targets, by the module's `how` and `samples`."""
+        return predict(self.model, self.likelihood, x, self.how, self.samples)
 
     def configure_optimizers(self) -> Any:
         return self.message_passing()

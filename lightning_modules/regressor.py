@@ -11,7 +11,7 @@ from lightning_modules.classifier_evaluation import gathered
 from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
-from torch_gbp import Gaussian, Likelihood, Regression
+from torch_gbp import Likelihood, Predictive, Regression
 from torch_gbp.configure import Plain
 from torch_gbp.stores import Store
 
@@ -76,10 +76,10 @@ class GBPRegressor(GBPModule):
 
     def predictive_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the targets in their own units."""
-        return self._moments(self.model(x))
+        return self._moments(self.predict(x))
 
-    def _moments(self, output: Gaussian) -> tuple[Tensor, Tensor]:
-        predictive = self.likelihood.predictive(output)
+    def _moments(self, found: Predictive) -> tuple[Tensor, Tensor]:
+        predictive = found.distribution
         return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()
 
     def on_validation_epoch_end(self) -> None:
@@ -89,9 +89,9 @@ class GBPRegressor(GBPModule):
         self.log_dict({f"test/{name}": value for name, value in self._scores().items()})
 
     def _predict(self, batch: Any) -> None:
-        output = self.model(batch[0])
-        self.likelihood.check(output, batch[1])
-        mean, variance = self._moments(output)
+        found = self.predict(batch[0])
+        self.likelihood.check(found.belief, batch[1])
+        mean, variance = self._moments(found)
         self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
 
     def _scores(self) -> dict[str, float]:

@@ -152,6 +152,23 @@ def test_a_likelihood_takes_positive_factors_only(name, value):
     assert both[0].noise_variance == 2.0
 
 
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_a_temperature_is_saved_checked_and_one_in_older_states(value):
+    state = marginals(gbp.Softmax())
+    assert_refused(gbp.Softmax(), state | {"temperature": torch.tensor(value)}, "'temperature' must be (finite|positive)")
+    likelihood, network = gbp.Softmax(), nn.ModuleList([gbp.Softmax(), trained()])
+    likelihood.load_state_dict(state | {"temperature": torch.tensor(0.7)})
+    assert float(likelihood.temperature) == pytest.approx(0.7)
+    older = marginals(network)
+    assert older.pop("0.temperature") == 1
+    network[0].temperature.fill_(3.0)
+    network.load_state_dict(older)
+    assert network[0].temperature == 1
+    real, odd = gbp.Regression(1.0), torch.tensor(1.0)
+    assert "temperature" not in real.state_dict()  # real targets have none, and take none
+    assert_refused(real, marginals(real) | {"temperature": odd}, r"unexpected \['temperature'\]")
+
+
 class Renamed(nn.Module):
     """A module whose older states called its layer by another name."""
 

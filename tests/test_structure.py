@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "checks", "numerics", "functions", "gaussian", "passes", "factor", "memory", "rules", "priors", "loading",
     "standardise", "parameter", "attached", "scalar_graph", "nodes", "layers", "sweep", "probes", "likelihoods", "examples",
-    "widening", "trace", "graph_parts", "graph", "stores", "batches", "schedule", "crowding", "settings", "soundness",
-    "groups", "monitor", "report", "companion", "optimizer", "configure", "orders", "layer_orders", "inference",
-    "linear_response", "denoise", "trainer", "convert", "local", "__init__",
+    "trace", "graph_parts", "graph", "stores", "predictive", "calibration", "batches", "schedule", "crowding", "settings",
+    "soundness", "groups", "monitor", "report", "companion", "optimizer", "configure", "orders", "layer_orders", "inference",
+    "linear_response", "denoise", "convert", "trainer", "local", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 

@@ -2,6 +2,7 @@
 
 from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
+from torch_gbp.calibration import Calibration, calibrate
 from torch_gbp.configure import configure_optimizers
 from torch_gbp.convert import from_torch
 from torch_gbp.gaussian import Gaussian, Message
@@ -39,11 +40,11 @@ from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.passes import means_sweep
+from torch_gbp.predictive import Predictive, predict
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
-from torch_gbp.widening import calibrate
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "Calibration",
     "CosineBasis",
     "Evaluation",
     "FactorGraph",
@@ -83,6 +85,7 @@ __all__ = [
     "Parallel",
     "PatchBasis",
     "RandomLayers",
+    "Predictive",
     "Regression",
     "Sequential",
     "Softmax",
@@ -96,6 +99,7 @@ __all__ = [
     "from_torch",
     "marginals",
     "means_sweep",
+    "predict",
     "random_layers",
     "sweeps",
     "thesis_iterations",

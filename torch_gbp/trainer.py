@@ -18,11 +18,12 @@ from torch_gbp.batches import FixedBatches
 from torch_gbp.checks import require_count
 from torch_gbp.configure import Plain, configure_optimizers
 from torch_gbp.errors import InvalidInput
-from torch_gbp.examples import device_of, evaluating, inputs_of, log_probability, output_of, pairs, require_network
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.inference import Inference
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
+from torch_gbp.predictive import Outputs, outputs_of
+from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
@@ -144,32 +145,33 @@ class Trainer:
         return nn.ModuleList([self.model, self.likelihood])
 
     @torch.no_grad()
-    def evaluate(self, loader: Iterable[Any]) -> Evaluation:
-        """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions."""
+    def evaluate(self, loader: Iterable[Any], how: str | None = None, samples: int = SAMPLES) -> Evaluation:
+        """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions.
+
+        Args:
+            how, samples: the way of predicting, as in `torch_gbp.predict`.
+        """
         logs, hits, squares = [], [], []
-        with evaluating(self.model):
-            for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
-                output = output_of(self.model, x, "Trainer.evaluate")
-                self.likelihood.validate(output, y)
-                predictive = self.likelihood.predictive(output)
-                logs.append(log_probability(predictive, y))
-                if isinstance(predictive, Categorical):
-                    labels = y.argmax(-1) if y.is_floating_point() else y
-                    hits.append((predictive.logits.argmax(-1) == labels).float())
-                else:
-                    squares.append((predictive.mean - y).square().flatten())
+        for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
+            outputs = outputs_of(self.model, x, "Trainer.evaluate", how, samples)
+            self.likelihood.validate(outputs.belief, y)
+            predictive = outputs.distribution(self.likelihood)
+            logs.append(log_probability(predictive, y))
+            if isinstance(predictive, Categorical):
+                labels = y.argmax(-1) if y.is_floating_point() else y
+                hits.append((predictive.logits.argmax(-1) == labels).float())
+            else:
+                squares.append((predictive.mean - y).square().flatten())
         accuracy = float(torch.cat(hits).mean()) if hits else None
         rmse = float(torch.cat(squares).mean().sqrt()) if squares else None
         return Evaluation(float(torch.cat(logs).mean()), accuracy, rmse)
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor | Iterable[Any]) -> Distribution:
-        """Predictive distribution of the targets, for one tensor or for every batch of a loader."""
+    def predict(self, inputs: Tensor | Iterable[Any], how: str | None = None, samples: int = SAMPLES) -> Distribution:
+        """Predictive distribution of the targets, for one tensor or for every batch of a loader; `how` as in `torch_gbp.predict`."""
         where, device = "Trainer.predict", device_of(self.model)
-        with evaluating(self.model):
-            outputs = [output_of(self.model, x, where) for x in inputs_of(inputs, device, where)]
-        means, variances = zip(*outputs, strict=True)
-        return self.likelihood.predictive(Gaussian(torch.cat(means), torch.cat(variances)))
+        found = [outputs_of(self.model, x, where, how, samples) for x in inputs_of(inputs, device, where)]
+        return Outputs.joined(found).distribution(self.likelihood)
 
     def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
         self.model.train()

@@ -37,6 +37,7 @@ class Argmax(Likelihood):
     0
     """
 
+    classes = True
     automatic_power = 16.0  # chosen on validation data
 
     def __init__(

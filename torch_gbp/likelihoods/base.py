@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from torch_gbp import passes
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
@@ -15,7 +14,8 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.likelihoods.loss import Loss
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
+from torch_gbp.likelihoods.predicting import Predicting
+from torch_gbp.likelihoods.predicting import validation as validation
 from torch_gbp.standardise import Standardise
 from torch_gbp.sweep import Lesson
 
@@ -25,7 +25,7 @@ MISSING = -100  # the label of an example without label, torch's own ignore_inde
 MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
 
-class Likelihood(CheckedModule):
+class Likelihood(Predicting):
     """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
 
     The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain
@@ -33,7 +33,7 @@ class Likelihood(CheckedModule):
     enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a cold
     posterior), and a factor on the loss acts in the same way.
     Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
-    its means, and for the correlations that a forward pass leaves out.
+    its means, and for the correlations that a forward pass leaves out; and, for classes, the outputs divided by `temperature`.
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
@@ -45,27 +45,17 @@ class Likelihood(CheckedModule):
 
     automatic_power, automatic_widening = 1.0, 1.0
     targets: Standardise | None  # statistics of the targets, of a likelihood that standardises them
-    widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
     inside = False  # True: messages leave the likelihood with its power, for inference that is iterated before a step
 
     def __init__(self, power: float | None = 1.0) -> None:
-        super().__init__()
+        automatic = power is None
+        super().__init__(self.automatic_widening if automatic else 1.0)
         self.targets = None
-        self.automatic = power is None
+        self.automatic = automatic
         power = self.automatic_power if power is None else power
         self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
-        self.usual_widening = self.automatic_widening if self.automatic else 1.0
-        self.register_buffer("widening", torch.tensor(self.usual_widening))
-
-    def check_saved(self, saved: Saved, prefix: str) -> None:
-        """Raises InvalidInput unless the saved widening and noise variance are positive and finite."""
-        for name in ("widening", "noise_variance"):
-            own = self._buffers.get(name)
-            if own is not None and prefix + name in saved.state:
-                value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
-                require_all(prefix + name, value > 0, "positive", value)
 
     def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends the message (g, G) to the output.
@@ -165,29 +155,15 @@ class Likelihood(CheckedModule):
         parts = (*output, target) if known is None else (part[known] for part in (*output, target))
         return partial(self.learn, *parts)
 
-    def predictive(self, output: Gaussian) -> Distribution:
-        """Distribution of the target given the belief of the output, its variance times `widening`."""
-        require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
-        require_moments(*output, type(self).__name__)
-        return self.distribution(Gaussian(output.mean, output.variance * self.widening))
-
-    def distribution(self, output: Gaussian) -> Distribution:
-        """Distribution of the target where the output is N(mean, variance)."""
-        raise NotImplementedError
-
     def extra_repr(self) -> str:
-        widening = {} if float(self.widening) == 1 else {"widening": f"{float(self.widening):g}"}
-        settings = [f"{name}={value}" for name, value in (self.settings() | widening).items()]
+        set_to = {"widening": float(self.widening), "temperature": 1.0 if self.temperature is None else float(self.temperature)}
+        shown = {name: f"{value:g}" for name, value in set_to.items() if value != 1}
+        settings = [f"{name}={value}" for name, value in (self.settings() | shown).items()]
         return ", ".join([*settings, f"power={self.power:g}{' (automatic)' * self.automatic}"])
 
     def settings(self) -> dict[str, float | None]:
         """What the likelihood shows of itself besides its power."""
         return {}
-
-
-def validation() -> bool | None:
-    """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
-    return False if torch.compiler.is_compiling() else None
 
 
 def check_labels(output: Gaussian, target: Tensor, where: str) -> None:

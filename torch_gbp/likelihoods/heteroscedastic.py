@@ -88,6 +88,11 @@ class HeteroscedasticRegression(Likelihood):
         parts = Normal(m.unsqueeze(-1).expand_as(s), (v.unsqueeze(-1) + s.exp()).sqrt(), validate_args=valid)
         return MixtureSameFamily(Categorical(logits=log_weight.expand_as(s), validate_args=valid), parts, validate_args=valid)
 
+    def known(self, outputs: Tensor) -> Normal:
+        mean, log_variance = outputs.chunk(2, -1)
+        deviation = (0.5 * log_variance.clamp(-_LARGEST_LOG, _LARGEST_LOG)).exp()
+        return Normal(mean, deviation, validate_args=validation())
+
 
 def _rule(mean: Tensor, variance: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes s and log weights, last axis, of E[f(s)] for s ~ N(mean, variance), wide enough for a residual^2 `square`.

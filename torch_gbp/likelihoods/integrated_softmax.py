@@ -49,6 +49,7 @@ class IntegratedSoftmax(Likelihood):
     0.8808
     """
 
+    classes = True
     automatic_power = Softmax.automatic_power
 
     def __init__(self, power: float | None = None) -> None:
@@ -70,6 +71,9 @@ class IntegratedSoftmax(Likelihood):
         labels = torch.arange(output.mean.shape[1], device=output.device)
         logs = [self.evidence(*output, label.expand(len(output.mean))).log for label in labels]
         return Categorical(logits=torch.stack(logs, 1), validate_args=validation())
+
+    def known(self, outputs: Tensor) -> Categorical:
+        return Categorical(logits=outputs, validate_args=validation())
 
 
 class _Tails(NamedTuple):

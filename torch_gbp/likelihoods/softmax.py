@@ -36,6 +36,7 @@ class Softmax(Likelihood):
     0.8808
     """
 
+    classes = True
     automatic_power = 64.0  # chosen on held-out MNIST images together with the prior scale, see benchmarks/README.md
     automatic_widening = 4.0  # likewise
 

@@ -40,6 +40,8 @@ class SquaredSoftmax(Likelihood):
     True
     """
 
+    classes = True
+
     def __init__(self, sigma: float = 0.01, power: float = 1.0) -> None:
         super().__init__(power)
         self.sigma = require("sigma", sigma, DEVIATION, "SquaredSoftmax", fix="use 0.01")

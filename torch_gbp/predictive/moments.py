@@ -1,0 +1,63 @@
+"""Prediction in one pass, by moments; and by the means of the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp.attached import ParameterMarginal, marginals
+from torch_gbp.examples import evaluating
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.predictive.known import Network, no_marginals, tensor_of, weights_known
+from torch_gbp.predictive.outputs import Outputs
+
+
+def moments(model: nn.Module, x: Any, where: str) -> Outputs:
+    """Beliefs of the outputs, carried through the network as mean and variance.
+
+    Raises:
+        MissingRule: an operation that has no map of moments.
+        InvalidInput: neither marginals nor layers of beliefs.
+    """
+    with evaluating(model), shadowed(model), torch.no_grad():
+        output = model(x)
+    if isinstance(output, Gaussian):
+        return Outputs(*(part.to(torch.promote_types(part.dtype, torch.float32)) for part in output))
+    if not marginals(model):
+        raise no_marginals(where)
+    output = tensor_of(output, where)
+    return Outputs(output, torch.zeros_like(output))  # of the weights that have marginals none is used
+
+
+def at_means(model: nn.Module, x: Tensor, where: str) -> Outputs:
+    """Outputs at the weights' means, certain; of layers with noise of their own, what that leaves uncertain."""
+    network = Network(model, where, needed=False)
+    with evaluating(model), torch.no_grad():
+        with weights_known(model):
+            mean = network.centre(x)
+        return Outputs(*network.carrying(network.means(), x)) if mean is None else Outputs(mean, torch.zeros_like(mean))
+
+
+@contextmanager
+def shadowed(model: nn.Module) -> Iterator[None]:
+    """Inside, every parameter that has a marginal is its belief, wherever a module holds it; afterwards all is as it was.
+
+    An entry of a module's own dictionary hides the parameter of that name, which stays where it is.
+    """
+    beliefs = {id(own.mean): own.belief() for own in marginals(model).values() if isinstance(own, ParameterMarginal)}
+    held = [(module, name, beliefs[id(parameter)]) for module in model.modules()
+            for name, parameter in module._parameters.items() if id(parameter) in beliefs]  # fmt: skip
+    fused = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # it takes tensors alone
+        for module, name, belief in held:
+            module.__dict__[name] = belief
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for module, name, _ in held:
+            module.__dict__.pop(name, None)
