@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "errors", "checks", "numerics", "functions", "gaussian", "passes", "factor", "memory", "rules", "priors", "loading",
+    "errors", "checks", "numerics", "autocast", "functions", "gaussian", "passes", "factor", "memory", "rules", "priors", "loading",
     "standardise", "parameter", "attached", "scalar_graph", "nodes", "layers", "sweep", "probes", "likelihoods", "examples",
     "trace", "graph_parts", "graph", "stores", "predictive", "calibration", "batches", "schedule", "crowding", "settings",
     "soundness", "groups", "monitor", "report", "companion", "optimizer", "configure", "orders", "layer_orders", "inference",

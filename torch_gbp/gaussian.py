@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torch_gbp.autocast import full_precision
 from torch_gbp.errors import MissingRule, require_positive
 from torch_gbp.functions import apply, method, no_rule, require_known
+
+_ANYWHERE = torch.device("cpu")  # of Gaussians in a list, which are joined and not multiplied
 
 
 class Gaussian(NamedTuple):
@@ -178,7 +181,8 @@ class Gaussian(NamedTuple):
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Reshapes apply to both moments, `torch.add` is the sum factor, most others have no rule (functions.py)."""
-        return apply(cls, function, args, kwargs or {})
+        with full_precision(next((x.device for x in args if isinstance(x, Gaussian)), _ANYWHERE)):
+            return apply(cls, function, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
         """Methods of a tensor that are not above, with a rule or refused."""
