@@ -85,7 +85,9 @@ def test_the_search_finds_the_best_of_all_points():
     outputs = Outputs(*Known()(x))
     best = _search(names, lambda point: _score(likelihood, outputs, y, names, point))
     grid = product(torch.arange(0, 8.01, 0.125).tolist(), torch.arange(-3, 2.01, 0.125).tolist())
-    assert _score(likelihood, outputs, y, names, best) > max(_score(likelihood, outputs, y, names, point) for point in grid) - 1e-3
+    assert (
+        _score(likelihood, outputs, y, names, best) > max(_score(likelihood, outputs, y, names, point) for point in grid) - 1e-3
+    )
 
 
 @pytest.mark.parametrize("how", ["samples", "linear", "means", "moments"])

@@ -38,10 +38,17 @@ def test_twin_of_every_layer_has_the_same_mean_at_known_values(layer, twin, shap
 
 
 def test_what_an_error_names_in_place_of_a_layer_is_its_twin():
-    """Every activation, pool and weighted layer on a Gaussian: the error says which layer of torch_gbp to use."""
+    """Every activation and weighted layer behind a GBP layer in training: the error says which layer of torch_gbp to use.
+
+    Pools and upsampling bring messages back as they are.
+    """
     for layer, twin, shape in SAMPLES.values():
-        with pytest.raises(MissingRule, match=f"Way out: use {twin.__name__}"):
-            layer(gbp.Gaussian(torch.randn(shape), torch.rand(shape)))
+        belief = gbp.GBPLinear(shape[-1], shape[-1])(torch.randn(shape).flatten(0, -2)).unflatten(0, shape[:-1])
+        if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample)):
+            assert isinstance(layer(belief), gbp.Gaussian)
+        else:
+            with pytest.raises(MissingRule, match=f"Way out: use {twin.__name__}; or predict by its moment map"):
+                layer(belief)
 
 
 def test_every_twin_has_a_sample():

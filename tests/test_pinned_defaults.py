@@ -68,7 +68,7 @@ TABLE = {
     "trace": {"GROWTH": 100000.0},
     "calibration": {"OCTAVES": {"widening": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
-    "predictive.linear": {"APART": 0.001},
+    "predictive.linear": {"APART": 0.1},
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},
     "predictive.result": {"DRAWS": 128},
     "predictive.samples": {"SMALL": 32768},

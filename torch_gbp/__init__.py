@@ -4,7 +4,7 @@ from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
 from torch_gbp.calibration import Calibration, calibrate
 from torch_gbp.configure import configure_optimizers
-from torch_gbp.convert import from_torch
+from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
@@ -36,6 +36,7 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
@@ -84,8 +85,8 @@ __all__ = [
     "PairwiseArgmax",
     "Parallel",
     "PatchBasis",
-    "RandomLayers",
     "Predictive",
+    "RandomLayers",
     "Regression",
     "Sequential",
     "Softmax",
@@ -94,14 +95,21 @@ __all__ = [
     "StepReport",
     "Trace",
     "Trainer",
+    "adapters",
     "calibrate",
     "configure_optimizers",
     "from_torch",
+    "last_layer",
     "marginals",
     "means_sweep",
+    "moments",
     "predict",
     "random_layers",
+    "renew_statistics",
+    "sample",
+    "summary",
     "sweeps",
     "thesis_iterations",
     "thesis_rate",
+    "to_torch",
 ]

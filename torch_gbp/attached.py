@@ -89,6 +89,8 @@ class ParameterMarginal(GaussianParameter):
     """
 
     precision: Tensor  # type: ignore[assignment]
+    _module: Any  # in __dict__: the module, and its parameter, belong to somebody else
+    _mean: nn.Parameter
     own_entries = frozenset(("precision", "prior_precision", "prior_mean"))
     moments = False
 
@@ -123,8 +125,15 @@ class ParameterMarginal(GaussianParameter):
     def narrow(self, variance: float) -> None:
         """Starts with a variance below the prior's: the precision above is a surplus, which an optimizer anneals away."""
         self.prior = self.prior._replace(start_variance=min(variance, self.prior.variance))
-        self.surplus = max(0.0, 1 / variance - float(self.prior_precision))
+        self.surplus = max(0.0, 1 / variance - float(self.prior_precision.mean()))
         self._refresh()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A loaded precision that is the same for all weights is one that nobody has learnt: above the prior it is a surplus."""
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        first = float(self.precision.flatten()[0]) if prefix + "precision" in state_dict else 0.0
+        if self.precision.numel() > 1 and bool((self.precision == first).all()):
+            self.narrow(1 / first)
 
     def _refresh(self) -> None:
         """The precision of a marginal that has learnt nothing."""

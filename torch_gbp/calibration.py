@@ -113,7 +113,9 @@ def _search(names: list[str], score: Callable[[Point], float]) -> Point:
 
     best, step = max(product(*(map(float, range(low, high + 1)) for low, high in bounds)), key=of), 0.5
     while step >= FINEST:
-        around = product(*(sorted({max(low, at - step), at, min(high, at + step)}) for at, (low, high) in zip(best, bounds, strict=True)))
+        around = product(
+            *(sorted({max(low, at - step), at, min(high, at + step)}) for at, (low, high) in zip(best, bounds, strict=True))
+        )
         better = max(around, key=of)
         best, step = (better, step) if of(better) > of(best) else (best, step / 2)
     return best

@@ -105,7 +105,7 @@ def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
 
     def sent(options: Any, saved: Saved, inputs: Saved, gradient: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
         if not passes.true():
-            return gradients_of(rule.backward(options, saved, *message_of(*gradient)))
+            return gradients_of(rule.backward(options, saved, *message_of(*gradient)), own=True)
         passes.require_inputs(inputs)
         if rule.gradient is not None:
             return rule.gradient(options, inputs, *gradient)
@@ -123,9 +123,15 @@ def message_of(mean: Tensor, variance: Tensor) -> Message:
     return Message(mean.neg(), variance * 2)
 
 
-def gradients_of(parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The gradients (-g, G / 2, ...) that carry messages g, G, ... to one variable after the other."""
-    return [None if part is None else part * 0.5 if odd % 2 else part.neg() for odd, part in enumerate(parts)]
+def gradients_of(parts: Sequence[Tensor | None], own: bool = False) -> list[Tensor | None]:
+    """The gradients (-g, G / 2, ...) that carry messages g, G, ... to one variable after the other.
+
+    With `own` they take the memory of the messages, which nobody else needs and which is still in the cache."""
+    factors = [0.5 if odd % 2 else -1.0 for odd in range(len(parts))]
+    return [
+        None if part is None else part.mul_(factor) if own and part.is_contiguous() else part * factor
+        for part, factor in zip(parts, factors, strict=True)
+    ]
 
 
 @torch.enable_grad()

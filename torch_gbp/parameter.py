@@ -121,18 +121,29 @@ class GaussianParameter(CheckedModule):
         """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
         return self.told is None and self.precision.grad is None
 
-    def message(self) -> Message:
+    def message(self, take: bool = False) -> Message:
         """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
 
-        A message that came beside the gradients, because those are the loss's own, counts in their place."""
+        A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
+        takes the memory of the mean's gradient, until `give_back`."""
         if self.told is not None:
             return self.told
         assert self.mean.grad is not None and self.precision.grad is not None
-        return self.centred(self.mean.grad, self.precision.grad)
+        if not take:
+            return self.centred(self.mean.grad, self.precision.grad)
+        found = self.centred(self.mean.grad, self.precision.grad, self.mean.grad)
+        self.arrive()
+        return found
 
-    def centred(self, by_mean: Tensor, by_variance: Tensor) -> Message:
+    def give_back(self) -> None:
+        """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
+        if self.told is None and self.mean.grad is not None:
+            self.mean.grad.neg_()
+            self.arrive()
+
+    def centred(self, by_mean: Tensor, by_variance: Tensor, into: Tensor | None = None) -> Message:
         """The centred message (g, G) that comes as the gradients (-g, G / 2); a shared precision got the sum."""
-        return Message(by_mean.neg(), by_variance * (2 * by_variance.numel() / by_mean.numel()))
+        return Message(torch.neg(by_mean, out=into), by_variance * (2 * by_variance.numel() / by_mean.numel()))
 
     def tell(self, message: Message) -> None:
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +35,18 @@ class Turn(NamedTuple):
     def name(self) -> str:
         """Name of the layer, if the optimizer was given named parameters."""
         return name_of(self.group, self.position)
+
+
+@contextmanager
+def giving_back(turns: list[Turn]) -> Iterator[None]:
+    """After an error inside, the gradients are again what they were before the turns took them."""
+    try:
+        yield
+    except BaseException:
+        for turn in turns:
+            if turn.curvature is None:
+                turn.marginal.give_back()
+        raise
 
 
 def has_message(marginal: GaussianParameter, where: str, means: bool = False) -> bool:

@@ -168,7 +168,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, inputs: Tensor | Iterable[Any], how: str | None = None, samples: int = SAMPLES) -> Distribution:
-        """Predictive distribution of the targets, for one tensor or for every batch of a loader; `how` as in `torch_gbp.predict`."""
+        """Predictive distribution of the targets, for one tensor or all batches of a loader; `how` as in `torch_gbp.predict`."""
         where, device = "Trainer.predict", device_of(self.model)
         found = [outputs_of(self.model, x, where, how, samples) for x in inputs_of(inputs, device, where)]
         return Outputs.joined(found).distribution(self.likelihood)

@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from torch_gbp.attached import Filter
+from torch_gbp.checks import require_callable
 from torch_gbp.errors import InvalidInput
 from torch_gbp.parameter import GaussianParameter, owner_of
 
@@ -39,7 +40,7 @@ def is_weight(module: nn.Module, name: str) -> bool:
 
     Linear, Conv and ConvTranspose, Embedding, the projections of MultiheadAttention, LSTM, GRU and RNN, and subclasses.
 
-    >>> is_weight(nn.Linear(3, 2), "head.weight"), is_weight(nn.Linear(3, 2), "head.bias"), is_weight(nn.LayerNorm(3), "norm.weight")
+    >>> is_weight(nn.Linear(3, 2), "head.weight"), is_weight(nn.Linear(3, 2), "head.bias"), is_weight(nn.LayerNorm(3), "weight")
     (True, False, False)
     """
     own = name.rpartition(".")[2]
@@ -65,22 +66,28 @@ def places(network: nn.Module) -> list[list[Place]]:
     return list(found.values())
 
 
-def choose(network: nn.Module, which: Filter = is_weight, where: str = "from_torch") -> list[list[Place]]:
-    """Parameters that the filter makes Gaussian, each with its places; frozen ones and those with a marginal are left as they are.
+def choose(
+    network: nn.Module, which: Filter = is_weight, where: str = "from_torch", *, frozen: bool = False
+) -> list[list[Place]]:
+    """Parameters that the filter makes Gaussian, each with its places; those that have a marginal are left as they are.
+
+    Args:
+        frozen: whether frozen parameters may be chosen.
 
     Raises:
-        InvalidInput: lazy layers that have seen no input; tied parameters that are Gaussian here and plain there; a choice that is
-            no real number; a network in which there is, and was, nothing Gaussian.
+        InvalidInput: lazy layers that have seen no input; tied parameters that are Gaussian here and plain there; a choice that
+            is no real number; a network in which there is, and was, nothing Gaussian.
     """
+    require_callable("which", which, where, fix="use lambda module, name: ..., or leave it out")
     held = places(network)
     _require_shapes(held, where)
-    chosen = [group for group in held if group[0].parameter.requires_grad and owner_of(group[0].parameter) is None]
-    chosen = [group for group in chosen if _agreed(group, which, where)]
-    if not chosen and not any(isinstance(module, GaussianParameter) for module in network.modules()):
+    free = [group for group in held if (frozen or group[0].parameter.requires_grad) and owner_of(group[0].parameter) is None]
+    chosen = [group for group in free if _agreed(group, which, where)]
+    if not chosen and (frozen or not any(isinstance(module, GaussianParameter) for module in network.modules())):
         raise InvalidInput(
             "the network has no parameter that may be Gaussian",
             where=where,
-            got=_listed(str(group[0]) for group in held) or "no parameters",
+            got=listed(str(group[0]) for group in held) or "no parameters",
             cause="a filter that chooses none, frozen weights, or layers of an own making",
             fix="choose by which=lambda module, name: ..., and unfreeze by requires_grad_()",
         )
@@ -93,7 +100,7 @@ def _require_shapes(held: list[list[Place]], where: str) -> None:
         raise InvalidInput(
             "lazy layers have no weights yet",
             where=where,
-            got=_listed(lazy),
+            got=listed(lazy),
             cause="a network of nn.Lazy layers that has seen no input",
             fix="call network(x) once with inputs of the right shape",
         )
@@ -121,7 +128,14 @@ def _agreed(group: list[Place], which: Filter, where: str) -> bool:
     return chosen
 
 
-def _listed(names: Iterable[str]) -> str:
+def find(network: nn.Module, path: str) -> Place:
+    """The place of a qualified name."""
+    prefix, _, name = path.rpartition(".")
+    return Place(network.get_submodule(prefix), name, path)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
     every = list(names)
     more = f", and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
     return ", ".join(every[:_SHOWN]) + more

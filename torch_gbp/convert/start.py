@@ -12,8 +12,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch_gbp.attached import ParameterMarginal, Sharing, attach, sharing_of
 from torch_gbp.checks import require_kind
 from torch_gbp.convert.choice import Place, places
+from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
-from torch_gbp.layers.base import PRIOR_SCALE, WeightedLayer
+from torch_gbp.layers.base import PRIOR_SCALE
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.priors import Prior, VarianceFormula, code, weight_prior
 
@@ -90,37 +91,34 @@ def start_at(marginal: ParameterMarginal, as_prior: bool) -> None:
         return
     if as_prior:
         marginal.set_prior_mean(marginal.mean)
-    energy = float(torch.linalg.vector_norm(marginal.mean)) ** 2 / marginal.mean.numel() or marginal.prior.variance
-    marginal.narrow(NOISE * energy)
+    marginal.narrow(NOISE * (mean_square(marginal.mean) or marginal.prior.variance))
+
+
+def mean_square(weight: Tensor) -> float:
+    """Mean of the squared entries, without a copy of the tensor."""
+    return float(torch.linalg.vector_norm(weight)) ** 2 / weight.numel()
 
 
 @torch.no_grad()
 def start_anew(network: nn.Module, chosen: list[list[Place]]) -> None:
     """Draws a network's trained parameters anew, by torch's own initialisation; weights of Linear and Conv that become Gaussian
     from N(0, 2 / fan-in), with biases 0. What has no `reset_parameters`, and what is frozen, stays."""
-    frozen = [
-        (group[0].parameter, group[0].parameter.clone()) for group in places(network) if not group[0].parameter.requires_grad
-    ]
+    held = [group[0].parameter for group in places(network)]
+    kept = [(parameter, parameter.clone()) for parameter in held if not parameter.requires_grad]
     for module in network.modules():
-        if not isinstance(module, GaussianParameter) and not _frozen(module):
+        if not isinstance(module, GaussianParameter) and not frozen(module):
             _reset(module)
-    for module, name, _ in (group[0] for group in chosen):
-        if isinstance(module, (nn.Linear, _ConvNd)) and not module._parameters[name].is_meta:
-            weight = module._parameters[name]
-            weight.normal_(0.0, math.sqrt(2 / fans(module, name, weight)[0]))
-            if module.bias is not None:
-                module.bias.zero_()
-    for parameter, value in frozen:
+    for place in (group[0] for group in chosen):
+        if isinstance(place.module, (nn.Linear, _ConvNd)) and not place.parameter.is_meta:
+            place.parameter.normal_(0.0, math.sqrt(2 / fans(*place[:2], place.parameter)[0]))
+            if place.module.bias is not None:
+                place.module.bias.zero_()
+    for parameter, value in kept:
         parameter.copy_(value)
 
 
 def _reset(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-    if callable(reset) and (isinstance(module, (nn.MultiheadAttention, WeightedLayer)) or hasattr(module, "reset_parameters")):
+    name = "_reset_parameters" if isinstance(module, nn.MultiheadAttention) else "reset_parameters"
+    reset = getattr(module, name, None)
+    if callable(reset):
         reset()
-
-
-def _frozen(module: nn.Module) -> bool:
-    """Whether all of a module's own parameters are frozen: then its statistics are as well."""
-    own = [parameter for parameter in module._parameters.values() if parameter is not None]
-    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -86,7 +86,7 @@ def require_twins(network: nn.Module) -> None:
             f"{', '.join(kinds)} {'has' if len(kinds) == 1 else 'have'} no GBP twin",
             where=", ".join(f"'{path or 'network'}'" for path in missing),
             cause="layers without message rule",
-            fix=f"leave out moments=True: the network then trains by the means sweep; or use {', '.join(t.__name__ for t in TWINS)}",
+            fix=f"leave out moments=True, for the means sweep; or use {', '.join(t.__name__ for t in TWINS)}",
         )
 
 

@@ -31,8 +31,8 @@ class Likelihood(Predicting):
 
     The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain
     tensor (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they
-    enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a cold
-    posterior), and a factor on the loss acts in the same way.
+    enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a
+    cold posterior), and a factor on the loss acts in the same way.
     Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
     its means, and for the correlations that a forward pass leaves out; and, for classes, the outputs divided by `temperature`.
 

@@ -116,5 +116,5 @@ def _diagonal(precision: Tensor, generator: torch.Generator) -> Tensor:
 def _gradient(likelihood: Likelihood, output: Gaussian, target: Tensor, known: Tensor | None) -> tuple[Tensor, ...]:
     """Derivatives of the loss by the moments of the outputs, by autograd through the log evidence."""
     leaves = [part.detach().requires_grad_() for part in output]
-    loss = -likelihood.evidence(*leaves, target).masked(known).log.sum()
+    loss = -likelihood.evidence(leaves[0], leaves[1], target).masked(known).log.sum()
     return torch.autograd.grad(loss, leaves, materialize_grads=True)

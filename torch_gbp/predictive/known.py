@@ -1,12 +1,13 @@
 """A network as a function of its weights: what sampling and linearising call, with torch's transforms where those can follow.
 
 A plain network is called with other tensors in the place of the parameters that have marginals (`torch.func.functional_call`).
-Layers of beliefs do, while `weights_known`, what torch's own layers do; where one cannot (noise of its own, a layer of the user's),
-the network carries beliefs whose weights have the variance 0, which torch's transforms cannot follow.
+Layers of beliefs do, while `weights_known`, what torch's own layers do; where one cannot (noise of its own, a layer of the
+user's), the network carries beliefs whose weights have the variance 0, which torch's transforms cannot follow.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -107,6 +108,14 @@ def weights_known(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
         for layer in layers:
             layer.__dict__.pop("forward", None)
+
+
+@contextmanager
+def slow_rules() -> Iterator[None]:
+    """Inside, torch does not warn of operations that its transforms follow one by one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
 
 
 def tensor_of(output: Any, where: str) -> Tensor:

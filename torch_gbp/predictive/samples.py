@@ -6,7 +6,6 @@ the passes, so that neither vectorising nor the size of a chunk changes a result
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -17,7 +16,7 @@ from torch.func import vmap
 from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
-from torch_gbp.predictive.known import Network, Weights, weights_known
+from torch_gbp.predictive.known import Network, Weights, slow_rules, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
 SMALL = 2**15  # entries of the largest tensor of a pass: a CPU does larger ones no faster together, grouped convolutions slower
@@ -94,8 +93,7 @@ class _Run:
         return torch.stack([self.function(weights) for weights in drawn])
 
     def _together(self, stacked: Weights) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+        with slow_rules():
             return vmap(self.function)(stacked)
 
 
