@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.autocast import full_precision
 from torch_gbp.checks import require_callable
 from torch_gbp.errors import InvalidInput, MissingRule, missing_rule
 
@@ -89,7 +90,9 @@ def apply(kind: type, function: Function, args: Any, kwargs: Any) -> Any:
         raise missing_rule(function)
     if function not in _LINEAR:
         require_gradients(kind, function, *args, *kwargs.values())
-    return _MAPS[function](*args, **kwargs)
+    belief = next(_beliefs(kind, (args, *kwargs.values())))
+    with full_precision(belief.device):
+        return _MAPS[function](*args, **kwargs)
 
 
 def require_gradients(kind: type, function: Function, *values: Any) -> None:

@@ -123,6 +123,19 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
     return unique
 
 
+def require_unscaled(optimizer: Any) -> None:
+    """Raises InvalidInput if a GradScaler calls the step: score and precision, and what stands beside them, scale differently."""
+    marks = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+    if marks:
+        raise InvalidInput(
+            "a loss that is scaled up for half precision makes messages of another size",
+            where="MessagePassing.step",
+            got="torch.amp.GradScaler",
+            cause='float16 training (precision="16-mixed")',
+            fix='use bfloat16, which needs no scaling: torch.autocast(..., torch.bfloat16), precision="bf16-mixed"',
+        )
+
+
 def require_examples(examples: int, num_data: int) -> None:
     """Raises InvalidInput for a step without examples, or with more than there are."""
     if not examples:
