@@ -216,6 +216,7 @@ TABLE = {
         "progress": True,
     },
     "from_torch": {"fresh": False, "as_prior": False, "inputs": None},
+    "moments": {"linear": False},
     "thesis_iterations": {"epochs": 18},
     "Denoiser": {"deviation": 0.2, "robust": "Tukey(threshold=0.2)", "joint": False},
     "PairwiseSmoother": {
