@@ -127,10 +127,10 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "local.split_equally": (local.split_equally, {"modules": blocks(), "count": 2}, as_is),
     "local.variational": (local.variational, {"shape": (3,), "classes": 3}, as_is),
 }  # fmt: skip
-ELSEWHERE = {  # results that nobody makes, interfaces, what needs processes, and what the tests of the optimizer and the data try
+ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
-    "MessagePassing", "StepReport", "Trace", "from_torch", "random_layers", "sweeps", "denoise.Denoised", "local.BlockStep",
-    "local.Feedback", "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
+    "MessagePassing", "StepReport", "Trace", "from_torch", "moments", "random_layers", "sweeps", "denoise.Denoised",
+    "local.BlockStep", "local.Feedback", "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
 
 
