@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import Gaussian, Regression, Softmax, predict
 from torch_gbp.attached import attach
-from torch_gbp.errors import DependentTerms, MissingRule
+from torch_gbp.errors import DependentTerms, MissingRule, OutOfMemory
 from torch_gbp.predictive import samples as by_samples
 from torch_gbp.priors import Prior
 
@@ -103,6 +103,20 @@ def spy(function, calls):
     return run
 
 
+def test_compiled_networks_are_predicted_by_what_is_inside():
+    model, x = case("skip")
+    compiled = torch.compile(model, backend="eager")
+    for how in ("samples", "linear", "means"):
+        assert_close(predict(compiled, Softmax(), x, how, 3).probs, predict(model, Softmax(), x, how, 3).probs)
+
+
+def test_derivatives_that_do_not_fit_are_named(monkeypatch):
+    model, x = case("skip")
+    monkeypatch.setattr("torch_gbp.stores.batch_sites.available_memory", lambda device: 1000)
+    with pytest.raises(OutOfMemory, match=r"derivatives of one example's outputs.*how=\"samples\""):
+        predict(model, Softmax(), x, "linear")
+
+
 def test_the_generator_decides_and_torch_has_its_own_numbers():
     model, x = case("skip")
 
@@ -187,7 +201,7 @@ def test_networks_that_cannot_carry_moments_are_named(name):
     model, x = case(name)
     with pytest.raises(MissingRule, match=r"cannot carry moments.*how=\"samples\""):
         predict(model, Softmax(), x, "moments")
-    with pytest.raises((RuntimeError, AssertionError), match="shape|dim|size"):  # the network's own errors stay what they are
+    with pytest.raises((RuntimeError, AssertionError), match=r"shape|dim|size"):  # the network's own errors stay what they are
         predict(model, Softmax(), x[..., :-1], "moments")
     assert all("weight" not in module.__dict__ for module in model.modules())
     predict(model, Softmax(), x)
