@@ -89,6 +89,8 @@ class ParameterMarginal(GaussianParameter):
     """
 
     precision: Tensor  # type: ignore[assignment]
+    _module: Any  # in __dict__: the module, and its parameter, belong to somebody else
+    _mean: nn.Parameter
     own_entries = frozenset(("precision", "prior_precision", "prior_mean"))
     moments = False
 

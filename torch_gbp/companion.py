@@ -49,9 +49,9 @@ class Companion:
                     fix="lower lr, or standardise the inputs; everything is as before the step",
                 )
 
-    def step(self, group: dict[str, Any], before: float | None, after: float) -> None:
-        """One step; `before` and `after`: shares of the passes of the message-passing `group`, None for the plain rate."""
-        factor = 1.0 if before is None else warmup_cosine(before, after, group["warmup"], 0.0)
+    def step(self, group: dict[str, Any], before: float, after: float) -> None:
+        """One step, which takes the passes of the message-passing `group` from the share `before` to `after`."""
+        factor = 1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0)
         for own in self.optimizer.param_groups:
             own["lr"] = own["initial_lr"] * factor
         self.optimizer.step()
