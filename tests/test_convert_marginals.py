@@ -230,7 +230,7 @@ BAD = {
     "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), shared_precision="yes"), "shared_precision"),
     "both": (lambda: gbp.from_torch(nn.Linear(3, 2), fresh=True, as_prior=True), "contradict"),
     "moments in place": (lambda: gbp.from_torch(nn.Linear(3, 2), moments=True, inplace=True), "contradict"),
-    "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "torch module"),
+    "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "network must be of type Module"),
 }
 
 
