@@ -70,6 +70,7 @@ TABLE = {
     "stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
     "trace": {"GROWTH": 100000.0},
     "calibration": {"OCTAVES": {"widening": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
+    "predictive.announced": {"SHOWN": 6},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
     "predictive.linear": {"APART": 0.1},
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},

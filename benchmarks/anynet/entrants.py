@@ -22,16 +22,17 @@ def _entrant(title: str, make: Any, settings: list[Settings], usual: int) -> Ent
     return Entrant(title, make, settings[usual], settings, chosen_by="nll_tempered")
 
 
-_ADAMW = ((1e-3, 2e-3, 4e-3, 8e-3), (0.01, 0.1))
-_MOMENTUM = ((0.02, 0.05, 0.1, 0.2), (1e-4, 1e-3))
+_ADAMW = ((1e-3, 2e-3, 4e-3, 8e-3), (0.01, 0.1, 1.0))  # few images want much weight decay
+_MOMENTUM = ((0.02, 0.05, 0.1, 0.2), (1e-4, 1e-3, 1e-2))
+_IVON = grid(lr=(0.05, 0.1, 0.2), hess_init=(0.5,), weight_decay=(1e-4, 1e-3, 1e-2))
 _WARM_END, _TO_ZERO = (0.4, 0.125), (0.0, 0.0)  # what is left of the rate, and the share of the steps whose weights are averaged
 ENTRANTS: dict[str, Entrant] = {
     "gbp": Entrant("torch_gbp, means", MeansSweep),
     "gbp_samples": Entrant("torch_gbp, 16 samples", MeansSweep),
-    "adamw": _entrant("AdamW", AdamW, _searched(*_ADAMW, *_TO_ZERO), 2),
-    "adamw_tail": _entrant("AdamW, warm end, tail average", AdamW, _searched(*_ADAMW, *_WARM_END), 2),
-    "sgd_cosine": _entrant("SGD with momentum", Momentum, _searched(*_MOMENTUM, *_TO_ZERO), 2),
-    "sgd_momentum": _entrant("SGD with momentum, warm end, tail average", Momentum, _searched(*_MOMENTUM, *_WARM_END), 2),
-    "ivon": BY_IVON._replace(chosen_by="nll_tempered"),
+    "adamw": _entrant("AdamW", AdamW, _searched(*_ADAMW, *_TO_ZERO), 6),
+    "adamw_tail": _entrant("AdamW, warm end, tail average", AdamW, _searched(*_ADAMW, *_WARM_END), 6),
+    "sgd_cosine": _entrant("SGD with momentum", Momentum, _searched(*_MOMENTUM, *_TO_ZERO), 3),
+    "sgd_momentum": _entrant("SGD with momentum, warm end, tail average", Momentum, _searched(*_MOMENTUM, *_WARM_END), 3),
+    "ivon": BY_IVON._replace(grid=_IVON, chosen_by="nll_tempered"),
 }
 METHODS = [name for name in ENTRANTS if name not in SAMPLED.values()]  # what can be asked for

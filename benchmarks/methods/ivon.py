@@ -17,11 +17,12 @@ class IVON(Method):
     Args:
         lr: peak learning rate.
         hess_init: first guess of the Hessian's diagonal; a larger one starts with less noise.
+        weight_decay: precision of the prior over the number of labels; the package's own unless it is given.
     """
 
-    def __init__(self, training: Training, *, lr: float, hess_init: float) -> None:
+    def __init__(self, training: Training, *, lr: float, hess_init: float, weight_decay: float = 1e-4) -> None:
         self.network = training.network
-        options = {"lr": lr, "hess_init": hess_init, "ess": training.y.numel()}
+        options = {"lr": lr, "hess_init": hess_init, "ess": training.y.numel(), "weight_decay": weight_decay}
         self.optimizer = rival("ivon").IVON(self.network.parameters(), **options)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.steps)
 
