@@ -102,7 +102,8 @@ class GBPModule(lightning.LightningModule):
         """The optimizer for this trainer; `scheduled=False` leaves the rate to a scheduler of torch.
 
         Raises:
-            InvalidInput: the trainer clips gradients or scales losses (precision="16-mixed"), or `BatchSites` would see batches in parts.
+            InvalidInput: the trainer clips gradients or scales losses (precision="16-mixed"), or `BatchSites` would see batches
+                in parts.
         """
         self.trainer.fit_loop.setup_data()  # makes the training loader known, as `estimated_stepping_batches` does
         _require_whole_messages(self.trainer, self.store)

@@ -18,7 +18,12 @@ def dense():
 
 
 def conv():
-    body = nn.Unflatten(1, (1, 6, 1)), gbp.GBPConv2d(1, 4, (3, 1), padding=(1, 0)), gbp.GBPMaxPool2d((2, 1)), gbp.GBPLeakyReLU(0.1)
+    body = (
+        nn.Unflatten(1, (1, 6, 1)),
+        gbp.GBPConv2d(1, 4, (3, 1), padding=(1, 0)),
+        gbp.GBPMaxPool2d((2, 1)),
+        gbp.GBPLeakyReLU(0.1),
+    )
     return nn.Sequential(*body, nn.Flatten(), gbp.GBPLinear(12, 3))
 
 

@@ -47,9 +47,6 @@ def pinned(place, names):
 ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
 
 TABLE = {
-    "convert.modes": {"RANK": 8},
-    "convert.start": {"NOISE": 0.001},
-    "convert.statistics": {"BATCHES": 100},
     "crowding": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
     "layers.base": {"PRIOR_SCALE": 0.1},
     "monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
@@ -231,7 +228,6 @@ TABLE = {
     },
     "configure_optimizers": {"plain": None},
     "calibrate": {"how": None, "samples": 16, "generator": None},
-    "adapters": {"rank": 8, "which": None, "inplace": False},
     "from_torch": {
         "moments": False,
         "inplace": False,
@@ -240,9 +236,14 @@ TABLE = {
         "as_prior": False,
         "inputs": None,
     },
+    "adapters": {"rank": 8, "which": None, "inplace": False},
     "last_layer": {"layer": None, "inplace": False},
+    "moments": {"linear": False},
     "renew_statistics": {"batches": 100},
     "sample": {"generator": None},
+    "convert.modes": {"RANK": 8},
+    "convert.start": {"NOISE": 1e-3},
+    "convert.statistics": {"BATCHES": 100},
     "predict": {"how": None, "samples": 16, "generator": None, "chunk": None, "vectorise": None},
     "thesis_iterations": {"epochs": 18},
     "Denoiser": {"deviation": 0.2, "robust": "Tukey(threshold=0.2)", "joint": False},

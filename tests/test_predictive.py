@@ -187,7 +187,7 @@ def test_networks_that_cannot_carry_moments_are_named(name):
     model, x = case(name)
     with pytest.raises(MissingRule, match=r"cannot carry moments.*how=\"samples\""):
         predict(model, Softmax(), x, "moments")
-    with pytest.raises((RuntimeError, AssertionError), match="shape|dim|size"):  # the network's own errors stay what they are
+    with pytest.raises((RuntimeError, AssertionError), match=r"shape|dim|size"):  # the network's own errors stay what they are
         predict(model, Softmax(), x[..., :-1], "moments")
     assert all("weight" not in module.__dict__ for module in model.modules())
     predict(model, Softmax(), x)

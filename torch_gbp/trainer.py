@@ -50,7 +50,7 @@ class Epoch(NamedTuple):
 class Trainer:
     """Trains a network with marginals by message passing, and its plain parameters beside them.
 
-    After the last pass statistics of BatchNorm are renewed from the training batches, at the means of the end (`renew_statistics`).
+    After the last pass statistics of BatchNorm are renewed from the training batches, at the last means (`renew_statistics`).
 
     Args:
         model: network of GBP layers, or any torch network with marginals (`gbp.from_torch`); it is trained in place.
