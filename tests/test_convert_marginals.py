@@ -188,6 +188,18 @@ def test_the_surplus_is_annealed_away():
             assert_close(own.surplus, (factor**left - 1) * float(own.prior_precision), rtol=1e-3, atol=1e-6)
 
 
+def test_a_frozen_marginal_keeps_the_variance_of_its_start():
+    (x, y), plain = three_classes(), nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
+    made = gbp.from_torch(plain)
+    made[0].requires_grad_(False)
+    before = {name: value.clone() for name, value in made[0].state_dict().items()}
+    optimizer = gbp.configure_optimizers(made, 60, epochs=2)
+    for _ in range(4):
+        sweep(optimizer, made, gbp.Softmax(), x[:30], y[:30])
+    assert_close(made[0].state_dict(), before, rtol=0, atol=0)
+    assert marginals(made)["0.weight"].surplus > 0 == marginals(made)["2.weight"].surplus
+
+
 def test_a_loaded_start_is_known_as_one_that_nobody_has_learnt():
     plain = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
     state = gbp.from_torch(plain).state_dict()
