@@ -61,8 +61,9 @@ def test_a_filter_by_module_and_name_chooses():
 def test_frozen_parameters_stay_frozen_and_plain():
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
     network[0].requires_grad_(False)
+    network[2].bias.requires_grad_(False)
     made, (x, y) = gbp.from_torch(network, fresh=True), three_classes()
-    assert list(marginals(made)) == ["2.weight"]
+    assert list(marginals(made)) == ["2.weight"] and torch.equal(made[2].bias, network[2].bias)
     assert torch.equal(made[0].weight, network[0].weight) and torch.equal(made[0].bias, network[0].bias)
     sweep(gbp.configure_optimizers(made, 60), made, gbp.Softmax(), x, y)
     assert torch.equal(made[0].weight, network[0].weight) and not made[0].weight.requires_grad
