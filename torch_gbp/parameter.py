@@ -184,6 +184,11 @@ class GaussianParameter(CheckedModule):
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
         return bool((self.precision == self.prior_precision + self.surplus).all())
 
+    @property
+    def anneals(self) -> bool:
+        """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
+        return self.moments or self.mean.requires_grad
+
     def without_surplus(self) -> Tensor:
         """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""
         prior = self.prior_precision

@@ -55,9 +55,9 @@ class Store:
 
     def release(self, marginal: GaussianParameter, state: State) -> None:
         """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
-        if marginal.surplus:
+        if marginal.surplus and marginal.anneals:
             marginal.precision.copy_(marginal.without_surplus())
-        marginal.surplus = 0.0
+            marginal.surplus = 0.0
         state.pop("annealing", None)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
