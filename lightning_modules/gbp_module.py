@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader, IterableDataset
 
-from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, passes, predict
+from torch_gbp import (
+    FixedBatches,
+    Gaussian,
+    Likelihood,
+    MessagePassing,
+    Predictive,
+    configure_optimizers,
+    marginals,
+    passes,
+    predict,
+    renew_statistics,
+)
 from torch_gbp.configure import Plain
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import pairs
@@ -33,6 +46,8 @@ class GBPModule(lightning.LightningModule):
 
     Batches are (x, y), or (x, y, batch number) from a loader over `FixedBatches`, which `BatchSites` needs.
 
+    Statistics of BatchNorm are renewed from training batches at the means that it ends with (`torch_gbp.renew_statistics`).
+
     Args:
         model: network of GBP layers, or any torch network with marginals (`torch_gbp.from_torch`).
         likelihood: what the targets say about the outputs.
@@ -44,6 +59,9 @@ class GBPModule(lightning.LightningModule):
 
     Attributes:
         how, samples: the way of predicting in validation, test and prediction, as in `torch_gbp.predict`; set them on the module.
+
+    Raises:
+        InvalidInput: a network without marginals.
     """
 
     how: str | None = None
@@ -62,10 +80,12 @@ class GBPModule(lightning.LightningModule):
         sweep: str | None = None,
     ) -> None:
         super().__init__()
+        _require_marginals(model, type(self).__name__)
         self.model, self.likelihood = model, likelihood
         self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
         self.plain, self.sweep = plain, passes.require_sweep(sweep, type(self).__name__)
         self._logged: StepReport | None = None
+        self._settled = False  # the means are in place at last, and statistics of BatchNorm wait for them
 
     def forward(self, x: Any) -> Gaussian | Tensor:
         """Belief of the outputs, or the outputs at the means of the weights where the layers carry no moments."""
@@ -82,7 +102,8 @@ class GBPModule(lightning.LightningModule):
         """The optimizer for this trainer; `scheduled=False` leaves the rate to a scheduler of torch.
 
         Raises:
-            InvalidInput: the trainer clips gradients, or `BatchSites` would see batches in parts.
+            InvalidInput: the trainer clips gradients or scales losses (precision="16-mixed"), or `BatchSites` would see batches
+                in parts.
         """
         self.trainer.fit_loop.setup_data()  # makes the training loader known, as `estimated_stepping_batches` does
         _require_whole_messages(self.trainer, self.store)
@@ -132,6 +153,7 @@ class GBPModule(lightning.LightningModule):
             self._message_passing().close()
         if self._completes():  # the step has settled the means itself, unless the loader drops examples
             self._message_passing().settle()
+            self._settled = True
 
     def _completes(self) -> bool:
         """Whether the present step is the last of the schedule's passes."""
@@ -142,6 +164,26 @@ class GBPModule(lightning.LightningModule):
         return stops or (trainer.is_last_batch and trainer.current_epoch + 1 == passes)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Renews the statistics of BatchNorm once the means have settled, before validation sees them; logs the step report."""
+        if self._settled:
+            self._settled = False
+            self._renew_statistics()
+        self._log_report()
+
+    def _renew_statistics(self) -> None:
+        """Statistics of training batches at the settled means, of all processes."""
+        with self.trainer.precision_plugin.forward_context():
+            renewed = renew_statistics(self.model, self._inputs())
+        norms = [module for module in self.model.modules() if renewed and isinstance(module, _NormBase)]
+        for own in (part for module in norms for part in (module.running_mean, module.running_var) if part is not None):
+            own.copy_(self.trainer.strategy.reduce(own, reduce_op="mean"))
+
+    def _inputs(self) -> Iterator[Any]:
+        strategy = self.trainer.strategy
+        for batch in self.trainer.train_dataloader:
+            yield strategy.batch_to_device(strategy.precision_plugin.convert_input(batch))[0]
+
+    def _log_report(self) -> None:
         """Sends a new step report to the loggers; the trainer's own interval for logging is its interval."""
         report = self._message_passing().report
         if report is None or report is self._logged:
@@ -190,6 +232,18 @@ def count_seen(trainer: lightning.Trainer) -> int:
     return total if batch_size is None else min(total, int(trainer.num_training_batches) * batch_size * trainer.world_size)
 
 
+def _require_marginals(model: nn.Module, where: str) -> None:
+    """Raises InvalidInput for a torch network as it is."""
+    if isinstance(model, nn.Module) and not marginals(model):
+        raise InvalidInput(
+            "the network has no marginals to train",
+            where=where,
+            got=f"{type(model).__name__} of {sum(1 for _ in model.parameters())} plain parameters",
+            cause="a torch network as it is",
+            fix="convert it by torch_gbp.from_torch(network), or train it by AdamWClassifier",
+        )
+
+
 def _require_whole_messages(trainer: lightning.Trainer, store: Store | None) -> None:
     """A message is a pair (g, G) of one batch: it may be scaled, not clipped, and a stored one not taken in parts."""
     if trainer.gradient_clip_val:
@@ -198,6 +252,13 @@ def _require_whole_messages(trainer: lightning.Trainer, store: Store | None) -> 
             where="GBPModule",
             got=f"gradient_clip_val={trainer.gradient_clip_val}",
             fix="leave gradient_clip_val out; lower lr if the beliefs overshoot",
+        )
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        raise InvalidInput(
+            "a loss that is scaled up for half precision makes messages of another size",
+            where="GBPModule",
+            got=f'precision="{trainer.precision}"',
+            fix='use precision="bf16-mixed"',
         )
     parts = trainer.accumulate_grad_batches * trainer.world_size
     if store is not None and store.fixed_batches and parts > 1:

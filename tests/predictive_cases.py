@@ -16,17 +16,19 @@ DEVIATION = 0.08  # of a weight, as a share of the root mean square of its tenso
 
 
 class Skip(nn.Module):
-    """A residual block with BatchNorm, and a head."""
+    """A first convolution, a residual block with BatchNorm, and a head."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.stem = nn.Conv2d(2, 2, 1)
         self.inside = nn.Sequential(
             nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2), nn.SiLU(), nn.Conv2d(2, 2, 3, padding=1)
         )
         self.head = nn.Linear(2 * 16, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head((x + self.inside(x)).flatten(1))
+        h = self.stem(x)
+        return self.head((h + self.inside(h)).flatten(1))
 
 
 class Attention(nn.Module):

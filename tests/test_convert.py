@@ -118,7 +118,7 @@ def test_layers_without_a_twin_are_named(layer):
 def test_all_layers_without_a_twin_are_named_at_once():
     block = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
     network = nn.Sequential(block, nn.MultiheadAttention(4, 1), nn.Sequential(nn.ModuleList(), nn.BatchNorm1d(3)))
-    with pytest.raises(MissingRule, match="Tanh, MultiheadAttention, BatchNorm1d have no GBP twin .in '0.1', '1', '2.1'"):
+    with pytest.raises(MissingRule, match=r"Tanh, MultiheadAttention, BatchNorm1d have no GBP twin \(in '0.1', '1', '2.1'\)"):
         from_torch(network, moments=True)
 
 

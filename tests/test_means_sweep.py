@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
@@ -74,6 +75,20 @@ def test_two_processes_are_one_with_the_joined_batch(share, tmp_path):
         found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
         for name in weights(model):
             assert_close(found[name], model.state_dict()[name], rtol=1e-6, atol=1e-8)
+
+
+def sharding_worker(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=1)
+    model = network()
+    fully_shard(model)
+    with pytest.raises(InvalidInput, match=r"sharded parameters.*DTensors.*DistributedDataParallel"):
+        gbp.configure_optimizers(model, num_data=12)
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
+def test_sharded_parameters_are_named(tmp_path):
+    mp.spawn(sharding_worker, (str(tmp_path),), nprocs=1)
 
 
 def weights(model):

@@ -53,6 +53,8 @@ PRODUCTS = {
     "mm": (torch.mm, (2, 3), (3, 2)),
     "bmm": (torch.bmm, (2, 2, 3), (2, 3, 2)),
     "vector": (torch.matmul, (3,), (3,)),
+    "einsum": (lambda a, b: torch.einsum("bij,bkj->bki", a, b), (2, 2, 3), (2, 2, 3)),
+    "einsum of a list": (lambda a, b: torch.einsum("ij,ij->j", [a, b]), (2, 3), (2, 3)),
     "mul": (torch.mul, (2, 3), (2, 3)),
     "star": (lambda a, b: a * b, (2, 3), (3,)),
     "gate": (lambda a, b: a * b, (2, 1, 1), (2, 3, 2)),
@@ -93,6 +95,7 @@ REDUCTIONS = {
     "quotient": lambda x: torch.div(x, 3.0),
     "quotient by a tensor": lambda x: x / waves(5),
     "negative": torch.neg,
+    "einsum of one": lambda x: torch.einsum("abij->ja", x),
     "cat": lambda x: torch.cat([x[:, :1], torch.ones(2, 1, 4, 5), x], 1),
     "index_select": lambda x: torch.index_select(x, 1, torch.tensor([1, 0, 1])),
     "gather": lambda x: torch.gather(x, 3, torch.tensor([[[[1]]]])),
@@ -150,6 +153,17 @@ def test_embedding_takes_rows_of_a_gaussian_table():
     assert_close(tuple(layer(places)), (table.mean[places], table.variance[places]))
     with pytest.raises(MissingRule, match="max_norm has no moment map"):
         F.embedding(places, table, max_norm=1.0)
+
+
+def test_new_tensors_like_a_belief_are_known():
+    x = belief(2, 3)
+    for made in (torch.zeros_like(x), x.new_zeros(2, 3), torch.full_like(x, 0.0)):
+        assert_close(made, torch.zeros(2, 3))
+
+
+def test_einstein_sums_over_three_operands_are_refused():
+    with pytest.raises(MissingRule, match=r"more than two operands has no moment map.*Got: 3 operands"):
+        torch.einsum("i,i,i->", belief(2), torch.ones(2), torch.ones(2))
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "area"])

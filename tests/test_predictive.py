@@ -1,7 +1,8 @@
-"""Predictions by samples, linearised, by moments and at the means: against brute force, and the same however they are computed."""
+"""Predictions by samples, linearised, by moments, at the means: against brute force, and the same however they are computed."""
 
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import Gaussian, Regression, Softmax, predict
 from torch_gbp.attached import attach
+from torch_gbp.errors import DependentTerms, MissingRule
 from torch_gbp.predictive import samples as by_samples
 from torch_gbp.priors import Prior
 
@@ -151,12 +153,44 @@ def test_moments_carry_the_beliefs_of_plain_parameters(strange):
     model, x = Scale(strange), torch.tensor([[1.0, 3.0]])
     attach(model, "gain", Prior(0.25, 0.0))
     if strange:
-        with pytest.raises(gbp.errors.MissingRule):
+        with pytest.raises(MissingRule):
             predict(model, Softmax(), x, "moments")
     else:
         found = predict(model, Softmax(), x, "moments").belief
         assert_close(tuple(found), (torch.tensor([[1.0, -6.0]]), torch.tensor([[0.25, 2.25]])))
     assert isinstance(model.gain, nn.Parameter) and "gain" not in model.__dict__
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("conv_pool", r"4 \(adaptive_avg_pool2d\)"), ("skip", r"the network \(add\)")],
+)
+def test_moments_of_plain_networks_announce_dependent_terms_once(name, places):
+    model, x = case(name)
+    truth = brute_force(model, x, 2000)
+    with pytest.warns(DependentTerms, match=places + r".*how=\"samples\"") as told:
+        found = predict(model, Softmax(), x, "moments")
+    assert len(told) == 1 and str(told[0].message).count("(") == 2  # of the way and the place: no other layer is named
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = predict(model, Softmax(), x, "moments")
+        assert_close(again.probs, found.probs, rtol=0, atol=0)
+        predict(case(name)[0].requires_grad_(False), Softmax(), x)  # samples have nothing to announce
+    ratio = found.belief.variance / truth.var(0)
+    assert ((ratio < 0.8) | (ratio > 1.25)).any() and ((ratio > 0.4) & (ratio < 2.5)).all()  # which is what it warns of
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["recurrent", "attention"])
+def test_networks_that_cannot_carry_moments_are_named(name):
+    """A recurrent layer, and a mean that is written as a method."""
+    model, x = case(name)
+    with pytest.raises(MissingRule, match=r"cannot carry moments.*how=\"samples\""):
+        predict(model, Softmax(), x, "moments")
+    with pytest.raises((RuntimeError, AssertionError), match=r"shape|dim|size"):  # the network's own errors stay what they are
+        predict(model, Softmax(), x[..., :-1], "moments")
+    assert all("weight" not in module.__dict__ for module in model.modules())
+    predict(model, Softmax(), x)
 
 
 def test_means_take_any_network():

@@ -32,7 +32,8 @@ LAYERS = {  # of every kind, with settings that are not the usual ones
     "adaptive": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), gbp.GBPAdaptiveAvgPool2d((2, None))), (1, 7, 8)),
     "upsample": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), gbp.GBPUpsample(scale_factor=(2, 3))), (1, 3, 4)),
     "bases": (lambda: nn.Sequential(gbp.InputBasis.fit(torch.randn(9, 4)), gbp.GBPLinear(4, 3)), (4,)),
-    "cosines": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), nn.Flatten(), gbp.CosineBasis(2, (3, 4)), gbp.GBPLinear(24, 3)), (1, 3, 4)),
+    "cosines": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), nn.Flatten(), gbp.CosineBasis(2, (3, 4)), gbp.GBPLinear(24, 3)),
+                (1, 3, 4)),
 }  # fmt: skip
 
 
@@ -84,8 +85,7 @@ def test_networks_that_need_beliefs_are_sampled_by_them(make):
     model, x = scattered(make(), 0.2), torch.randn(3, 3)
     truth = brute_force(model, x, 1000)
     if make is CARRIED["noise"]:
-        first, second = model
-        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ second.weight.mean.T for _ in range(len(truth))]).detach()
+        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ model[1].weight.mean.T for _ in range(len(truth))]).detach()
     found = predict(model, Softmax(), x, "samples", 1000)
     assert_close(found.belief.variance, truth.var(0), rtol=0.25, atol=0)
     again = predict(model, Softmax(), x, "samples", 1000)
@@ -116,7 +116,7 @@ BAD = {
     "unknown way": (mlp(), {"how": "laplace"}, r"unknown way.*'laplace'.*'moments', 'samples', 'linear' or 'means'"),
     "a way that is none": (mlp(), {"how": 3}, r"unknown way.*Got: 3"),
     "numbers": (mlp(), {"x": [[1.0, 2.0, 3.0]]}, "x must be of type Tensor"),
-    "a belief to sample by": (mlp(), {"x": Gaussian(torch.ones(1, 3), torch.ones(1, 3)), "how": "samples"}, "x must be of type Tensor"),
+    "a belief": (mlp(), {"x": Gaussian(torch.ones(1, 3), torch.ones(1, 3)), "how": "samples"}, "x must be of type Tensor"),
     "nothing": (mlp(), {"x": torch.ones(0, 3)}, "the batch is empty"),
     "a chunk of none": (mlp(), {"chunk": 0}, "chunk must be an integer"),
     "a number as generator": (mlp(), {"how": "samples", "generator": 3}, "generator must be of type Generator"),

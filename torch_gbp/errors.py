@@ -59,6 +59,10 @@ class FarFromStandard(UserWarning):
     """Inputs or targets whose mean or scale is far from 0 and 1, for which priors and rates are made."""
 
 
+class DependentTerms(UserWarning):
+    """A prediction by moments of a plain network that adds up terms which may depend on each other."""
+
+
 def require_positive(values: Tensor, name: str, cause: str) -> None:
     """Raises ImproperMarginal, with the number of bad entries and the worst, unless all values are positive."""
     bad = ~(values > 0)

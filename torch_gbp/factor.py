@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from torch_gbp import passes
+from torch_gbp.autocast import full_precision
 from torch_gbp.gaussian import Message
 
 Moments = tuple[Tensor, Tensor]
@@ -90,7 +91,8 @@ def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
     class Factor(Function):
         @staticmethod
         def forward(ctx: Any, options: Any, *tensors: Tensor | None) -> Moments:
-            found, saved = moments(options, *tensors)
+            with full_precision(_device(tensors)):
+                found, saved = moments(options, *tensors)
             ctx.options, ctx.kept = options, len(saved)
             ctx.save_for_backward(*saved, *(tensors if passes.keeping() else ()))
             return found
@@ -98,15 +100,22 @@ def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
         @staticmethod
         def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
             saved, inputs = ctx.saved_tensors[: ctx.kept], ctx.saved_tensors[ctx.kept :]
-            if passes.true():
-                passes.require_inputs(inputs)
-                if rule.gradient is not None:
-                    return None, *rule.gradient(ctx.options, inputs, *gradient)
-                return None, *_true_gradient(lambda *values: moments(ctx.options, *values)[0], inputs, gradient)
-            said = rule.backward(ctx.options, saved, *message_of(*gradient))
-            return None, *gradients_of(said, own=True)
+            with full_precision(gradient[0].device):  # backward may be called under autocast too
+                return None, *sent(ctx.options, saved, inputs, gradient)
+
+    def sent(options: Any, saved: Saved, inputs: Saved, gradient: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
+        if not passes.true():
+            return gradients_of(rule.backward(options, saved, *message_of(*gradient)), own=True)
+        passes.require_inputs(inputs)
+        if rule.gradient is not None:
+            return rule.gradient(options, inputs, *gradient)
+        return _true_gradient(lambda *values: moments(options, *values)[0], inputs, gradient)
 
     return Factor.apply  # type: ignore[return-value]
+
+
+def _device(tensors: Sequence[Tensor | None]) -> torch.device:
+    return next(x.device for x in tensors if x is not None)
 
 
 def message_of(mean: Tensor, variance: Tensor) -> Message:

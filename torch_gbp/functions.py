@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.autocast import full_precision
 from torch_gbp.checks import require_callable
 from torch_gbp.errors import InvalidInput, MissingRule, missing_rule
 
@@ -38,11 +39,12 @@ def moments(*functions: Function, linear: bool = False) -> Callable[[Map], Map]:
         InvalidInput: no function, or something that cannot be called.
 
     >>> from torch_gbp import Gaussian
-    >>> @moments(torch.cumsum, torch.Tensor.cumsum, linear=True)
-    ... def cumulative_sum(belief, dim):
-    ...     return Gaussian(belief.mean.cumsum(dim), belief.variance.cumsum(dim))
-    >>> torch.cumsum(Gaussian(torch.ones(2), torch.ones(2)), 0).variance
-    tensor([1., 2.])
+    >>> @moments(torch.rot90, torch.Tensor.rot90, linear=True)
+    ... def quarter_turns(belief, *args, **kwargs):
+    ...     return Gaussian(*(part.rot90(*args, **kwargs) for part in belief))
+    >>> torch.rot90(Gaussian(torch.eye(2), torch.eye(2))).variance
+    tensor([[0., 1.],
+            [1., 0.]])
     """
     if not functions:
         raise InvalidInput("a moment map needs a torch function", where="moments", fix="use @torch_gbp.moments(torch.sin)")
@@ -88,7 +90,9 @@ def apply(kind: type, function: Function, args: Any, kwargs: Any) -> Any:
         raise missing_rule(function)
     if function not in _LINEAR:
         require_gradients(kind, function, *args, *kwargs.values())
-    return _MAPS[function](*args, **kwargs)
+    belief = next(_beliefs(kind, (args, *kwargs.values())))
+    with full_precision(belief.device):
+        return _MAPS[function](*args, **kwargs)
 
 
 def require_gradients(kind: type, function: Function, *values: Any) -> None:

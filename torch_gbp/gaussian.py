@@ -29,7 +29,8 @@ class Gaussian(NamedTuple):
     Shapes: mean and variance have the same shape. Units: mean as the variable, variance its square.
     `mean, variance = belief` unpacks (so `len(belief)` is 2; examples are counted by `belief.size(0)`); `belief[...]` slices
     both; `belief + other` is the sum factor; `belief * 2.0` and `belief / 2.0` scale; torch's reshapes apply to both, as
-    functions and as methods. A function, method or operator of torch without moment map raises `MissingRule`.
+    functions and as methods. A function, method or operator of torch without moment map raises `MissingRule`. The mean over an
+    axis is `torch.mean(belief, dim)`: `belief.mean` is the tensor, which cannot be called.
 
     >>> belief = Gaussian(torch.zeros(2, 3), torch.ones(2, 3))
     >>> belief.flatten().shape, belief[:, :2].shape, (belief + belief[:1]).variance[0, 0].item()

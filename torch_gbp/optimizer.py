@@ -18,7 +18,7 @@ from torch_gbp.probes import gather
 from torch_gbp.report import StepReport, make_report
 from torch_gbp.schedule import FINAL, complete, progress_of
 from torch_gbp.settings import CURVATURE, check_counts
-from torch_gbp.soundness import Turn, check_turns, giving_back, require_learnt
+from torch_gbp.soundness import Turn, check_turns, giving_back, require_learnt, require_unscaled
 from torch_gbp.stores import AveragedSites, Store
 
 
@@ -50,7 +50,7 @@ class MessagePassing(MessageOptimizer):
 
     Raises:
         InvalidInput: not GBP parameters, num_data missing or smaller than a batch, settings out of range; no message, half of
-            one, one that another optimizer took in, or gradients changed since the sweep (clipping).
+            one, one that another optimizer took in, gradients changed since the sweep (clipping), or a GradScaler's step.
         ImproperMarginal: messages that are not finite, or would make a precision fall below the prior's.
         Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
             After either, the marginals are those from before the step.
@@ -67,6 +67,8 @@ class MessagePassing(MessageOptimizer):
     >>> bool((model.weight.precision > model.weight.prior_precision).all())
     True
     """
+
+    _step_supports_amp_scaling = True  # so that a GradScaler makes itself known, and is refused
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ class MessagePassing(MessageOptimizer):
 
         Checks every message first and writes only if all are sound. Returns the closure's loss.
         """
+        require_unscaled(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -101,8 +101,17 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
             f"{len(strangers)} of {len(found)} parameters are not Gaussian",
             where="MessagePassing",
             got=f"shapes {strangers[:4]}",
-            cause="a torch layer among the GBP layers",
-            fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
+            cause="a torch layer among the GBP layers, or a network without marginals",
+            fix="use torch_gbp.configure_optimizers(model, ...), which trains them too, after torch_gbp.from_torch(model)",
+        )
+    sharded = [tuple(p.shape) for p in group["params"] if hasattr(p, "full_tensor")]
+    if sharded:
+        raise InvalidInput(
+            "sharded parameters have no messages yet",
+            where="MessagePassing",
+            got=f"{len(sharded)} DTensors, shapes {sharded[:4]}",
+            cause="torch.distributed.fsdp.fully_shard, or tensor parallelism",
+            fix="train with DistributedDataParallel, which keeps all parameters in every process",
         )
     unique = list(dict.fromkeys(owner for owner in found if owner is not None))
     if sum(len(owner.halves) for owner in unique) != len(found):
@@ -112,6 +121,19 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
             fix="pass all of layer.parameters()",
         )
     return unique
+
+
+def require_unscaled(optimizer: Any) -> None:
+    """Raises InvalidInput if a GradScaler calls the step: score and precision, and what stands beside them, scale differently."""
+    marks = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+    if marks:
+        raise InvalidInput(
+            "a loss that is scaled up for half precision makes messages of another size",
+            where="MessagePassing.step",
+            got="torch.amp.GradScaler",
+            cause='float16 training (precision="16-mixed")',
+            fix='use bfloat16, which needs no scaling: torch.autocast(..., torch.bfloat16), precision="bf16-mixed"',
+        )
 
 
 def require_examples(examples: int, num_data: int) -> None:

@@ -17,6 +17,7 @@ from torch_gbp import passes
 from torch_gbp.batches import FixedBatches
 from torch_gbp.checks import require_count
 from torch_gbp.configure import Plain, configure_optimizers
+from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
 from torch_gbp.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.inference import Inference
@@ -48,6 +49,8 @@ class Epoch(NamedTuple):
 
 class Trainer:
     """Trains a network with marginals by message passing, and its plain parameters beside them.
+
+    After the last pass statistics of BatchNorm are renewed from the training batches, at the last means (`renew_statistics`).
 
     Args:
         model: network of GBP layers, or any torch network with marginals (`gbp.from_torch`); it is trained in place.
@@ -185,6 +188,7 @@ class Trainer:
         assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
             self.optimizer.settle()  # the last step has done so, unless the loader drops examples
+            renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:
             self.optimizer.learn_priors()

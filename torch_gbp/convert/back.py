@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from torch_gbp.attached import ParameterMarginal, detach, marginals
 from torch_gbp.checks import require_kind
@@ -102,12 +101,23 @@ def _make(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
     return module
 
 
+@torch.no_grad()
 def _merge(module: nn.Module) -> None:
-    """Puts adapters into the weights that they adapt."""
+    """Puts adapters into the weights that they adapt.
+
+    A copy shares the class that `parametrize` made for the original, so it gets one of its own (`remove_parametrizations` would
+    take the weight from both).
+    """
     held: Any = getattr(module, "parametrizations", {})
-    for name, steps in list(held.items()):
-        if any(isinstance(step, LowRank) for step in steps):
-            parametrize.remove_parametrizations(module, name)
+    for name in [name for name, steps in held.items() if any(isinstance(step, LowRank) for step in steps)]:
+        merged = nn.Parameter(getattr(module, name).clone(), held[name].original.requires_grad)
+        own = type(module)
+        rest = {key: value for key, value in vars(own).items() if key not in (name, "__dict__", "__weakref__")}
+        del held[name]
+        module.__class__ = type(own.__name__, own.__bases__, rest) if len(held) else own.__bases__[0]
+        module._parameters = {name: merged, **module._parameters}  # the first, as in the layers of torch
+    if "parametrizations" in module._modules and not len(held):
+        del module._modules["parametrizations"]
 
 
 def _layer(layer: nn.Module) -> nn.Module:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -66,13 +66,8 @@ def places(network: nn.Module) -> list[list[Place]]:
     return list(found.values())
 
 
-def choose(
-    network: nn.Module, which: Filter = is_weight, where: str = "from_torch", *, frozen: bool = False
-) -> list[list[Place]]:
-    """Parameters that the filter makes Gaussian, each with its places; those that have a marginal are left as they are.
-
-    Args:
-        frozen: whether frozen parameters may be chosen.
+def choose(network: nn.Module, which: Filter, where: str = "from_torch") -> list[list[Place]]:
+    """Parameters that the filter makes Gaussian, each with its places; frozen ones, and those that are Gaussian, are left out.
 
     Raises:
         InvalidInput: lazy layers that have seen no input; tied parameters that are Gaussian here and plain there; a choice that
@@ -80,10 +75,17 @@ def choose(
     """
     require_callable("which", which, where, fix="use lambda module, name: ..., or leave it out")
     held = places(network)
-    _require_shapes(held, where)
-    free = [group for group in held if (frozen or group[0].parameter.requires_grad) and owner_of(group[0].parameter) is None]
+    require_shapes(held, where)
+    free = [group for group in held if group[0].parameter.requires_grad and owner_of(group[0].parameter) is None]
     chosen = [group for group in free if _agreed(group, which, where)]
-    if not chosen and (frozen or not any(isinstance(module, GaussianParameter) for module in network.modules())):
+    if not any(isinstance(module, GaussianParameter) for module in network.modules()):
+        require_some(chosen, held, where)
+    return chosen
+
+
+def require_some(chosen: Sequence[Any], held: list[list[Place]], where: str) -> None:
+    """Raises InvalidInput, which lists what there is, if nothing is chosen."""
+    if not chosen:
         raise InvalidInput(
             "the network has no parameter that may be Gaussian",
             where=where,
@@ -91,10 +93,10 @@ def choose(
             cause="a filter that chooses none, frozen weights, or layers of an own making",
             fix="choose by which=lambda module, name: ..., and unfreeze by requires_grad_()",
         )
-    return chosen
 
 
-def _require_shapes(held: list[list[Place]], where: str) -> None:
+def require_shapes(held: list[list[Place]], where: str) -> None:
+    """Raises InvalidInput for lazy layers."""
     lazy = [group[0].path for group in held if is_lazy(group[0].parameter)]
     if lazy:
         raise InvalidInput(

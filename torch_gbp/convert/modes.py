@@ -11,13 +11,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from torch_gbp.attached import Filter, Sharing, attach, sharing_of
-from torch_gbp.checks import require_count
-from torch_gbp.convert.choice import Place, choose, find, is_weight, listed
+from torch_gbp.checks import require_callable, require_count
+from torch_gbp.convert.choice import Place, find, is_weight, listed, places, require_shapes, require_some
 from torch_gbp.convert.conversion import from_torch
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.convert.start import NOISE, Options, mean_square
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
+from torch_gbp.parameter import owner_of
 
 RANK = 8
 
@@ -83,12 +84,11 @@ def adapters(
     """
     rank = require_count("rank", rank, "adapters", fix=f"use {RANK}")
     options, chosen = Options("adapters", **prior), _adaptable(network, which or is_projection)
-    paths = [[place.path for place in group] for group in chosen]
+    paths = [place.path for place in chosen]
     network = network if inplace else copy.deepcopy(network)
     freeze(network)
-    for group in paths:
-        places = [find(network, path) for path in group]
-        _adapt(places, rank, options)
+    for place in [find(network, path) for path in paths]:
+        _adapt(place, rank, options)
     return network
 
 
@@ -112,14 +112,13 @@ def _stay(module: nn.Module, _: Any) -> None:
 
 
 @torch.no_grad()
-def _adapt(places: list[Place], rank: int, options: Options) -> None:
+def _adapt(place: Place, rank: int, options: Options) -> None:
     """Puts W + B A in the place of a weight; at first the noise of B A is a small share of the weights' energy."""
-    weight = places[0].parameter
-    blocks = sharing_of(places[0].module, places[0].name, weight).blocks
+    weight = place.parameter
+    blocks = sharing_of(place.module, place.name, weight).blocks
     rank = min(rank, len(weight), weight[0].numel())
     adapter = LowRank(weight, rank)
-    for place in places:
-        parametrize.register_parametrization(place.module, place.name, adapter)
+    parametrize.register_parametrization(place.module, place.name, adapter)
     shared = [Sharing((0,)), Sharing((0,), blocks)] if options.shared else [Sharing(), Sharing()]
     energy = mean_square(weight) if not weight.is_meta else 0.0
     for name, sharing in zip(("down", "up"), shared, strict=True):
@@ -131,18 +130,26 @@ def _adapt(places: list[Place], rank: int, options: Options) -> None:
             marginal.narrow(NOISE / inputs if name == "down" else NOISE * energy * inputs / rank)
 
 
-def _adaptable(network: nn.Module, which: Filter) -> list[list[Place]]:
-    chosen = choose(network, which, "adapters", frozen=True)
-    for module, name, path in (place for group in chosen for place in group):
+def _adaptable(network: nn.Module, which: Filter) -> list[Place]:
+    """The chosen places, each once; of a tied weight, which stays frozen, one place may be adapted and another not."""
+    require_callable("which", which, "adapters", fix="use lambda module, name: ..., or leave it out")
+    held = places(network)
+    require_shapes(held, "adapters")
+    every = {(id(place.module), place.name): place for group in held for place in group if which(place.module, place.path)}
+    require_some(tuple(every), held, "adapters")
+    for place in every.values():
+        weight = place.parameter
         why = {
-            "a weight with one axis": module._parameters[name].ndim < 2,  # type: ignore[union-attr]
-            "a weight of a recurrent layer, which keeps its weights in a buffer of its own": isinstance(module, nn.RNNBase),
-            "parametrised already": _parametrised(module, path),
+            "a weight with one axis": weight.ndim < 2,
+            "no real numbers": not weight.is_floating_point(),
+            "a weight with a marginal": owner_of(weight) is not None,
+            "a weight of a recurrent layer, which keeps its weights in a buffer of its own": isinstance(place.module, nn.RNNBase),
+            "parametrised already": _parametrised(place.module, place.path),
         }
         if any(why.values()):
-            got = f"{path}: {next(text for text, true in why.items() if true)}"
+            got = f"{place.path}: {next(text for text, true in why.items() if true)}"
             raise InvalidInput("the weight cannot be adapted", where="adapters", got=got, fix="leave it out of which")
-    return chosen
+    return list(every.values())
 
 
 def _parametrised(module: nn.Module, path: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp import passes
+from torch_gbp.autocast import promoted
 from torch_gbp.checks import (
     DEVIATION,
     DEVIATION_OR_0,
@@ -226,12 +227,13 @@ class WeightedLayer(FactorLayer):
 
 
 def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """Mean and variance of what comes in (variance None for an observed tensor), checked.
+    """Mean and variance of what comes in (variance None for an observed tensor), checked; under autocast in single precision.
 
     Raises:
         InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
+    mean, variance = (promoted(part) if isinstance(part, Tensor) else part for part in (mean, variance))
     if isinstance(mean, Tensor):
         passes.entered(mean, variance)
     if variance is None:

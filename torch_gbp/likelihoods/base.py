@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp import passes
+from torch_gbp.autocast import full_precision
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
@@ -74,7 +75,8 @@ class Likelihood(Predicting):
         belief = self._belief(output)
         self.validate(belief, target)
         variance = belief.variance if isinstance(output, Gaussian) else None
-        return Loss.apply(belief.mean, variance, target, known, self, mixed)  # type: ignore[return-value]
+        with full_precision(belief.device):
+            return Loss.apply(belief.mean, variance, target, known, self, mixed)  # type: ignore[return-value]
 
     def _belief(self, output: Gaussian | Tensor) -> Gaussian:
         """Outputs as a belief: a plain tensor is one of variance 0, never in half precision."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from torch_gbp import passes
+from torch_gbp.autocast import full_precision
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import gradients_of
 from torch_gbp.gaussian import Gaussian
@@ -59,19 +60,25 @@ class Loss(Function):
     @staticmethod
     def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
         announce(ctx.sweep)
+        with full_precision(factor[0].device):  # it may be called under autocast too
+            return Loss.send(ctx, factor[0])
+
+    @staticmethod
+    def send(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the outputs, and what goes to the marginals beside them."""
         score, precision, mean, variance, target, known = ctx.saved_tensors
-        weight = factor[0] * ctx.weight
+        weight = factor * ctx.weight
         message = gradients_of([score * weight, precision * weight])
         passes.begin(ctx.mixed and variance is not None)
         if variance is None:
-            _probe(mean, partial(_scores, ctx.likelihood, mean, known), factor[0], moments=True)
+            _probe(mean, partial(_scores, ctx.likelihood, mean, known), factor, moments=True)
             return message[0], None, None, None, None, None
         if not ctx.mixed:
             return *message, None, None, None, None
         _tell([mean, variance], message)
-        _probe(mean, partial(_diagonal, precision), factor[0], moments=False)
+        _probe(mean, partial(_diagonal, precision), factor, moments=False)
         truth = _gradient(ctx.likelihood, Gaussian(mean, variance), target, known)
-        return *(part * factor[0] for part in truth), None, None, None, None
+        return *(part * factor for part in truth), None, None, None, None
 
 
 def _tell(outputs: Sequence[Tensor], message: Sequence[Any]) -> None:

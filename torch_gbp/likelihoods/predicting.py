@@ -18,9 +18,9 @@ class Predicting(CheckedModule):
     """p(target) from a belief of the outputs, from samples of them, or from their joint Gaussian.
 
     Two numbers, which `calibrate` sets, stand between the outputs and the prediction. `widening` multiplies the variance of the
-    outputs; what it began with (`usual_widening`) makes up for the correlations that one pass of moments leaves out, so samples and
-    joint Gaussians, which have them, take `spread` = widening / usual_widening. `temperature` divides the outputs of a likelihood of
-    classes, on which only their differences bear. Training knows nothing of either.
+    outputs; what it began with (`usual_widening`) makes up for the correlations that one pass of moments leaves out, so samples
+    and joint Gaussians, which have them, take `spread` = widening / usual_widening. `temperature` divides the outputs of a
+    likelihood of classes, on which only their differences bear. Training knows nothing of either.
     """
 
     classes = False  # True: the target is a class, and a constant added to all outputs of an example changes nothing

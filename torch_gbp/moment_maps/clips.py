@@ -52,6 +52,16 @@ def hardtanh(input: Gaussian, min_val: float = -1.0, max_val: float = 1.0, inpla
     return clip(input, min_val, max_val)
 
 
+@moments(*named("clamp", "clip"))
+def clamp(input: Gaussian, min: float | None = None, max: float | None = None) -> Gaussian:
+    """z kept above one known number, below another, or between the two."""
+    if min is not None and max is not None:
+        return clip(input, min, max)
+    if max is not None:
+        return max - relu(max - input)
+    return input if min is None else relu(input - min) + min
+
+
 @moments(F.relu6)
 def relu6(input: Gaussian, inplace: bool = False) -> Gaussian:
     """z kept between 0 and 6."""

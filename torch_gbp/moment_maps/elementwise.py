@@ -1,7 +1,8 @@
 """Elementwise functions: sigmoid, tanh, GELU and their like, and `Elementwise` for a function of your own.
 
 Moments by quadrature (quadrature.py), and their exact derivatives: autograd goes through mean and variance, variance 0 included.
-Float64 error of the functions below: 1e-6 of the mean (or of 1e-6 s), and 1e-6 of the variance plus 1e-12 v.
+Error of the functions below, for variances up to 1e6: in float64 1e-6 of the mean (of 0.01 s at least), and 1e-6 of the variance
+(of 1e-6 v at least); in float32 3e-6 of |E[f]| + max(|m|, s), and 3e-6 of Var[f] + 0.01 v.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class Elementwise:
     Raises:
         InvalidInput: something that cannot be called.
 
-    >>> from torch_gbp import moments
-    >>> sine = moments(torch.sin, torch.Tensor.sin)(Elementwise(torch.sin))
-    >>> torch.sin(Gaussian(torch.tensor([0.5]), torch.tensor([0.2]))).mean - math.exp(-0.1) * math.sin(0.5) < 1e-6
-    tensor([True])
+    >>> sine = Elementwise(torch.sin)  # moments(torch.sin)(sine) registers it
+    >>> sine(Gaussian(torch.tensor([0.5]), torch.tensor([0.2]))).mean
+    tensor([0.4338])
+    >>> round(math.exp(-0.1) * math.sin(0.5), 4)
+    0.4338
     """
 
     def __init__(

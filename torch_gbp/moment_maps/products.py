@@ -9,6 +9,7 @@ known has variance 0, and costs no product. Entries of z are taken as independen
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,16 +70,41 @@ def linear(input: Term, weight: Term, bias: Term | None = None) -> Gaussian:
 
 @moments(*named("matmul", "__matmul__", "mm", "bmm", "mv"))
 def matmul(input: Term, other: Term, **_: Any) -> Gaussian:
-    """The matrix product, either side or both Gaussian. Two beliefs of one network are not independent: it is recorded."""
-    if isinstance(input, Gaussian) and isinstance(other, Gaussian):
-        dependence.note("matmul")
-    return bilinear(torch.matmul, input, other)
+    """The matrix product, either side or both Gaussian."""
+    return _noted(torch.matmul, "matmul", input, other)
 
 
 @moments(Tensor.__rmatmul__)
 def reverse_matmul(input: Term, other: Term) -> Gaussian:
     """other @ input."""
     return matmul(other, input)
+
+
+@moments(torch.einsum)
+def einsum(equation: str, *operands: Any) -> Gaussian:
+    """The Einstein sum over products of two variables, either or both Gaussian, or over one.
+
+    Raises:
+        MissingRule: more than two operands.
+    """
+    terms = operands[0] if len(operands) == 1 and type(operands[0]) in (list, tuple) else operands
+    if len(terms) == 1:
+        return Gaussian(*(torch.einsum(equation, part) for part in terms[0]))
+    if len(terms) != 2:
+        raise MissingRule(
+            "an Einstein sum over more than two operands has no moment map",
+            where="torch.einsum",
+            got=f"{len(terms)} operands",
+            fix="multiply two at a time",
+        )
+    return _noted(partial(torch.einsum, equation), "einsum", *terms)
+
+
+def _noted(function: Bilinear, name: str, input: Term, other: Term) -> Gaussian:
+    """The product of two variables; two beliefs of one network are not independent, which is recorded."""
+    if isinstance(input, Gaussian) and isinstance(other, Gaussian):
+        dependence.note(name)
+    return bilinear(function, input, other)
 
 
 def _convolution(function: Callable[..., Tensor], axes: int) -> Callable[..., Gaussian]:

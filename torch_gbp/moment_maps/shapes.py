@@ -1,4 +1,4 @@
-"""Reshapes, selections and padding: what acts on mean and variance alike, a known tensor having variance 0."""
+"""Reshapes, selections and padding: what acts on mean and variance alike, a known tensor having variance 0; and new tensors."""
 
 from __future__ import annotations
 
@@ -41,6 +41,19 @@ def _pick(value: Any, moment: str) -> Any:
     return value
 
 
+_NEW = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_full",
+    "new_empty", "new_tensor",
+)  # fmt: skip
+
+
+def _known(function: Function, input: Gaussian, *args: Any, **kwargs: Any) -> Tensor:
+    """A new tensor, of the kind that the means are: known."""
+    return function(input.mean, *args, **kwargs)
+
+
+for _function in named(*_NEW):
+    moments(_function, linear=True)(partial(_known, _function))
 for _function in named(*_RESHAPES):
     moments(_function, linear=True)(partial(_both, _function))
 

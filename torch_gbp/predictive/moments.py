@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.attached import ParameterMarginal, marginals
+from torch_gbp.errors import GBPError, MissingRule
 from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.predictive.announced import dependence_announced
 from torch_gbp.predictive.known import Network, no_marginals, tensor_of, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
@@ -19,12 +21,15 @@ from torch_gbp.predictive.outputs import Outputs
 def moments(model: nn.Module, x: Any, where: str) -> Outputs:
     """Beliefs of the outputs, carried through the network as mean and variance.
 
+    Warns:
+        DependentTerms: once for a network, if a plain one adds up terms that may depend on each other.
+
     Raises:
-        MissingRule: an operation that has no map of moments.
+        MissingRule: an operation that has no map of moments, or a forward that takes tensors alone.
         InvalidInput: neither marginals nor layers of beliefs.
     """
-    with evaluating(model), shadowed(model), torch.no_grad():
-        output = model(x)
+    plain = any(isinstance(own, ParameterMarginal) for own in marginals(model).values())
+    output = _carried(model, x, where) if plain else _passed(model, x)
     if isinstance(output, Gaussian):
         return Outputs(*(part.to(torch.promote_types(part.dtype, torch.float32)) for part in output))
     if not marginals(model):
@@ -40,6 +45,30 @@ def at_means(model: nn.Module, x: Tensor, where: str) -> Outputs:
         with weights_known(model):
             mean = network.centre(x)
         return Outputs(*network.carrying(network.means(), x)) if mean is None else Outputs(mean, torch.zeros_like(mean))
+
+
+def _passed(model: nn.Module, x: Any) -> Any:
+    with evaluating(model), torch.no_grad():
+        return model(x)
+
+
+def _carried(model: nn.Module, x: Any, where: str) -> Any:
+    """A plain network's output; what goes wrong there and not at the means is for want of a map."""
+    try:
+        with shadowed(model), dependence_announced(model):
+            return _passed(model, x)
+    except (GBPError, Warning):
+        raise
+    except Exception as error:
+        if isinstance(x, Tensor):
+            at_means(model, x, where)  # the network's own errors
+        raise MissingRule(
+            "the network cannot carry moments",
+            where=where,
+            got=f"{type(error).__name__}: {error}",
+            cause="a layer without moment map (recurrent ones), or x.mean(dim), which of a Gaussian is torch.mean(x, dim)",
+            fix='predict by how="samples"',
+        ) from error
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def predict(
 
     | how | what it does | cost, in passes of the network |
     |---|---|---|
-    | "moments" | mean and variance through every operation, terms taken as independent; needs maps | 1, of 2 to 4 times the work |
+    | "moments" | mean and variance through every operation, terms as if independent; needs maps | 1, of 2 to 4 times the work |
     | "samples" | networks drawn from the marginals, and their average | `samples` |
     | "linear" | f(m) + J (w - m): joint Gaussian of an example's outputs | 2 for each output |
     | "means" | the weights' means alone, no epistemic part | 1 |
