@@ -9,7 +9,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import torch_gbp as gbp
 from lightning_modules import Digits, GBPClassifier, GBPRegressor
@@ -143,37 +143,43 @@ def test_the_evidence_of_training_is_shown(sweep):
     assert float(run.callback_metrics["train/evidence"]) == pytest.approx(expected[0], rel=1e-5)  # one batch, before its step
 
 
-def test_statistics_of_batch_norm_are_those_of_the_settled_means():
-    """In Lightning before the last validation, in Trainer before the last evaluation; by hand the same."""
-    x, _ = pairs().tensors
-    for way in ("lightning", "trainer"):
-        model, seen = network(nn.BatchNorm1d), []
-        loader = DataLoader(pairs(), batch_size=12)
-        if way == "trainer":
-            gbp.Trainer(model, gbp.Softmax(), epochs=3, progress=False).fit(loader, loader)
-        else:
+class Watched(GBPClassifier):
+    """Keeps the running means that validations see."""
 
-            class Watched(GBPClassifier):
-                def on_validation_epoch_start(self):
-                    super().on_validation_epoch_start()
-                    seen.append(self.model[1].running_mean.clone())
+    def on_validation_epoch_start(self):
+        super().on_validation_epoch_start()
+        self.seen = [*getattr(self, "seen", []), self.model[1].running_mean.clone()]
 
-            trainer(3, limit_val_batches=1.0, num_sanity_val_steps=0).fit(Watched(model), loader, loader)
-        expected = model[0](x).mean(0)
-        assert_close(model[1].running_mean, expected, rtol=1e-5, atol=1e-6)
-        if seen:
-            assert_close(seen[-1], expected, rtol=1e-5, atol=1e-6)
-            assert not torch.allclose(seen[-2], model[0](x).mean(0), rtol=1e-3)
+
+@pytest.mark.parametrize("way", ["lightning", "trainer"])
+def test_statistics_of_batch_norm_are_those_of_the_settled_means(way):
+    """In Lightning before the last validation too."""
+    model, (x, _), loader = network(nn.BatchNorm1d), pairs().tensors, DataLoader(pairs(), batch_size=12)
+    if way == "trainer":
+        gbp.Trainer(model, gbp.Softmax(), epochs=3, progress=False).fit(loader, loader)
+    else:
+        module = Watched(model)
+        trainer(3, limit_val_batches=1.0, num_sanity_val_steps=0).fit(module, loader, loader)
+        assert_close(module.seen[-1], model[1].running_mean, rtol=0, atol=0)
+        assert len(module.seen) == 3 and (module.seen[1] - module.seen[2]).abs().max() > 1e-3
+    assert_close(model[1].running_mean, model[0](x).mean(0), rtol=1e-5, atol=1e-6)
+
+
+class InOrder(GBPClassifier):
+    """Batches of 16 in order, shared out among the processes."""
+
+    def train_dataloader(self):
+        data, world = pairs(torch.float64), self.trainer.world_size
+        return DataLoader(data, 16 // world, sampler=DistributedSampler(data, world, self.global_rank, shuffle=False))
 
 
 @pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice about processes
 def test_two_processes_are_one_with_the_joined_batch():
-    data, found = pairs(torch.float64), []
-    for devices, batch_size in ((2, 8), (1, 16)):
-        module = GBPClassifier(network().double(), Fixed())
-        options = {"strategy": "ddp_spawn", "devices": 2} if devices == 2 else {}
-        trainer(1, **options).fit(module, DataLoader(data, batch_size=batch_size))
+    found = []
+    for options in ({"strategy": "ddp_spawn", "devices": 2}, {}):
+        module = InOrder(network().double(), Fixed())
+        trainer(2, use_distributed_sampler=False, **options).fit(module)
         found.append(module.model.state_dict())
     for name, value in found[0].items():
         assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)  # AdamW's eps, as above
