@@ -233,7 +233,7 @@ def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tens
         InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
-    mean, variance = (promoted(part) if isinstance(part, Tensor) else part for part in (mean, variance))
+    mean, variance = promoted(mean), promoted(variance)
     if isinstance(mean, Tensor):
         passes.entered(mean, variance)
     if variance is None:
