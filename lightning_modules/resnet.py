@@ -17,6 +17,26 @@ Norm = Callable[[int], nn.Module]
 """(channels) -> their normalisation."""
 
 
+class FilterResponseNorm(nn.Module):
+    """Filter response normalisation, gain x / sqrt(mean of x^2 over the pixels + epsilon) + shift; input (n, channels, h, w).
+
+    Each image and channel by itself, so no batch, no running statistics, and the same in training and prediction.
+    Source: Singh & Krishnan 2020.
+
+    >>> norm = FilterResponseNorm(2)
+    >>> round(norm(torch.full((1, 2, 3, 3), 5.0)).mean().item(), 4)
+    1.0
+    """
+
+    def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
+        super().__init__()
+        self.gain, self.shift = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x * (x.square().mean((2, 3), keepdim=True) + self.epsilon).rsqrt() + self.shift
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions, each normalised, around a skip connection; input (n, inputs, h, w).
 

@@ -20,7 +20,7 @@ from benchmarks.__main__ import main
 from benchmarks.anynet import cases, text, trials
 from benchmarks.anynet.entrants import ENTRANTS
 from benchmarks.anynet.method import MeansSweep, Samples
-from benchmarks.anynet.nets import CharacterModel, FilterResponseNorm, ViT
+from benchmarks.anynet.nets import CharacterModel
 from benchmarks.anynet.table import table
 from benchmarks.methods.base import Method, Training, cross_entropy
 from benchmarks.methods.gradient import warm_cosine
@@ -29,6 +29,7 @@ from benchmarks.report import Request
 from benchmarks.results import committed
 from benchmarks.splits import Split
 from benchmarks.tasks import Net, Plan
+from lightning_modules import FilterResponseNorm, ViT
 from torch_gbp.attached import marginals, plain_parameters
 
 CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by"}

@@ -35,10 +35,10 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if under_autocast(device) else nullcontext()
 
 
-def promoted(x: Tensor) -> Tensor:
-    """The output of a plain layer under autocast in single precision; every other tensor as it is.
+def promoted(x: Any) -> Any:
+    """The output of a plain layer under autocast in single precision; everything else as it is.
 
     >>> promoted(torch.ones(2, dtype=torch.bfloat16)).dtype  # a network that is in half precision altogether
     torch.bfloat16
     """
-    return x.float() if x.dtype in HALVES and under_autocast(x.device) else x
+    return x.float() if isinstance(x, Tensor) and x.dtype in HALVES and under_autocast(x.device) else x

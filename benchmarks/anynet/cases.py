@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import splits
 from benchmarks.anynet import text
-from benchmarks.anynet.nets import HALF_SHAPE, CharacterModel, ViT, he_started, resnet_frn
+from benchmarks.anynet.nets import HALF_SHAPE, CharacterModel, he_started, resnet_frn
 from benchmarks.report import Request, Row
 from benchmarks.splits import Split
 from benchmarks.tasks import TASKS, Net, Plan
@@ -21,6 +21,7 @@ from lightning_modules.data.augmentation import Augmentation
 from lightning_modules.data.images import Images
 from lightning_modules.networks import conv890k, lenet5, mlp
 from lightning_modules.resnet import ResNet
+from lightning_modules.vit import ViT
 
 Load = Callable[[Request, bool], Split]
 """(call, held_out) -> examples to train on and to score: test examples, or held-out training examples for a search."""
@@ -108,7 +109,7 @@ CASES: dict[str, Case] = {
     "mlp": Case("MNIST", Net("MLP 784-256-256-10", _he(mlp), [Plan(8)]), _MNIST),
     "lenet": Case("MNIST", Net("LeNet-5", _he(lenet5), [Plan(5)]), _MNIST),
     "resnet8": Case("CIFAR-10, 16 x 16", Net("ResNet-8, BatchNorm", _RESNET8, [Plan(5, 10_000, 32, 32)], _FLIPS), _HALF),
-    "vit": Case("CIFAR-10, 16 x 16", Net("ViT", ViT, [Plan(8, 5_000, 32, 32)]), _HALF),
+    "vit": Case("CIFAR-10, 16 x 16", Net("ViT", lambda: ViT(HALF_SHAPE, patch=2), [Plan(8, 5_000, 32, 32)]), _HALF),
     "characters": Case("Python sources", Net("character model", CharacterModel, [Plan(3, 20_000, 16, 16)]), text.load),
     "conv890k": Case("CIFAR-10", Net("conv net, 890k weights", _he(conv890k), [Plan(6)]), _CIFAR),
     "resnet20": Case(

@@ -233,9 +233,8 @@ def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tens
         InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
-    variance = promoted(variance) if isinstance(variance, Tensor) else variance
+    mean, variance = promoted(mean), promoted(variance)
     if isinstance(mean, Tensor):
-        mean = promoted(mean)
         passes.entered(mean, variance)
     if variance is None:
         _check_observed(mean, layer)
