@@ -180,7 +180,8 @@ class GBPModule(lightning.LightningModule):
 
     def _inputs(self) -> Iterator[Any]:
         strategy = self.trainer.strategy
-        for batch in self.trainer.train_dataloader:
+        loader: Any = self.trainer.train_dataloader
+        for batch in loader:
             yield strategy.batch_to_device(strategy.precision_plugin.convert_input(batch))[0]
 
     def _log_report(self) -> None:

@@ -80,6 +80,12 @@ class MessageOptimizer(MarginalOptimizer):
         return depth(self.layers, self._sizes, self.param_groups[0]["num_data"])
 
     @property
+    def probed_depth(self) -> float:
+        """The same, by all weights of two axes or more: whether their layers carry moments does not count in a means sweep."""
+        layers = sum(own.mean.ndim > 1 and own.mean.requires_grad for own in self.marginals)
+        return depth(layers, self._sizes, self.param_groups[0]["num_data"])
+
+    @property
     def crowding(self) -> float:
         """How crowded the network is (`torch_gbp.crowding.crowding`)."""
         return crowding(self._sizes, self.param_groups[0]["num_data"])
@@ -117,7 +123,7 @@ class MessageOptimizer(MarginalOptimizer):
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples)
-            probed = step._replace(depth=1.0, probed=True)
+            probed = step._replace(depth=self.probed_depth, probed=True)
             for i, marginal in enumerate(owned):
                 if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
                     continue

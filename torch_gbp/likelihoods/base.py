@@ -96,7 +96,7 @@ class Likelihood(Predicting):
         return self.evidence(output.mean, output.variance, target).log
 
     def validate(self, output: Gaussian, target: Tensor, known: bool = False) -> None:
-        """Raises InvalidInput unless the outputs are a sound belief, or finite where they are `known`, and the targets fit them."""
+        """Raises InvalidInput unless the outputs are a sound belief, or finite where they are `known`, and the targets fit."""
         if known:
             require_finite_output(output.mean, type(self).__name__)
         else:

@@ -93,7 +93,8 @@ class AveragedSites(Store):
         if annealed:
             annealing.put(marginal, state, step.progress)
         if step.probed:
-            bounded.move(marginal, state, message.information, step, self.momentum, self._reach(step))
+            reach = self._reach(step._replace(depth=1.0))  # of networks in which nothing adds up
+            bounded.move(marginal, state, message.information, step, self.momentum, reach)
         else:
             self._newton(marginal, state, message.information, step)
         if self.tail and state["steps"] % EVERY == 0:

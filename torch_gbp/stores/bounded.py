@@ -2,7 +2,7 @@
 
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t) - (m - m0) R0 / B                          s the message weight
-    d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
+    d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))               a_n falls as 1 / sqrt(L) in networks of depth L
     m <- m + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
@@ -29,7 +29,7 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step, by which its formula is put together: d = `move` (U - `prior` R0 (m - m0)) min(`newton` / R, V^-1/2)."""
+    """Numbers of one step: d = `move` (U - `prior` R0 (m - m0)) min(`newton` / R, 1 / sqrt(V))."""
 
     newton: float
     move: float
@@ -43,7 +43,8 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
     _listen(state["noise"], score, state["steps"])
-    noise = NOISE * step.rate / PEAK * (1 - MEMORY ** state["steps"]) ** 0.5 / step.scale  # times V^-1/2 the largest step
+    limit = NOISE * step.rate / PEAK / max(1.0, step.depth) ** 0.5
+    noise = limit * (1 - MEMORY ** state["steps"]) ** 0.5 / step.scale  # times 1 / sqrt(V) the largest step
     if noise:  # a scheduler may have let the rate come to 0
         u = step.scale / (1 - momentum ** state["steps"])  # over U
         rates = Rates(MEANS * step.rate / step.crowding / noise, noise * u, 1 / (step.batches * u))
