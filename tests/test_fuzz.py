@@ -137,7 +137,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "Predictive", "Calibration", "random_layers",
-    "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback", "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
+    "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback",
+    "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from torch_gbp.companion import Companion
@@ -14,7 +13,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.probes import EVERY, Prober
+from torch_gbp.probes import EVERY, Prober, own_seed
 from torch_gbp.schedule import progress_of, rate_of
 from torch_gbp.settings import CURVATURE, check_group, name_of, require_same_parts
 from torch_gbp.soundness import NOTHING, Turn, has_message, no_probe, require_examples
@@ -34,7 +33,7 @@ class MessageOptimizer(MarginalOptimizer):
     def __init__(self, params: Any, defaults: dict[str, Any], store: Store, accumulated: int, plain: Optimizer | None) -> None:
         self.accumulated = accumulated
         self._listener = Listener()
-        self._prober = Prober(int(torch.randint(2**62, ())) + rank(), 1 if store.cavity else EVERY)
+        self._prober = Prober(own_seed(rank()), 1 if store.cavity else EVERY)
         self._sizes: list[int] = []  # how many weights each marginal is of
         self._companion = None if plain is None else Companion(plain)
         self._own_rate = True  # the store's, and a factor that suits the likelihood

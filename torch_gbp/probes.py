@@ -33,6 +33,14 @@ _PROBERS: WeakSet[Prober] = WeakSet()
 _ASKED_BY: WeakKeyDictionary[GaussianParameter, int] = WeakKeyDictionary()  # which prober asks for it: that of the last optimizer
 
 
+def own_seed(rank: int) -> int:
+    """A seed that follows from torch's and the process, and leaves torch's own random numbers as they were.
+
+    Source of the multiplier: Knuth's linear congruential generator MMIX; neighbouring seeds give unrelated streams.
+    """
+    return ((torch.initial_seed() + rank) * 6364136223846793005 + 1442695040888963407) % 2**63
+
+
 class Prober:
     """Sends probes to the marginals of an optimizer, in the steps in which they are due.
 
