@@ -108,12 +108,13 @@ def _convnext() -> nn.Module:
     return models.ConvNeXt([block(16, 32, 1), block(32, None, 2)], num_classes=CLASSES)
 
 
-def _vit() -> nn.Module:
-    network = _thin("VisionTransformer", image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)()
-    nn.init.normal_(network.heads.head.weight, 0, 0.1)  # type: ignore[union-attr, arg-type]  # torchvision's 0 lets nothing through
+def _awake(network: nn.Module) -> nn.Module:
+    """A transformer whose head is not 0, as torchvision makes it, which lets nothing through."""
+    nn.init.normal_(network.heads.head.weight, 0, 0.1)  # type: ignore[union-attr, arg-type]
     return network
 
 
+_SMALL_VIT = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
 _SWIN = _thin("SwinTransformer", patch_size=[4, 4], embed_dim=16, depths=[2, 1], num_heads=[2, 4], window_size=[4, 4])
 
 HAND: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
@@ -129,12 +130,12 @@ VISION: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "densenet121": (lambda: _vision("densenet121"), images),
     "efficientnet_b0": (lambda: _vision("efficientnet_b0"), images),
     "ConvNeXt": (_convnext, images),
-    "VisionTransformer": (_vit, images),
+    "VisionTransformer": (lambda: _awake(_thin("VisionTransformer", **_SMALL_VIT)()), images),
     "SwinTransformer": (_SWIN, images),
 }
 FULL = {  # as torchvision has them
     "vgg11_bn": (lambda: _vision("vgg11_bn"), images),
     "convnext_tiny": (lambda: _vision("convnext_tiny"), images),
-    "vit_b_16": (lambda: _vision("vit_b_16", image_size=32), images),
+    "vit_b_16": (lambda: _awake(_vision("vit_b_16", image_size=32)), images),
     "swin_t": (lambda: _vision("swin_t"), images),
 }

@@ -61,8 +61,9 @@ def test_a_filter_by_module_and_name_chooses():
 def test_frozen_parameters_stay_frozen_and_plain():
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
     network[0].requires_grad_(False)
+    network[2].bias.requires_grad_(False)
     made, (x, y) = gbp.from_torch(network, fresh=True), three_classes()
-    assert list(marginals(made)) == ["2.weight"]
+    assert list(marginals(made)) == ["2.weight"] and torch.equal(made[2].bias, network[2].bias)
     assert torch.equal(made[0].weight, network[0].weight) and torch.equal(made[0].bias, network[0].bias)
     sweep(gbp.configure_optimizers(made, 60), made, gbp.Softmax(), x, y)
     assert torch.equal(made[0].weight, network[0].weight) and not made[0].weight.requires_grad
@@ -188,6 +189,18 @@ def test_the_surplus_is_annealed_away():
             assert_close(own.surplus, (factor**left - 1) * float(own.prior_precision), rtol=1e-3, atol=1e-6)
 
 
+def test_a_frozen_marginal_keeps_the_variance_of_its_start():
+    (x, y), plain = three_classes(), nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
+    made = gbp.from_torch(plain)
+    made[0].requires_grad_(False)
+    before = {name: value.clone() for name, value in made[0].state_dict().items()}
+    optimizer = gbp.configure_optimizers(made, 60, epochs=2)
+    for _ in range(4):
+        sweep(optimizer, made, gbp.Softmax(), x[:30], y[:30])
+    assert_close(made[0].state_dict(), before, rtol=0, atol=0)
+    assert marginals(made)["0.weight"].surplus > 0 == marginals(made)["2.weight"].surplus
+
+
 def test_a_loaded_start_is_known_as_one_that_nobody_has_learnt():
     plain = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
     state = gbp.from_torch(plain).state_dict()
@@ -230,7 +243,7 @@ BAD = {
     "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), shared_precision="yes"), "shared_precision"),
     "both": (lambda: gbp.from_torch(nn.Linear(3, 2), fresh=True, as_prior=True), "contradict"),
     "moments in place": (lambda: gbp.from_torch(nn.Linear(3, 2), moments=True, inplace=True), "contradict"),
-    "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "torch module"),
+    "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "network must be of type Module"),
 }
 
 

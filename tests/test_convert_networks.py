@@ -122,6 +122,7 @@ def test_on_the_meta_device_it_is_made_and_gets_its_numbers_later(case):
     with torch.device("meta"):
         shape = make().eval()
     filled = gbp.from_torch(shape).to_empty(device="cpu")
+    assert all(own.fresh() for own in marginals(filled).values())
     filled.load_state_dict(saved(made))
     assert_close(filled(x), made(x), rtol=0, atol=0)
     assigned = gbp.from_torch(shape)

@@ -53,6 +53,15 @@ def test_dropout_of_attention_weights_by_all_masks():
     assert_close(tuple(found), (mean, second - mean**2))
 
 
+def test_dropout_of_multihead_attention_is_that_of_attention_in_training_alone():
+    layer, x = nn.MultiheadAttention(4, 1, dropout=0.4, bias=False, batch_first=True).double(), waves(1, 3, 4)
+    q, k, v = (known(part) for part in F.linear(x, layer.in_proj_weight).detach().chunk(3, -1))
+    inner = F.scaled_dot_product_attention(q, k, v, dropout_p=0.4)
+    with torch.no_grad():
+        assert_close(tuple(layer(*(known(x),) * 3)[0]), tuple(F.linear(inner, layer.out_proj.weight)))
+        assert_close(layer.eval()(*(known(x),) * 3)[0].variance, torch.zeros(1, 3, 4))
+
+
 HEADS = {
     "self": (nn.MultiheadAttention(6, 2), (3, 2, 6), {}),
     "batch first": (nn.MultiheadAttention(6, 3, batch_first=True), (2, 3, 6), {}),

@@ -148,11 +148,22 @@ def test_single_precision_is_enough():
     assert_close(tuple(found), tuple(part.float() for part in exact), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"])
-def test_networks_of_torchvision_run_as_they_are(name):
+TORCHVISION = {
+    "resnet18": lambda models: models.resnet18(num_classes=3),
+    "mobilenet_v2": lambda models: models.mobilenet_v2(num_classes=3, width_mult=0.5),
+    "mobilenet_v3": lambda models: models.mobilenet_v3_small(num_classes=3),
+    "efficientnet": lambda models: models.efficientnet_b0(num_classes=3),
+    "convnext": lambda models: models.convnext_tiny(num_classes=3),
+    "densenet": lambda models: models.DenseNet(8, (2, 3), 16, num_classes=3),
+    "vision transformer": lambda models: models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3),
+}
+
+
+@pytest.mark.parametrize("make", TORCHVISION.values(), ids=TORCHVISION)
+def test_networks_of_torchvision_run_as_they_are(make):
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
-    model, x = getattr(models, name)(weights=None, num_classes=3).eval(), torch.randn(1, 3, 32, 32)
+    model, x = make(models).eval(), torch.randn(1, 3, 32, 32)
     found = predict(model, 1e-6, x)
     with torch.no_grad():
         assert_close(found.mean, model(x), rtol=0.1, atol=1e-2)

@@ -64,8 +64,14 @@ def test_softmax_can_be_registered_at_the_means():
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda: gbp.moments(), lambda: gbp.moments("sin"), lambda: gbp.moments(torch.sin)("map"), lambda: Elementwise(3.0)],
-    ids=["no function", "a name", "no map", "no elementwise function"],
+    [
+        lambda: gbp.moments(),
+        lambda: gbp.moments("sin"),
+        lambda: gbp.moments(torch.sin)("map"),
+        lambda: Elementwise(3.0),
+        lambda: gbp.moments(torch.sin, linear="yes"),
+    ],
+    ids=["no function", "a name", "no map", "no elementwise function", "no truth value"],
 )
 def test_what_is_no_function_is_refused(wrong):
     with pytest.raises(InvalidInput, match="Way out: "):

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import Gaussian, Regression, Softmax, predict
 from torch_gbp.attached import attach
-from torch_gbp.errors import DependentTerms, MissingRule
+from torch_gbp.errors import DependentTerms, MissingRule, OutOfMemory
 from torch_gbp.predictive import samples as by_samples
 from torch_gbp.priors import Prior
 
@@ -101,6 +101,24 @@ def spy(function, calls):
         return found
 
     return run
+
+
+def test_compiled_networks_are_predicted_by_what_is_inside():
+    model, x = case("skip")
+    graphs = []
+    compiled = torch.compile(model, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    for how in ("samples", "linear", "means"):
+        assert_close(predict(compiled, Softmax(), x, how, 3).probs, predict(model, Softmax(), x, how, 3).probs)
+    with pytest.warns(DependentTerms):
+        predict(compiled, Softmax(), x, "moments")
+    assert not graphs  # nothing was compiled for weights that change
+
+
+def test_derivatives_that_do_not_fit_are_named(monkeypatch):
+    model, x = case("skip")
+    monkeypatch.setattr("torch_gbp.stores.batch_sites.available_memory", lambda device: 1000)
+    with pytest.raises(OutOfMemory, match=r"derivatives of one example's outputs.*how=\"samples\""):
+        predict(model, Softmax(), x, "linear")
 
 
 def test_the_generator_decides_and_torch_has_its_own_numbers():

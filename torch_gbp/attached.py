@@ -119,6 +119,9 @@ class ParameterMarginal(GaussianParameter):
     def halves(self) -> dict[str, nn.Parameter]:
         return {"mean": self.mean}
 
+    def trust(self) -> None:
+        """Nobody else writes to the precision, which is no parameter, so nothing is watched."""
+
     def averaged(self, values: Tensor) -> Tensor:
         return self.sharing.average(values)
 

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from torch_gbp.companion import Companion
-from torch_gbp.crowding import depth, strength
+from torch_gbp.crowding import crowding, depth, strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.groups import MarginalOptimizer
@@ -17,7 +17,7 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.probes import EVERY, Prober
 from torch_gbp.schedule import progress_of, rate_of
 from torch_gbp.settings import CURVATURE, check_group, name_of, require_same_parts
-from torch_gbp.soundness import Turn, has_message, require_examples, require_probe
+from torch_gbp.soundness import NOTHING, Turn, has_message, no_probe, require_examples
 from torch_gbp.stores import Step, Store
 from torch_gbp.sweep import Listener, Total, processes, rank
 
@@ -35,6 +35,7 @@ class MessageOptimizer(MarginalOptimizer):
         self.accumulated = accumulated
         self._listener = Listener()
         self._prober = Prober(int(torch.randint(2**62, ())) + rank(), 1 if store.cavity else EVERY)
+        self._sizes: list[int] = []  # how many weights each marginal is of
         self._companion = None if plain is None else Companion(plain)
         self._own_rate = True  # the store's, and a factor that suits the likelihood
         self._batch: int | None = None  # under visit
@@ -42,6 +43,7 @@ class MessageOptimizer(MarginalOptimizer):
 
     def attach(self, marginal: GaussianParameter) -> None:
         self._listener.attach(marginal)
+        self._sizes.append(marginal.mean.numel())
         self._prober.attach(marginal)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -75,13 +77,17 @@ class MessageOptimizer(MarginalOptimizer):
     @property
     def depth(self) -> float:
         """How deep the network is (`torch_gbp.crowding.depth`)."""
-        return depth(self.layers, [marginal.mean.numel() for marginal in self.marginals], self.param_groups[0]["num_data"])
+        return depth(self.layers, self._sizes, self.param_groups[0]["num_data"])
+
+    @property
+    def crowding(self) -> float:
+        """How crowded the network is (`torch_gbp.crowding.crowding`)."""
+        return crowding(self._sizes, self.param_groups[0]["num_data"])
 
     @property
     def scale(self) -> float:
         """By how much `step` multiplies the messages it finds (`torch_gbp.crowding.strength`)."""
-        weights = [marginal.mean.numel() for marginal in self.marginals]
-        return strength(self._listener, weights, self.param_groups[0]["num_data"], self.accumulated)
+        return strength(self._listener, self._sizes, self.param_groups[0]["num_data"], self.accumulated)
 
     def messages(self) -> list[tuple[GaussianParameter, Message]]:
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
@@ -107,24 +113,28 @@ class MessageOptimizer(MarginalOptimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        turns = []
+        turns, means, alone = [], self._listener.means, processes() == 1
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples)
+            probed = step._replace(depth=1.0, probed=True)
             for i, marginal in enumerate(owned):
-                if has_message(marginal, name_of(group, i), self._listener.means):
-                    probed = self._probed(group, i, marginal, step, examples) if marginal.probed else None
-                    turns.append(probed or Turn(group, i, marginal, marginal.message(take), step))
+                if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
+                    continue
+                if marginal.probed:
+                    turns.append(self._probed(Turn(group, i, marginal, NOTHING, probed), examples, take))
+                else:
+                    turns.append(Turn(group, i, marginal, marginal.message(take), step))
         return turns
 
-    def _probed(self, group: dict[str, Any], position: int, marginal: GaussianParameter, step: Step, examples: int) -> Turn:
+    def _probed(self, turn: Turn, examples: int, take: bool) -> Turn:
         """The turn of a marginal that got a score: with the precision of the last probe, for so many examples."""
-        probed, each = marginal.curvature, examples / (self.accumulated * processes())  # in an average of gradients
-        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
-        require_probe(curvature, marginal.mean, name_of(group, position))
-        assert marginal.mean.grad is not None and curvature is not None
-        message = Message(marginal.mean.grad.neg(), curvature * each)
-        return Turn(group, position, marginal, message, step._replace(depth=1.0, probed=True), curvature)
+        marginal, each = turn.marginal, examples / (self.accumulated * processes())  # in an average of gradients
+        probed = marginal.curvature
+        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed.div_(each)
+        if curvature is None:
+            raise no_probe(marginal.mean, turn.name)
+        return turn._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)
 
     def _total(self) -> Total:
         """What the sweeps of all processes say together."""
@@ -137,7 +147,7 @@ class MessageOptimizer(MarginalOptimizer):
         rate = rate_of(group, examples)
         if self._own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches)
-        return Step(min(1.0, rate), batches, self._batch, self.scale, self.depth, progress)
+        return Step(min(1.0, rate), batches, self._batch, self.scale, self.depth, progress, crowding=self.crowding)
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

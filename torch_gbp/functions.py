@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.autocast import full_precision
-from torch_gbp.checks import require_callable
+from torch_gbp.checks import require_callable, require_kind
 from torch_gbp.errors import InvalidInput, MissingRule, missing_rule
 
 Function = Callable[..., Any]
@@ -36,7 +36,7 @@ def moments(*functions: Function, linear: bool = False) -> Callable[[Map], Map]:
             GBP layers come back only through such maps.
 
     Raises:
-        InvalidInput: no function, or something that cannot be called.
+        InvalidInput: no function, something that cannot be called, or `linear` no truth value.
 
     >>> from torch_gbp import Gaussian
     >>> @moments(torch.rot90, torch.Tensor.rot90, linear=True)
@@ -48,6 +48,7 @@ def moments(*functions: Function, linear: bool = False) -> Callable[[Map], Map]:
     """
     if not functions:
         raise InvalidInput("a moment map needs a torch function", where="moments", fix="use @torch_gbp.moments(torch.sin)")
+    require_kind("linear", linear, bool, "moments", fix="use True or False")
     for function in functions:
         require_callable("each torch function", function, "moments", fix="use @torch_gbp.moments(torch.sin)")
 

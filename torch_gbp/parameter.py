@@ -128,12 +128,17 @@ class GaussianParameter(CheckedModule):
         takes the memory of the mean's gradient, until `give_back`."""
         if self.told is not None:
             return self.told
-        assert self.mean.grad is not None and self.precision.grad is not None
-        if not take:
-            return self.centred(self.mean.grad, self.precision.grad)
-        found = self.centred(self.mean.grad, self.precision.grad, self.mean.grad)
-        self.arrive()
-        return found
+        assert self.precision.grad is not None
+        return Message(self.score(take), self.centred_precision(self.precision.grad))
+
+    def score(self, take: bool = False) -> Tensor:
+        """g, from the gradient of the mean; with `take` in its memory, until `give_back`."""
+        gradient = self.mean.grad
+        assert gradient is not None
+        score = torch.neg(gradient, out=gradient if take else None)
+        if take:
+            self.arrive()
+        return score
 
     def give_back(self) -> None:
         """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
@@ -141,9 +146,9 @@ class GaussianParameter(CheckedModule):
             self.mean.grad.neg_()
             self.arrive()
 
-    def centred(self, by_mean: Tensor, by_variance: Tensor, into: Tensor | None = None) -> Message:
-        """The centred message (g, G) that comes as the gradients (-g, G / 2); a shared precision got the sum."""
-        return Message(torch.neg(by_mean, out=into), by_variance * (2 * by_variance.numel() / by_mean.numel()))
+    def centred_precision(self, by_variance: Tensor) -> Tensor:
+        """G, from the gradient G / 2 of the variance, of which a shared precision got the sum."""
+        return by_variance * (2 * by_variance.numel() / self.mean.numel())
 
     def tell(self, message: Message) -> None:
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
@@ -158,7 +163,7 @@ class GaussianParameter(CheckedModule):
 
     def probe(self, score: Tensor, weight: Tensor) -> None:
         """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
-        score = score.detach().to(self.precision.dtype) * weight.clamp_min(0).sqrt()
+        score = score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())
         self.rho = score if self.rho is None else self.rho + score
 
     @property
@@ -178,6 +183,11 @@ class GaussianParameter(CheckedModule):
     def fresh(self) -> bool:
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
         return bool((self.precision == self.prior_precision + self.surplus).all())
+
+    @property
+    def anneals(self) -> bool:
+        """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
+        return self.moments or self.mean.requires_grad
 
     def without_surplus(self) -> Tensor:
         """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ from torch_gbp.parameter import TOLERANCE, GaussianParameter, owner_of
 from torch_gbp.settings import name_of
 from torch_gbp.stores import Step, Store
 from torch_gbp.stores.base import State
-from torch_gbp.sweep import processes
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
+
+
+NOTHING = Message(torch.zeros(()), torch.zeros(()))
 
 
 class Turn(NamedTuple):
@@ -44,13 +46,14 @@ def giving_back(turns: list[Turn]) -> Iterator[None]:
         yield
     except BaseException:
         for turn in turns:
-            if turn.curvature is None:
-                turn.marginal.give_back()
+            turn.marginal.give_back()
         raise
 
 
-def has_message(marginal: GaussianParameter, where: str, means: bool = False) -> bool:
-    """Whether sweeps have brought the marginal a message since the last step; in a means sweep its mean alone gets a gradient.
+def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bool, alone: bool) -> bool:
+    """Whether sweeps have brought the marginal, called `where`, a message since the last step.
+
+    In a means sweep its mean alone gets a gradient; `alone` is a single process.
 
     Raises:
         InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
@@ -60,7 +63,7 @@ def has_message(marginal: GaussianParameter, where: str, means: bool = False) ->
     if len(set(states.values())) > 1 and not (means and len({free for free, _ in states.values()}) == 1):
         raise InvalidInput(
             "a message goes to mean and precision together",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got=", ".join(
                 f"{half} {'trained' if free else 'frozen'}{', no gradient' * none}" for half, (free, none) in states.items()
             ),
@@ -72,15 +75,15 @@ def has_message(marginal: GaussianParameter, where: str, means: bool = False) ->
     if marginal.arrived is None:
         raise InvalidInput(
             "the message was taken in by a step before",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got="gradients without a sweep of their own",
             cause="two optimizers with the same parameters, or no zero_grad since the last step",
             fix="give every marginal to one optimizer, and call zero_grad before every sweep",
         )
-    if processes() == 1 and not marginal.untouched():
+    if alone and not marginal.untouched():
         raise InvalidInput(
             "gradients were changed between backward and step",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got="other tensors, or values written since",
             cause="clip_grad_norm_, or another operation on .grad; the pair is a message, no direction",
             fix="leave it out; lower lr if beliefs overshoot",
@@ -155,16 +158,15 @@ def require_examples(examples: int, num_data: int) -> None:
         )
 
 
-def require_probe(curvature: Tensor | None, mean: Tensor, where: str) -> None:
-    """Raises InvalidInput where no probe has ever reached a marginal, which so has a score and no precision."""
-    if curvature is None:
-        raise InvalidInput(
-            "a score came without a precision: no probe has reached the marginal",
-            where=f"MessagePassing.step, {where}",
-            got=f"shape {tuple(mean.shape)}",
-            cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
-            fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
-        )
+def no_probe(mean: Tensor, where: str) -> InvalidInput:
+    """The error where no probe has ever reached a marginal, which so has a score and no precision."""
+    return InvalidInput(
+        "a score came without a precision: no probe has reached the marginal",
+        where=f"MessagePassing.step, {where}",
+        got=f"shape {tuple(mean.shape)}",
+        cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
+        fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
+    )
 
 
 def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
@@ -196,7 +198,7 @@ def sound(messages: list[Message]) -> bool:
     """
     totals = [part.sum() for message in messages for part in message]
     lowest = [message.precision.amin() for message in messages]
-    numbers = torch.stack(totals + lowest).tolist()
+    numbers = torch.stack([*totals, *lowest]).tolist()
     return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 

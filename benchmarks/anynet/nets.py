@@ -1,6 +1,6 @@
 """The networks of `anynet`: plain torch modules as anybody would write them, with what the moment sweep has no rule for.
 
-Convolutional networks and perceptrons start by He et al. 2015, attention by torch's own start; all methods start there.
+Convolutional networks and perceptrons start by He et al. 2015, transformers by torch's own start.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ def sample(model: nn.Module, generator: torch.Generator | None = None) -> nn.Mod
     ('Linear', False)
     """
     require_kind("model", model, nn.Module, "sample", fix="pass a network with marginals")
+    if generator is not None:
+        require_kind("generator", generator, torch.Generator, "sample", fix="use torch.Generator(device).manual_seed(0)")
     drawn = copy.deepcopy(model)
     found = marginals(drawn)
     if not found:
@@ -114,7 +116,7 @@ def _merge(module: nn.Module) -> None:
         own = type(module)
         rest = {key: value for key, value in vars(own).items() if key not in (name, "__dict__", "__weakref__")}
         del held[name]
-        module.__class__ = type(own.__name__, own.__bases__, rest) if len(held) else own.__bases__[0]
+        module.__class__ = type(own.__name__, own.__bases__, rest) if len(held) else own.__bases__[0]  # type: ignore[assignment]
         module._parameters = {name: merged, **module._parameters}  # the first, as in the layers of torch
     if "parametrizations" in module._modules and not len(held):
         del module._modules["parametrizations"]
@@ -138,7 +140,7 @@ def _layer(layer: nn.Module) -> nn.Module:
 def _weighted(layer: WeightedLayer, make: Callable[..., nn.Module], *sizes: Any, swap: bool = False, **options: Any) -> nn.Module:
     """A torch layer with the means of these weights and biases."""
     mean = layer.weight.mean
-    plain = make(*sizes, bias=layer.bias is not None, device=mean.device, dtype=mean.dtype, **options)
+    plain: Any = make(*sizes, bias=layer.bias is not None, device=mean.device, dtype=mean.dtype, **options)
     for own, theirs in ((layer.weight, plain.weight), (layer.bias, plain.bias)):
         if own is not None:
             value = own.mean.transpose(0, 1) if swap and own.mean.ndim > 1 else own.mean

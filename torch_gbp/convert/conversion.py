@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from torch_gbp.attached import Filter
+from torch_gbp.checks import require_kind
 from torch_gbp.convert.basis import followed
 from torch_gbp.convert.choice import choose, find, is_weight
 from torch_gbp.convert.start import Options, start_anew, start_at
@@ -75,10 +76,9 @@ def from_torch(
 
 def _require_sense(network: Any, moments: bool, inplace: bool, which: Any, fresh: bool, as_prior: bool, inputs: Any) -> None:
     """Raises InvalidInput for arguments that say nothing together."""
-    if not isinstance(network, nn.Module):
-        raise InvalidInput(
-            "network must be a torch module", where="from_torch", got=type(network).__name__, fix="pass the module"
-        )
+    require_kind("network", network, nn.Module, "from_torch", fix="pass a torch network")
+    for name, flag in {"moments": moments, "inplace": inplace, "fresh": fresh, "as_prior": as_prior}.items():
+        require_kind(name, flag, bool, "from_torch", fix="use True or False")
     clashes = {
         "moments=True makes a new network": moments and (inplace or which is not None),
         "as_prior and fresh: start at the network's weights, or anew": as_prior and fresh and not moments,

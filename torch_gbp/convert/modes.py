@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from torch_gbp.attached import Filter, Sharing, attach, sharing_of
-from torch_gbp.checks import require_callable, require_count
+from torch_gbp.checks import require_callable, require_count, require_kind
 from torch_gbp.convert.choice import Place, find, is_weight, listed, places, require_shapes, require_some
 from torch_gbp.convert.conversion import from_torch
 from torch_gbp.convert.low_rank import LowRank
@@ -31,7 +31,8 @@ def last_layer(network: nn.Module, layer: str | None = None, *, inplace: bool = 
     Args:
         layer: name of another layer with weights to keep free, e.g. "head"; None takes the nn.Linear that is defined last.
         inplace: change this network and not a copy.
-        options: as_prior, prior_variance, prior_scale, prior_formula, shared_precision, as in `from_torch`.
+        options: fresh (draws the layer anew), as_prior, prior_variance, prior_scale, prior_formula, shared_precision, as in
+            `from_torch`.
 
     Raises:
         InvalidInput: no such layer, or one without weights that may be Gaussian.
@@ -40,14 +41,15 @@ def last_layer(network: nn.Module, layer: str | None = None, *, inplace: bool = 
     >>> [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     ['2.weight', '2.bias']
     """
+    require_kind("network", network, nn.Module, "last_layer", fix="pass a torch network")
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     name = (names or [None])[-1] if layer is None else layer
     modules = dict(network.named_modules())
-    if name not in modules or not any(is_weight(modules[name], own) for own in modules[name]._parameters):
+    if not isinstance(name, str) or name not in modules or not _weighted(modules[name]):
         raise InvalidInput(
             "no such layer with weights that may be Gaussian",
             where="last_layer",
-            got="no nn.Linear" if name is None else f"'{name}' ({type(modules.get(name)).__name__})",
+            got="no nn.Linear" if name is None else f"{name!r} ({type(modules.get(str(name))).__name__})",
             cause="a misspelling, a container, or a network that ends otherwise",
             fix=f"name one of {listed(path or 'the network' for path, one in modules.items() if _weighted(one))}",
         )
@@ -82,6 +84,7 @@ def adapters(
     >>> [name for name, parameter in network.named_parameters() if parameter.requires_grad][:2]
     ['0.parametrizations.weight.0.down', '0.parametrizations.weight.0.up']
     """
+    require_kind("network", network, nn.Module, "adapters", fix="pass a torch network")
     rank = require_count("rank", rank, "adapters", fix=f"use {RANK}")
     options, chosen = Options("adapters", **prior), _adaptable(network, which or is_projection)
     paths = [place.path for place in chosen]

@@ -73,6 +73,7 @@ def frozen(module: nn.Module) -> bool:
 
 
 def _first(loader: Iterable[Any]) -> tuple[Tensor, Iterable[Any]]:
+    require_kind("loader", loader, Iterable, "renew_statistics", fix="pass the training loader")
     batches = iter(loader)
     try:
         return _inputs(next(batches)), batches

@@ -11,8 +11,8 @@ from torch import nn
 from torch_gbp.attached import ParameterMarginal, marginals
 from torch_gbp.checks import require_kind
 from torch_gbp.convert.choice import Place, places
+from torch_gbp.convert.maps import without_map
 from torch_gbp.convert.statistics import frozen
-from torch_gbp.convert.twins import without_twin
 from torch_gbp.parameter import GaussianParameter
 
 
@@ -57,11 +57,11 @@ class GaussianRow(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Which parameters are Gaussian, plain and trained, or plain and frozen, and which layers exclude the moment sweep.
+    """Which parameters are Gaussian, plain and trained, or plain and frozen, and which layers exclude moments.
 
-    `without_moments` are layers of torch, by path, whose moments are unknown, so that the network trains and predicts at its
-    means and by samples; calls of torch functions inside a `forward` are not seen. `statistics` are normalisation layers whose
-    running statistics follow the data in training mode.
+    `without_moments` are layers of torch, by path, without a moment map: the network then predicts by samples, linearised or at
+    its means, and not by moments. Calls of torch functions inside a `forward` are not seen. `statistics` are normalisation
+    layers whose running statistics follow the data in training mode.
     """
 
     gaussian: tuple[GaussianRow, ...]
@@ -87,25 +87,25 @@ class Summary(NamedTuple):
             (f"Gaussian: {counts}", self.gaussian),
             (f"plain, trained: {_counts(self.plain)}", self.plain),
             (f"plain, frozen: {_counts(self.frozen)}", self.frozen),
-            (f"without a moment map, so the means sweep: {len(kinds)} layers" if kinds else "moment map: every layer", kinds),
+            (f"no moment map, so no prediction by moments: {len(kinds)} layers" if kinds else "moment maps: every layer", kinds),
             (f"running statistics: {len(self.statistics)} layers", self.statistics),
         )
         return "\n".join(line for title, rows in parts for line in (title, *(f"  {row}" for row in rows)))
 
 
 def summary(model: nn.Module) -> Summary:
-    """Report of what in a network is Gaussian, plain or frozen, and of the layers that exclude the moment sweep; print it.
+    """Report of what in a network is Gaussian, plain or frozen, and of the layers that exclude moments; print it.
 
     Every parameter is named once; the mean and precision of a GBP layer's weights are one row.
 
     >>> import torch_gbp as gbp
-    >>> print(summary(gbp.from_torch(nn.Sequential(nn.Linear(3, 2, bias=False), nn.Tanh()), fresh=True)))
+    >>> print(summary(gbp.from_torch(nn.Sequential(nn.Linear(3, 2, bias=False), nn.Softmax(1)), fresh=True)))
     Gaussian: 1 tensors, 6 weights, 3 precisions
       0.weight  Linear  2 x 3  3 precisions, one for 2 weights; prior variance 0.0448 about 0
     plain, trained: 0 tensors, 0 numbers
     plain, frozen: 0 tensors, 0 numbers
-    without a moment map, so the means sweep: 1 layers
-      1  Tanh
+    no moment map, so no prediction by moments: 1 layers
+      1  Softmax
     running statistics: 0 layers
     """
     require_kind("model", model, nn.Module, "summary", fix="pass a network")
@@ -114,7 +114,7 @@ def summary(model: nn.Module) -> Summary:
     others = {id(group[0].parameter): tuple(place.path for place in group[1:]) for group in held}
     plain = [_row(group) for group in held if id(group[0].parameter) not in owned and group[0].parameter.requires_grad]
     still = [_row(group) for group in held if id(group[0].parameter) not in owned and not group[0].parameter.requires_grad]
-    missing = {path: type(module).__name__ for path, module in without_twin(model).items()}
+    missing = {path: type(module).__name__ for path, module in without_map(model).items()}
     return Summary(tuple(_gaussian(model, others)), tuple(plain), tuple(still), missing, tuple(_statistics(model)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from torch_gbp.convert.basis import WEIGHTED, first_basis
+from torch_gbp.convert.maps import unknown
 from torch_gbp.errors import MissingRule
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
@@ -23,7 +24,6 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
-from torch_gbp.parameter import GaussianParameter
 
 # One row for each torch layer that has a GBP twin; a new layer adds its row.
 TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
@@ -38,8 +38,7 @@ TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.ReLU: GBPReLU.from_torch,
     nn.Sigmoid: GBPSigmoid.from_torch,
 }
-_SHAPE_ONLY = (nn.Flatten, nn.Unflatten, nn.Identity)
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_SHAPE_ONLY = (nn.Flatten, nn.Unflatten)
 
 
 def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor | None, prior: dict[str, Any]) -> nn.Module:
@@ -59,27 +58,9 @@ def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor 
     return twin
 
 
-def without_twin(network: nn.Module) -> dict[str, nn.Module]:
-    """Layers of torch, by path, that a belief cannot go through, as nothing is known of their moments.
-
-    >>> list(without_twin(nn.Sequential(nn.Linear(3, 3), nn.Tanh())))
-    ['1']
-    """
-    found, inside = dict[str, nn.Module](), set[nn.Module]()
-    for path, module in network.named_modules():
-        if module in inside:
-            continue
-        if type(module) in TWINS or isinstance(module, (WeightedLayer, GaussianLayer, GaussianParameter)):
-            inside |= set(module.modules())
-        elif _opaque(module):
-            found[path] = module
-            inside |= set(module.modules())
-    return found
-
-
 def require_twins(network: nn.Module) -> None:
     """Raises MissingRule that lists all layers without a twin."""
-    missing = without_twin(network)
+    missing = unknown(network, lambda module: type(module) in TWINS or isinstance(module, _SHAPE_ONLY))
     if missing:
         kinds = list(dict.fromkeys(type(module).__name__ for module in missing.values()))
         raise MissingRule(
@@ -88,13 +69,6 @@ def require_twins(network: nn.Module) -> None:
             cause="layers without message rule",
             fix=f"leave out moments=True, for the means sweep; or use {', '.join(t.__name__ for t in TWINS)}",
         )
-
-
-def _opaque(module: nn.Module) -> bool:
-    """Whether this is a layer of torch, and no container of layers that are looked at one by one."""
-    if not type(module).__module__.startswith("torch.nn") or isinstance(module, _SHAPE_ONLY):
-        return False
-    return bool(module._parameters) or not (module._modules or isinstance(module, _CONTAINERS))
 
 
 def _follow(network: nn.Module, inputs: Tensor, fresh: bool, prior: dict[str, Any]) -> dict[nn.Module, nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,16 +73,13 @@ class Likelihood(Predicting):
                 value: their examples count for the step, and send nothing.
         """
         mixed = passes.left()
-        belief = self._belief(output)
-        self.validate(belief, target)
-        variance = belief.variance if isinstance(output, Gaussian) else None
-        with full_precision(belief.device):
-            return Loss.apply(belief.mean, variance, target, known, self, mixed)  # type: ignore[return-value]
+        mean, variance = output if isinstance(output, Gaussian) else (self._known(output), None)
+        self.validate(Gaussian(mean, mean if variance is None else variance), target, known=variance is None)
+        with full_precision(mean.device):
+            return Loss.apply(mean, variance, target, known, self, mixed)  # type: ignore[return-value]
 
-    def _belief(self, output: Gaussian | Tensor) -> Gaussian:
-        """Outputs as a belief: a plain tensor is one of variance 0, never in half precision."""
-        if isinstance(output, Gaussian):
-            return output
+    def _known(self, output: Any) -> Tensor:
+        """Outputs that are a plain tensor, never in half precision."""
         if not isinstance(output, Tensor) or not output.is_floating_point():
             raise InvalidInput(
                 "the output must be a Gaussian or a floating-point tensor",
@@ -90,17 +88,19 @@ class Likelihood(Predicting):
                 cause="a network that returns several things",
                 fix="pass the tensor of outputs alone",
             )
-        output = output.to(torch.promote_types(output.dtype, torch.float32))
-        return Gaussian(output, torch.zeros_like(output))
+        return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
         self.validate(output, target)
         return self.evidence(output.mean, output.variance, target).log
 
-    def validate(self, output: Gaussian, target: Tensor) -> None:
-        """Raises InvalidInput unless the outputs are a sound belief and the targets fit them."""
-        require_moments(*output, type(self).__name__)
+    def validate(self, output: Gaussian, target: Tensor, known: bool = False) -> None:
+        """Raises InvalidInput unless the outputs are a sound belief, or finite where they are `known`, and the targets fit them."""
+        if known:
+            require_finite_output(output.mean, type(self).__name__)
+        else:
+            require_moments(*output, type(self).__name__)
         require_kind("target", target, Tensor, type(self).__name__, fix="pass a tensor")
         self.check(output, target)
 
@@ -111,6 +111,11 @@ class Likelihood(Predicting):
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         """Log evidence and untempered message, from the outputs' moments."""
         raise NotImplementedError
+
+    def known_evidence(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log evidence per example (n,) and score, where the outputs are known."""
+        found = self.evidence(output, torch.zeros_like(output), target)
+        return found.log, found.score
 
     def evidence_at(self, mean: Tensor, variance: Tensor, target: Tensor, at: Tensor | None) -> Evidence:
         """`evidence` for iterated inference; `at` is the mean of the outputs' belief, None at first.
@@ -204,6 +209,19 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             cause="labels that start at 1, or too few outputs",
             fix="shift the labels or widen the last layer",
         )
+
+
+def require_finite_output(output: Tensor, where: str) -> None:
+    """Raises InvalidInput for plain outputs that are not finite."""
+    require_values(output, where)
+    if torch.compiler.is_compiling() or math.isfinite(output.detach().sum().item()) or bool(output.isfinite().all()):
+        return
+    raise InvalidInput(
+        f"{int((~output.isfinite()).sum())} of {output.numel()} outputs are NaN or Inf",
+        where=where,
+        cause="inputs that are not standardised, or a network that diverged",
+        fix="standardise the inputs, or lower lr",
+    )
 
 
 def require_examples(target: Tensor, where: str) -> None:

@@ -14,7 +14,7 @@ from torch_gbp import passes
 from torch_gbp.autocast import full_precision
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import gradients_of
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.probes import attached, due
 from torch_gbp.sweep import Outcome, Sweep, announce
@@ -38,8 +38,8 @@ class Loss(Function):
                 cause="a torch network with marginals",
                 fix="use iterations=1, or from_torch(network, moments=True)",
             )
-        belief = Gaussian(mean.detach(), torch.zeros_like(mean) if variance is None else variance.detach())
-        evidence = likelihood.evidence(*belief, target).masked(known)
+        at = mean.detach(), None if variance is None else variance.detach()
+        evidence = _evidence(likelihood, *at, target).masked(known)
         log_evidence = evidence.log.sum()
         ctx.likelihood, ctx.mixed = likelihood, mixed
         ctx.weight = likelihood.power if likelihood.inside else 1.0
@@ -47,10 +47,10 @@ class Loss(Function):
             len(mean),
             log_evidence,
             likelihood.automatic,
-            likelihood.lesson(belief, target, known),
+            likelihood.lesson(_belief(*at), target, known) if likelihood.learns else None,
             likelihood.hold,
             likelihood.rate_factor,
-            None if known is not None else Outcome(target, evidence.log, lambda y: likelihood.evidence(*belief, y).log),
+            None if known is not None else Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log),
             1.0 if likelihood.inside else likelihood.power,
             variance is None,
         )
@@ -67,18 +67,30 @@ class Loss(Function):
     def send(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the outputs, and what goes to the marginals beside them."""
         score, precision, mean, variance, target, known = ctx.saved_tensors
-        weight = factor * ctx.weight
-        message = gradients_of([score * weight, precision * weight])
         passes.begin(ctx.mixed and variance is not None)
         if variance is None:
             _probe(mean, partial(_scores, ctx.likelihood, mean, known), factor, moments=True)
-            return message[0], None, None, None, None, None
+            return score * -factor, None, None, None, None, None
+        weight = factor * ctx.weight
+        message = gradients_of([score * weight, precision * weight])
         if not ctx.mixed:
             return *message, None, None, None, None
         _tell([mean, variance], message)
         _probe(mean, partial(_diagonal, precision), factor, moments=False)
         truth = _gradient(ctx.likelihood, Gaussian(mean, variance), target, known)
         return *(part * factor for part in truth), None, None, None, None
+
+
+def _evidence(likelihood: Likelihood, mean: Tensor, variance: Tensor | None, target: Tensor) -> Evidence:
+    """The evidence; where the outputs are known, its precision is not asked for."""
+    if variance is not None:
+        return likelihood.evidence(mean, variance, target)
+    log, score = likelihood.known_evidence(mean, target)
+    return Evidence(log, score, score)
+
+
+def _belief(mean: Tensor, variance: Tensor | None) -> Gaussian:
+    return Gaussian(mean, torch.zeros_like(mean) if variance is None else variance)
 
 
 def _tell(outputs: Sequence[Tensor], message: Sequence[Any]) -> None:
@@ -91,7 +103,7 @@ def _tell(outputs: Sequence[Tensor], message: Sequence[Any]) -> None:
         found = torch.autograd.grad(outputs, halves, message, retain_graph=True, allow_unused=True)
     for own, score, precision in zip(pairs, found[::2], found[1::2], strict=True):
         if score is not None and precision is not None:
-            own.hear(own.centred(score, precision))
+            own.hear(Message(score.neg(), own.centred_precision(precision)))
 
 
 def _probe(output: Tensor, scores: Callable[[torch.Generator], Tensor], weight: Tensor, moments: bool) -> None:

@@ -37,13 +37,14 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.rules import max_pool
 
 Weights = dict[str, Tensor]
+Scattered = tuple[Tensor, Tensor]  # mean, and deviation as the precision is stored: weights that share one have it once
 
 
 class Network:
     """Outputs of a network on one batch, as a function of the weights that have marginals.
 
     Attributes:
-        beliefs: the marginals, by the names of the parameters that are their means.
+        scattered: means and deviations of the marginals, by the names of the parameters that are the means.
         plain: whether no layer is one of beliefs.
         traceable: whether those that there are can do without.
 
@@ -52,7 +53,7 @@ class Network:
     """
 
     def __init__(self, model: nn.Module, where: str, needed: bool = True) -> None:
-        self.model = model._orig_mod if isinstance(model, torch._dynamo.OptimizedModule) else model
+        self.model = uncompiled(model)
         self.where = where
         self.owners = {_mean(name, own): own for name, own in marginals(self.model).items()}
         if needed and not self.owners:
@@ -64,8 +65,8 @@ class Network:
         self.traceable = all(map(_plain, layers)) and all(known)
 
     @property
-    def beliefs(self) -> dict[str, Gaussian]:
-        return {name: own.belief() for name, own in self.owners.items()}
+    def scattered(self) -> dict[str, Scattered]:
+        return {name: (own.mean.detach(), own.precision.detach().rsqrt()) for name, own in self.owners.items()}
 
     def means(self) -> Weights:
         return {name: own.mean.detach() for name, own in self.owners.items()}
@@ -92,6 +93,11 @@ class Network:
                 for name, own in self.owners.items() if not isinstance(own, ParameterMarginal)}  # fmt: skip
         found = functional_call(self.model, weights | sure, (x,))
         return found if isinstance(found, Gaussian) else Gaussian(found, torch.zeros_like(found))
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The network inside what `torch.compile` makes of it."""
+    return getattr(model, "_orig_mod", model)
 
 
 @contextmanager

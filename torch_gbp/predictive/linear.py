@@ -17,6 +17,7 @@ from torch_gbp.examples import evaluating
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
 from torch_gbp.predictive.known import Network, Weights, slow_rules, weights_known
 from torch_gbp.predictive.outputs import Outputs
+from torch_gbp.stores.batch_sites import require_memory
 
 APART = 0.1  # how far, as a share of the largest, outputs may be from those in the batch: more than half precision rounds
 
@@ -31,6 +32,7 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
         vectorise: whether through `torch.func` (None: yes); what that cannot follow runs output by output.
 
     Raises:
+        OutOfMemory: derivatives of one example that do not fit.
         InvalidInput: outputs of an example that depend on the rest of the batch.
         MissingRule: layers of beliefs that have no torch function for known weights, or a forward that needs beliefs.
     """
@@ -41,6 +43,8 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
         if centre is None:
             raise _needs_beliefs(where)
         each = LIVE * seen.bytes // len(x) + 3 * centre[0].numel() * size_of(network.means())  # J, J scaled, and on its way
+        cause = "one number is kept for every output and weight, three times"
+        require_memory(each, centre.device, "the derivatives of one example's outputs", 'predict by how="samples"', cause)
         size = chunk or at_a_time(each, centre.device, len(x))
         slopes = _Slopes(network, vectorise is not False)
         parts = [_covariance(network, *slopes(rows)) for rows in x.split(size)]
@@ -87,8 +91,8 @@ class _Slopes:
 def _covariance(network: Network, slopes: Weights, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """J S J' (n, k, k), and the outputs."""
     covariance = outputs.new_zeros(*outputs.shape, outputs.shape[-1])
-    for name, belief in network.beliefs.items():
-        scaled = (slopes[name] * belief.variance.sqrt()).flatten(2).to(covariance)
+    for name, (_, deviation) in network.scattered.items():
+        scaled = (slopes[name] * deviation).flatten(2).to(covariance)
         covariance.baddbmm_(scaled, scaled.mT)
     return covariance, outputs
 

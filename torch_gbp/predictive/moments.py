@@ -14,7 +14,7 @@ from torch_gbp.errors import GBPError, MissingRule
 from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.predictive.announced import dependence_announced
-from torch_gbp.predictive.known import Network, no_marginals, tensor_of, weights_known
+from torch_gbp.predictive.known import Network, no_marginals, tensor_of, uncompiled, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
 
@@ -56,7 +56,7 @@ def _carried(model: nn.Module, x: Any, where: str) -> Any:
     """A plain network's output; what goes wrong there and not at the means is for want of a map."""
     try:
         with shadowed(model), dependence_announced(model):
-            return _passed(model, x)
+            return _passed(uncompiled(model), x)
     except (GBPError, Warning):
         raise
     except Exception as error:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from torch_gbp.examples import evaluating
-from torch_gbp.gaussian import Gaussian
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
-from torch_gbp.predictive.known import Network, Weights, slow_rules, weights_known
+from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
 SMALL = 2**15  # entries of the largest tensor of a pass: a CPU does larger ones no faster together, grouped convolutions slower
@@ -34,20 +33,19 @@ def sampled(
             vmap cannot follow runs network by network.
     """
     network = Network(model, where)
-    draws = _draws(network.beliefs, generator)
+    draws = _draws(network.scattered, generator)
     with evaluating(model), torch.no_grad():
         found = _traced(network, x, samples, draws, chunk, vectorise)
         return _carried(network, x, samples, draws, generator) if found is None else found
 
 
-def draw(beliefs: dict[str, Gaussian], generator: torch.Generator) -> Weights:
-    """One network's weights.
+def draw(scattered: dict[str, Scattered], generator: torch.Generator) -> Weights:
+    """One network's weights, from means and deviations.
 
-    >>> belief = Gaussian(torch.zeros(2, 3), torch.ones(2, 3))
-    >>> draw({"weight": belief}, torch.Generator().manual_seed(0))["weight"].shape
+    >>> draw({"weight": (torch.zeros(2, 3), torch.ones(1, 3))}, torch.Generator().manual_seed(0))["weight"].shape
     torch.Size([2, 3])
     """
-    return {name: belief.mean + belief.variance.sqrt() * _noise(belief.mean, generator) for name, belief in beliefs.items()}
+    return {name: torch.addcmul(mean, _noise(mean, generator), spread) for name, (mean, spread) in scattered.items()}
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,9 +53,9 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, device=generator.device, dtype=dtype).to(like)
 
 
-def _draws(beliefs: dict[str, Gaussian], generator: torch.Generator) -> Iterator[Weights]:
+def _draws(scattered: dict[str, Scattered], generator: torch.Generator) -> Iterator[Weights]:
     while True:
-        yield draw(beliefs, generator)
+        yield draw(scattered, generator)
 
 
 def _traced(

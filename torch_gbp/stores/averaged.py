@@ -10,14 +10,13 @@ from torch import Tensor
 from torch_gbp.checks import PART, POSITIVE, SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.stores import annealing
+from torch_gbp.stores import annealing, bounded
 from torch_gbp.stores.base import State, Step, Store
 
 RATE = 0.4  # peak, of networks of depth 1 or less
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
-BOLD, BOUND, MEMORY = 2.5, 3e-3, 0.99
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
 
@@ -54,7 +53,7 @@ class AveragedSites(Store):
     """
 
     rated_by_likelihood = True
-    keeps, may_keep = ("momentum", "steps"), ("average", "annealing", "noise")
+    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "average", "annealing")
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
@@ -70,7 +69,7 @@ class AveragedSites(Store):
             annealing.begin(marginal, state, depth)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
-        return ("annealing" not in state or "momentum" in state) and super().learnt(marginal, state)
+        return ("annealing" not in state or "steps" in state) and super().learnt(marginal, state)
 
     def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
         with annealing.lifted(marginal, state):
@@ -86,32 +85,34 @@ class AveragedSites(Store):
         return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
+        precision, annealed = marginal.precision, "annealing" in state
+        if annealed:
+            precision.copy_(annealing.take(marginal, state))
+        precision.lerp_(marginal.prior_precision, step.rate / step.batches)
+        precision.add_(message.precision, alpha=step.rate * step.scale)
+        if annealed:
+            annealing.put(marginal, state, step.progress)
+        if step.probed:
+            bounded.move(marginal, state, message.information, step, self.momentum, self._reach(step))
+        else:
+            self._newton(marginal, state, message.information, step)
+        if self.tail and state["steps"] % EVERY == 0:
+            self._remember(marginal.mean, state)
+
+    def _newton(self, marginal: GaussianParameter, state: State, told: Tensor, step: Step) -> None:
+        """Moves the means by the average of the scores over the precision; uses up the batch's."""
+        mean, prior_precision, share = marginal.mean, marginal.prior_precision, 1 / step.batches
         if "momentum" not in state:
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
-        fresh, share = 1 - self.momentum, 1 / step.batches
-        annealed = "annealing" in state
-        if annealed:
-            precision.copy_(annealing.take(marginal, state))
-        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
-        if annealed:
-            annealing.put(marginal, state, step.progress)
-        score = state["momentum"].mul_(self.momentum).add_(message.information, alpha=fresh * step.scale)
+        fresh = 1 - self.momentum
+        score = state["momentum"].mul_(self.momentum).add_(told, alpha=fresh * step.scale)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
-        rate = step.rate / (1 - self.momentum ** state["steps"])
-        if step.probed:
-            noise = _noise(state, message.information, step)
-            move = _smaller(score / precision, score, noise, rate, step)
-            _move(mean, move, move * precision, 1.0, self._reach(step))
-        else:
-            move = torch.div(score, precision, out=message.information)
-            _move(mean, move, score, rate, self._reach(step))
-        if self.tail and state["steps"] % EVERY == 0:
-            self._remember(mean, state)
+        move = torch.div(score, marginal.precision, out=told)
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
 
     def _reach(self, step: Step) -> float:
         """How many deviations an output may move in a step."""
@@ -133,20 +134,6 @@ class AveragedSites(Store):
         if "average" not in state:
             state["average"] = mean.clone()
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
-
-
-def _noise(state: State, score: Tensor, step: Step) -> Tensor:
-    """Root of the running mean of the squared scores of batches."""
-    if "noise" not in state:
-        state["noise"] = torch.zeros_like(score)
-    state["noise"].mul_(MEMORY).addcmul_(score, score, value=(1 - MEMORY) * step.scale**2)
-    return (state["noise"] / (1 - MEMORY ** state["steps"])).sqrt()
-
-
-def _smaller(newton: Tensor, score: Tensor, noise: Tensor, rate: float, step: Step) -> Tensor:
-    """The smaller of the Newton step and a signal-to-noise step, weight by weight."""
-    most = score.abs().div_(noise + 1e-12).mul_(BOUND * rate / RATE)
-    return torch.minimum(torch.maximum(newton * (rate * BOLD), -most), most)
 
 
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:

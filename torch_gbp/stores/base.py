@@ -21,8 +21,8 @@ State = dict[str, Any]
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`);
-    what share of the schedule's passes is done after it (without a schedule: of the first two); and whether the precision of the
-    message is that of probes."""
+    what share of the schedule's passes is done after it (without a schedule: of the first two); whether the precision of the
+    message is that of probes; and how crowded the network is (`torch_gbp.crowding.crowding`)."""
 
     rate: float
     batches: float
@@ -31,6 +31,7 @@ class Step(NamedTuple):
     depth: float = 1.0
     progress: float = 1.0
     probed: bool = False
+    crowding: float = 1.0
 
 
 class Store:
@@ -54,9 +55,9 @@ class Store:
 
     def release(self, marginal: GaussianParameter, state: State) -> None:
         """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
-        if marginal.surplus:
+        if marginal.surplus and marginal.anneals:
             marginal.precision.copy_(marginal.without_surplus())
-        marginal.surplus = 0.0
+            marginal.surplus = 0.0
         state.pop("annealing", None)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
