@@ -72,9 +72,14 @@ def test_networks_of_gbp_layers_do_not_notice(make, inside):
     assert_close(trained(model, gbp.Softmax(), True, inside), trained(twin, gbp.Softmax(), False), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "likelihood", [gbp.SquaredSoftmax, gbp.IntegratedSoftmax, gbp.PairwiseArgmax, gbp.Argmax, gbp.OneHotRegression]
-)
+class Turned(gbp.Softmax):
+    """A likelihood of one's own, with a matrix product, which autocast would compute in half precision."""
+
+    def evidence(self, mean, variance, target):
+        return super().evidence(mean @ torch.eye(mean.shape[1]), variance, target)
+
+
+@pytest.mark.parametrize("likelihood", [Turned, gbp.Softmax, gbp.SquaredSoftmax, gbp.PairwiseArgmax, gbp.OneHotRegression])
 def test_likelihoods_do_not_notice(likelihood):
     found = []
     for enabled in (True, False):
@@ -113,6 +118,22 @@ def test_a_backbone_in_half_precision_learns_beneath_a_head_in_single():
         gradients.append(model[0].weight.grad.clone())
     gap = torch.linalg.vector_norm(gradients[0] - gradients[1]) / torch.linalg.vector_norm(gradients[1])
     assert 0 < gap < 0.02  # 8 bits
+
+
+@pytest.mark.parametrize("likelihood", [Turned, gbp.Softmax])
+def test_it_does_not_matter_whether_backward_is_called_inside(likelihood):
+    x, y = data()
+    model, gradients = hybrid(), []
+    for inside in (True, False):
+        model.zero_grad()
+        with torch.autocast("cpu", HALF):
+            loss = likelihood()(model(x), y)
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model[0].parameters()])
+    assert_close(gradients[0], gradients[1], rtol=0, atol=0)
 
 
 def test_a_network_in_half_precision_altogether_stays_so():

@@ -87,7 +87,7 @@ def test_a_resumed_run_equals_the_unbroken_one(tmp_path):
     ("options", "message"),
     [
         ({"gradient_clip_val": 1.0}, "clipping would change score and precision"),
-        ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, r"16-mixed.*bf16-mixed"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, r"in GBPModule.*16-mixed.*bf16-mixed"),
     ],
     ids=["clipping", "float16"],
 )
@@ -183,3 +183,11 @@ def test_two_processes_are_one_with_the_joined_batch():
         found.append(module.model.state_dict())
     for name, value in found[0].items():
         assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)  # AdamW's eps, as above
+
+
+@pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice about processes
+def test_statistics_of_batch_norm_are_those_of_all_processes():
+    model, (x, _) = network(nn.BatchNorm1d).double(), pairs(torch.float64).tensors
+    trainer(1, use_distributed_sampler=False, strategy="ddp_spawn", devices=2).fit(InOrder(model, Fixed()))
+    assert_close(model[1].running_mean, model[0](x).mean(0), rtol=1e-10, atol=1e-12)

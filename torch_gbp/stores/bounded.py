@@ -64,6 +64,6 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     torch.minimum(share, precision.reciprocal() * rates.newton, out=share)
     centred = mean if centre is None else mean - centre
     step = torch.addcmul(gradient, centred, marginal.prior_precision, value=-rates.prior).mul_(share)
-    length = torch.mul(step, precision.sqrt(), out=share).flatten(1).norm(dim=1)
+    length = torch.mul(step, precision.sqrt(), out=share).reshape(len(step), -1).norm(dim=1)
     scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rates.move)
