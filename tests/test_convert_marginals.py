@@ -151,7 +151,7 @@ def test_given_weights_start_with_a_small_share_of_their_energy_and_fresh_ones_w
 
 
 def test_a_fresh_start_draws_plain_parts_as_torch_does_and_keeps_frozen_statistics():
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.MultiheadAttention(4, 2), nn.LSTM(4, 3))
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Bilinear(4, 4, 2))
     for parameter in network.parameters():
         nn.init.constant_(parameter, 7.0)
     network[1].running_mean.fill_(5.0), network[2].running_mean.fill_(5.0)
@@ -159,9 +159,15 @@ def test_a_fresh_start_draws_plain_parts_as_torch_does_and_keeps_frozen_statisti
     made = gbp.from_torch(network, fresh=True)
     assert torch.equal(made[1].weight, torch.ones(4)) and not made[1].running_mean.any()
     assert torch.equal(made[2].weight, torch.full((4,), 7.0)) and made[2].running_mean.tolist() == [5.0] * 4
-    bound = (6 / (4 + 12)) ** 0.5  # Xavier's
-    assert 0 < made[3].in_proj_weight.abs().max() <= bound and 0 < made[4].weight_ih_l0.abs().max() <= 3**-0.5
-    assert not made[3].in_proj_bias.any()
+    assert 0 < made[3].weight.abs().max() <= 0.5  # torch's own, 1 / sqrt(4)
+
+
+@pytest.mark.parametrize("part", [nn.LayerNorm(4), nn.MultiheadAttention(4, 2), nn.LSTM(4, 4), nn.Embedding(3, 4)], ids=repr)
+def test_transformers_and_recurrent_networks_keep_the_start_that_they_were_built_with(part):
+    network = nn.ModuleList([nn.Linear(4, 4), part])
+    made = gbp.from_torch(network, fresh=True)
+    assert_close(dict(made.named_parameters()), dict(network.named_parameters()), rtol=0, atol=0)
+    assert all(own.fresh() and not own.surplus for own in marginals(made).values())
 
 
 def test_as_prior_the_weights_are_the_prior_mean():

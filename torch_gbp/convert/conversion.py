@@ -39,7 +39,9 @@ def from_torch(
         inplace: give marginals to this network and not to a copy.
         which: (module, qualified name) -> whether that parameter becomes Gaussian; None takes `is_weight`: weights with two axes
             or more of Linear, Conv, Embedding, attention and recurrent layers.
-        fresh: start from random means with the prior's variance, instead of at the network's weights with a small one.
+        fresh: start with the prior's variance, at means drawn anew, instead of at the network's weights with a small one.
+            Transformers and recurrent networks (with LayerNorm, attention, embeddings or recurrent layers) are not drawn anew:
+            they start at the weights with which they were built, so build a trained one anew.
         as_prior: centre the prior on the network's weights (pretrained networks).
         inputs: training inputs (n, ...), as the network gets them. If the first layer with weights is an nn.Linear, its
             prior follows their covariance (`InputBasis`); a first convolution keeps its own. Needs `fresh`.
