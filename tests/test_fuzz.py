@@ -136,7 +136,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
-    "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "Predictive", "Calibration", "random_layers",
+    "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
+    "predict", "Predictive", "Calibration", "random_layers",
     "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip

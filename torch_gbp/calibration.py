@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.checks import require_kind
 from torch_gbp.examples import device_of, log_probability, pairs, require_network
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import Outputs, outputs_of
@@ -74,6 +75,8 @@ def calibrate(
     True
     """
     require_network(model, likelihood, "calibrate")
+    if generator is not None:
+        require_kind("generator", generator, torch.Generator, "calibrate", fix="pass torch.Generator().manual_seed(0), or None")
     seed = torch.initial_seed() if generator is None else generator.initial_seed()
     found, targets = _outputs(model, likelihood, examples, how, samples, seed)
     fitted = _fitted(likelihood, found)

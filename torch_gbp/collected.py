@@ -136,7 +136,7 @@ class MessageOptimizer(MarginalOptimizer):
         """The turn of a marginal that got a score: with the precision of the last probe, for so many examples."""
         marginal, each = turn.marginal, examples / (self.accumulated * processes())  # in an average of gradients
         probed = marginal.curvature
-        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed.div_(each)
+        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
         if curvature is None:
             raise no_probe(marginal.mean, turn.name)
         return turn._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)

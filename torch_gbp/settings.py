@@ -121,8 +121,8 @@ def _check_progress(group: Mapping[str, Any]) -> None:
 
 def _check_entry(where: str, store: Store, marginal: GaussianParameter, entry: State) -> None:
     """Raises InvalidInput unless the store can go on from what is kept of a marginal; nothing is, before its first step."""
-    keeps, known = set(store.keeps), {*store.keeps, *store.may_keep, CURVATURE}
-    if not entry.keys() <= known or (entry.keys() & keeps and not keeps <= entry.keys()):
+    known = {*store.keeps, *store.may_keep, CURVATURE}
+    if not entry.keys() <= known or (entry.keys() & set(store.keeps) and not store.whole(entry)):
         raise _misfit(f"the state of {where} is not one of {kind(store)}", f"{sorted(entry)}", "another store or optimizer")
     for name, value in entry.items():
         if problem := _problem(value, marginal):

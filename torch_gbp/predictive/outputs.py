@@ -75,7 +75,7 @@ class Outputs(NamedTuple):
 
     def require_finite(self, where: str) -> Outputs:
         """The outputs; raises InvalidInput if some are not finite."""
-        bad = ~torch.stack([part.flatten(1).isfinite().all(1) for part in self.belief]).all(0)
+        bad = ~torch.stack([part.reshape(len(part), -1).isfinite().all(1) for part in self.belief]).all(0)
         if bool(bad.any()):
             raise InvalidInput(
                 "outputs are not finite",

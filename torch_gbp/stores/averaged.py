@@ -64,6 +64,10 @@ class AveragedSites(Store):
     def default_rate(self, depth: float) -> float:
         return RATE / max(1.0, depth)
 
+    def whole(self, state: State) -> bool:
+        """Of a sweep of moments a state has the momentum, of one of the means the average gradient and its noise."""
+        return super().whole(state) and ("momentum" in state or {"gradient", "noise"} <= state.keys())
+
     def begin(self, marginal: GaussianParameter, state: State, depth: float) -> None:
         if self.anneal:
             annealing.begin(marginal, state, depth)

@@ -43,6 +43,10 @@ class Store:
     keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
     may_keep: tuple[str, ...] = ()  # others that may be there
 
+    def whole(self, state: State) -> bool:
+        """Whether all is there that a marginal's state has from its first step on."""
+        return set(self.keeps) <= state.keys()
+
     rated_by_likelihood = False  # True: `Likelihood.rate_factor` multiplies the store's own rate
     way_out = ""  # what to try where nothing is learnt, if it is the store's affair
 
