@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import (
     ablation,
+    anynet,
     compare,
     coverage,
     defaults,
@@ -32,11 +33,13 @@ from benchmarks import (
 )
 from benchmarks.methods import METHODS
 from benchmarks.report import Request, Result
-from benchmarks.results import write
+from benchmarks.results import started, write
 from benchmarks.tasks import TASKS
 
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "ablation": ablation.run,
+    "anynet": anynet.run,
+    "anynet_search": anynet.run_search,
     "defaults": defaults.run,
     "digits": digits.run,
     "local": local.run,
@@ -66,6 +69,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
 SEEDS = {  # the others: 0, 1, 2
+    "anynet": range(2),
+    "anynet_search": range(1),
     "coverage": range(100),
     "graph_regression": range(5),
     "graph_xor": range(10),
@@ -73,6 +78,7 @@ SEEDS = {  # the others: 0, 1, 2
     "posterior_reference": range(1),
 }
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
+    "anynet": anynet.METHODS,
     "local": local.METHODS,
     "graph_mnist": graph_mnist.METHODS,
     "graph_regression": toys.METHODS,
@@ -92,7 +98,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="every code path on little data, within 50 s")
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
-    parser.add_argument("--epochs", type=int, default=None, help="passes (default: the task's)")
+    parser.add_argument("--epochs", "--passes", type=int, default=None, help="passes (default: the task's)")
+    parser.add_argument("--again", action="store_true", help="anynet: make rows anew that the result file has already")
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
@@ -105,7 +112,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = vars(parse())
-    name, out = arguments.pop("name"), arguments.pop("out")
+    name, out, again = (arguments.pop(key) for key in ("name", "out", "again"))
+    arguments["done"] = [] if again else started(out, name, {})["rows"]
     arguments["seeds"] = arguments["seeds"] or list(SEEDS.get(name, range(3)))
     torch.set_num_threads(1)  # figures are ratios of one-thread times
     write(out, name, BENCHMARKS[name](Request(**arguments, beside=out.with_suffix(""))))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from benchmarks.methods import METHODS, Settings
+from benchmarks.methods import METHODS, Entrant, Settings
 from benchmarks.report import Row
 
 SEARCHED, SEARCHED_ELSEWHERE = "search", "search with another number of passes"
@@ -19,25 +20,26 @@ class Choice(NamedTuple):
     temperature: float | None = None
 
 
-def choose(searched: list[Row], net: str, method: str, epochs: int) -> Choice:
+def choose(searched: list[Row], net: str, method: str, epochs: int, methods: Mapping[str, Entrant] = METHODS) -> Choice:
     """The searched settings with the best score, else the built-in ones; a method without a grid is taken as it comes.
 
     Rows with as many passes are preferred: the best rate depends on how long it falls.
     """
-    settings, source = _settings(searched, net, method, epochs)
+    entrant = methods[method]
+    settings, source = _settings(searched, net, method, epochs, methods)
     own = [row for row in _rows(searched, net, method) if row["settings"] == settings]
-    return Choice(settings, source, _best(own, method, epochs).get("temperature") if own else None)
+    return Choice(settings, source, _best(own, entrant, epochs).get("temperature") if own else None)
 
 
-def _settings(searched: list[Row], net: str, method: str, epochs: int) -> tuple[Settings, str]:
-    entrant = METHODS[method]
+def _settings(searched: list[Row], net: str, method: str, epochs: int, methods: Mapping[str, Entrant]) -> tuple[Settings, str]:
+    entrant = methods[method]
     if not entrant.grid and not entrant.borrows:
         return entrant.defaults, SHIPPED
     by = entrant.borrows or method
     rows = _rows(searched, net, by)
     if not rows:
         return entrant.defaults, BUILT_IN
-    best = _best(rows, by, epochs)
+    best = _best(rows, methods[by], epochs)
     return best["settings"], SEARCHED if best["epochs"] == epochs else SEARCHED_ELSEWHERE
 
 
@@ -45,6 +47,6 @@ def _rows(searched: list[Row], net: str, method: str) -> list[Row]:
     return [row for row in searched if (row["net"], row["method"]) == (net, method)]
 
 
-def _best(rows: list[Row], method: str, epochs: int) -> Row:
+def _best(rows: list[Row], entrant: Entrant, epochs: int) -> Row:
     same = [row for row in rows if row["epochs"] == epochs]
-    return min(same or rows, key=lambda row: row[METHODS[method].chosen_by])
+    return min(same or rows, key=lambda row: row[entrant.chosen_by])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks.measure import predict, timed
 from benchmarks.methods import METHODS, Method, Settings, Training
+from benchmarks.methods.base import Augment
 from benchmarks.splits import Split
 from benchmarks.tasks import Net, Plan
 
@@ -32,7 +33,7 @@ class Racer:
     """A method in training, with a clock and random numbers of its own: they do not depend on who else takes part."""
 
     def __init__(self, run: Run, training: Training, seed: int) -> None:
-        self.run, self.passes, self.finish_seconds = run, list[float](), 0.0
+        self.run, self.passes, self.finish_seconds, self.augment = run, list[float](), 0.0, training.augment
         start = time.perf_counter()
         self.method = made(run, training, seed)
         self.make_seconds = time.perf_counter() - start
@@ -45,7 +46,7 @@ class Racer:
     def train(self, split: Split, batches: tuple[Tensor, ...]) -> None:
         """Learns from a few batches."""
         with self._own_random():
-            self.passes[-1] += timed(lambda: _train(self.method, split, batches))
+            self.passes[-1] += timed(lambda: _train(self.method, split, batches, self.augment))
 
     def finish(self) -> None:
         """The method's work after the last batch."""
@@ -79,7 +80,7 @@ def race(runs: list[Run], net: Net, plan: Plan, split: Split, seed: int, say: Ca
 def make_training(net: Net, plan: Plan, split: Split, seed: int) -> Training:
     """What every method is told: the network with the seed's initial weights, the data, passes and steps."""
     torch.manual_seed(seed)
-    return Training(net.make(), split.x, split.y, plan.epochs, plan.steps(len(split.x)))
+    return Training(net.make(), split.x, split.y, plan.epochs, plan.steps(len(split.x)), net.augment)
 
 
 def made(run: Run, training: Training, seed: int) -> Method:
@@ -102,7 +103,8 @@ def _batches(size: int, plan: Plan, seed: int, epoch: int) -> tuple[Tensor, ...]
     return order.split(plan.batch_of(epoch))
 
 
-def _train(method: Method, split: Split, batches: tuple[Tensor, ...]) -> None:
+def _train(method: Method, split: Split, batches: tuple[Tensor, ...], augment: Augment | None = None) -> None:
     method.network.train()
     for index in batches:
-        method.step(split.x[index], split.y[index])
+        x = split.x[index]
+        method.step(x if augment is None else augment(x), split.y[index])

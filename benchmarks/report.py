@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ class Request(NamedTuple):
     methods: list[str] | None = None
     accept_altered: bool = False
     beside: Path | None = None  # folder for pictures, named like the result file
+    done: Sequence[Row] = ()  # rows that the result file has already, for benchmarks that go on where they were cut off
 
 
 class Result(NamedTuple):

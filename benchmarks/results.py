@@ -55,7 +55,7 @@ def merged(rows: list[Row], row: Row) -> list[Row]:
     >>> merged([{"method": "a", "nll": 1.0}, {"method": "b", "nll": 1.0}], {"method": "a", "nll": 2.0})
     [{'method': 'a', 'nll': 2.0}, {'method': 'b', 'nll': 1.0}]
     """
-    places = [i for i, other in enumerate(rows) if _key(other) == _key(row)] or [len(rows)]
+    places = [i for i, other in enumerate(rows) if key(other) == key(row)] or [len(rows)]
     return [*rows[: places[0]], row, *rows[places[0] + 1 :]]
 
 
@@ -90,5 +90,6 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _key(row: Row) -> list[Any]:
+def key(row: Row) -> list[Any]:
+    """What tells a row from all others of its benchmark."""
     return [row.get(column) for column in KEY]

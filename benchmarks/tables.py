@@ -26,6 +26,7 @@ from benchmarks import (
     video_table,
     widening_table,
 )
+from benchmarks.anynet import table as anynet_table
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.methods import METHODS
 from benchmarks.report import Row
@@ -39,6 +40,7 @@ ROOT = Path(__file__).parent.parent
 PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
+    "anynet": anynet_table.table,
     "coverage": curve_tables.coverage_table,
     "graph_ablation": graph_ablation.table,
     "graph_cost": graph_cost.table,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from benchmarks.methods.base import Augment
 from benchmarks.report import Request
 from lightning_modules.data.images import Images, load_cifar10, load_fashion_mnist, load_mnist
 from lightning_modules.networks import CIFAR_SHAPE, conv890k, conv_one_pass, lenet5, mlp
@@ -40,11 +41,12 @@ class Plan(NamedTuple):
 
 
 class Net(NamedTuple):
-    """A plain torch network and the plans by which it is trained."""
+    """A plain torch network, the plans by which it is trained, and what changes a training batch."""
 
     title: str
     make: Callable[[], nn.Module]
     plans: Sequence[Plan]
+    augment: Augment | None = None
 
 
 class Task(NamedTuple):

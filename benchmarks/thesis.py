@@ -95,7 +95,7 @@ def _averaged(likelihood: Likelihood, split: Split, request: Request) -> Trainer
     plans = {plan.limit: plan for plan in TASKS["lowdata"].nets["mlp"].plans}
     plan = plans.get(len(split.x), TASKS["mnist"].nets["mlp"].plans[0])
     epochs = request.epochs or (2 if request.quick else plan.epochs)
-    trainer = Trainer(from_torch(mlp(), fresh=True), likelihood, epochs, progress=False)
+    trainer = Trainer(from_torch(mlp(), fresh=True, moments=True), likelihood, epochs, progress=False)
     trainer.fit(DataLoader(TensorDataset(split.x, split.y), plan.batch, shuffle=True))
     return trainer
 

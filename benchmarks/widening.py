@@ -61,7 +61,7 @@ def _scored(method: GBP, split: Split) -> Iterator[tuple[str, float, dict[str, f
     for widening in WIDENINGS:
         yield f"widening {widening:g}", widening, _scores(method, widening, x, y)
     chosen = calibrate(method.network, method.likelihood, [(split.scored_x[:half], split.scored_y[:half])])
-    yield CALIBRATED, chosen, _scores(method, chosen, x, y)
+    yield CALIBRATED, chosen.widening, _scores(method, chosen.widening, x, y)
 
 
 def _scores(method: GBP, widening: float, x: Tensor, y: Tensor) -> dict[str, float]:

@@ -20,7 +20,8 @@ from lightning_modules.networks import (
     mlp,
 )
 from lightning_modules.regressor import GBPRegressor
-from lightning_modules.resnet import BlockResNet, ResNet
+from lightning_modules.resnet import BlockResNet, FilterResponseNorm, ResNet
+from lightning_modules.vit import ViT
 
 __all__ = [
     "CIFAR10",
@@ -37,12 +38,14 @@ __all__ = [
     "Digits",
     "DigitsConv",
     "FashionMNIST",
+    "FilterResponseNorm",
     "GBPClassifier",
     "GBPDenoiser",
     "GBPRegressor",
     "LeNet5",
     "LearnPriors",
     "ResNet",
+    "ViT",
     "conv890k",
     "conv_one_pass",
     "digits_conv",

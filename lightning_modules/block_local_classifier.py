@@ -10,7 +10,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
-from lightning_modules.gbp_module import count_seen
+from lightning_modules.training_checks import count_seen
 from torch_gbp import Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal

@@ -1,4 +1,4 @@
-"""Calibrate: the widening of predictions, chosen by the validation images of a Lightning run."""
+"""Calibrate: the width and temperature of predictions, chosen by the validation images of a Lightning run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch_gbp.errors import InvalidInput
 
 
 class Calibrate(Callback):
-    """Before every validation of a fit, the likelihood's widening becomes the one that the validation examples favour.
+    """Before every validation of a fit, the likelihood's widening and temperature become those that its examples favour.
 
-    So validation scores and checkpoints are those of calibrated predictions, see `torch_gbp.calibrate`; the one number that
-    the examples choose makes the scores on them look better by very little.
+    So validation scores and checkpoints are those of calibrated predictions, see `torch_gbp.calibrate`; the two numbers that
+    the examples choose make the scores on them look better by very little.
 
     Raises:
         InvalidInput: the module does not train by message passing, or there are several validation loaders.
@@ -36,4 +36,5 @@ class Calibrate(Callback):
         if len(loaders) != 1:
             raise InvalidInput("one validation loader is needed", where="Calibrate", got=f"{len(loaders)}", fix="join them")
         assert loaders[0] is not None
-        pl_module.log("val/widening", calibrate(pl_module.model, pl_module.likelihood, loaders[0]))
+        found = calibrate(pl_module.model, pl_module.likelihood, loaders[0], pl_module.how, pl_module.samples)
+        pl_module.log_dict({f"val/{name}": value for name, value in found._asdict().items() if value is not None})

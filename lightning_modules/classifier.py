@@ -8,6 +8,7 @@ from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Softmax
+from torch_gbp.configure import Plain
 from torch_gbp.stores import Store
 
 
@@ -17,12 +18,12 @@ class GBPClassifier(GBPModule, ClassifierEvaluation):
     Args:
         model: network of GBP layers with one output per class.
         likelihood: None takes `Softmax()`, whose cold posterior suits the layers' default prior.
-        lr, epochs, num_data, warmup, store: as in `GBPModule`.
+        lr, epochs, num_data, warmup, store, plain, sweep: as in `GBPModule`.
 
     >>> import torch, torch_gbp
     >>> classifier = GBPClassifier(torch_gbp.GBPLinear(4, 3))
     >>> classifier.log_probabilities(torch.ones(2, 4)).exp().sum(1).round(decimals=4)
-    tensor([1., 1.], grad_fn=<RoundBackward1>)
+    tensor([1., 1.])
     """
 
     def __init__(
@@ -34,8 +35,11 @@ class GBPClassifier(GBPModule, ClassifierEvaluation):
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
+        plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
-        super().__init__(model, Softmax() if likelihood is None else likelihood, lr, epochs, num_data, warmup, store)
+        likelihood = Softmax() if likelihood is None else likelihood
+        super().__init__(model, likelihood, lr, epochs, num_data, warmup, store, plain, sweep)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
-        return self.likelihood.predictive(self.model(x)).logits  # type: ignore[attr-defined]
+        return self.predict(x).distribution.logits  # type: ignore[attr-defined]

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.nn.modules.batchnorm import _NormBase
 
-from torch_gbp import FixedBatches, Gaussian, Likelihood, MessagePassing
-from torch_gbp.errors import InvalidInput
+from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
+from torch_gbp import (
+    Gaussian,
+    Likelihood,
+    MessagePassing,
+    Predictive,
+    configure_optimizers,
+    passes,
+    predict,
+    renew_statistics,
+)
+from torch_gbp.configure import Plain
 from torch_gbp.examples import pairs
+from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
-from torch_gbp.trainer import count_examples
 
 
 class GBPModule(lightning.LightningModule):
@@ -31,13 +42,26 @@ class GBPModule(lightning.LightningModule):
 
     Batches are (x, y), or (x, y, batch number) from a loader over `FixedBatches`, which `BatchSites` needs.
 
+    Statistics of BatchNorm are renewed from training batches at the means that it ends with (`torch_gbp.renew_statistics`).
+
     Args:
-        model: network of GBP layers.
+        model: network of GBP layers, or any torch network with marginals (`torch_gbp.from_torch`).
         likelihood: what the targets say about the outputs.
         lr, warmup, store: as in `MessagePassing`.
         epochs: passes of the schedule; None takes the trainer's.
         num_data: number of training examples; None counts those behind the training loader.
+        plain: makes the optimizer of parameters without marginals, as in `torch_gbp.configure_optimizers`.
+        sweep: as in `torch_gbp.Trainer`.
+
+    Attributes:
+        how, samples: the way of predicting in validation, test and prediction, as in `torch_gbp.predict`; set them on the module.
+
+    Raises:
+        InvalidInput: a network without marginals.
     """
+
+    how: str | None = None
+    samples: int = SAMPLES
 
     def __init__(
         self,
@@ -48,15 +72,24 @@ class GBPModule(lightning.LightningModule):
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
+        plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
         super().__init__()
+        require_marginals(model, type(self).__name__)
         self.model, self.likelihood = model, likelihood
         self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
+        self.plain, self.sweep = plain, passes.require_sweep(sweep, type(self).__name__)
         self._logged: StepReport | None = None
+        self._settled = False  # the means are in place at last, and statistics of BatchNorm wait for them
 
-    def forward(self, x: Any) -> Gaussian:
-        """Belief of the outputs."""
+    def forward(self, x: Any) -> Gaussian | Tensor:
+        """Belief of the outputs, or the outputs at the means of the weights where the layers carry no moments."""
         return self.model(x)
+
+    def predict(self, x: Any) -> Predictive:
+        """Predictive distribution of the targets, by the module's `how` and `samples`."""
+        return predict(self.model, self.likelihood, x, self.how, self.samples)
 
     def configure_optimizers(self) -> Any:
         return self.message_passing()
@@ -65,13 +98,15 @@ class GBPModule(lightning.LightningModule):
         """The optimizer for this trainer; `scheduled=False` leaves the rate to a scheduler of torch.
 
         Raises:
-            InvalidInput: the trainer clips gradients, or `BatchSites` would see batches in parts.
+            InvalidInput: the trainer clips gradients or scales losses (precision="16-mixed"), or `BatchSites` would see batches
+                in parts.
         """
         self.trainer.fit_loop.setup_data()  # makes the training loader known, as `estimated_stepping_batches` does
-        _require_whole_messages(self.trainer, self.store)
-        return MessagePassing(
-            self.model.named_parameters(),
+        require_whole_messages(self.trainer, self.store)
+        return configure_optimizers(
+            self.model,
             self._count_data(),
+            plain=self.plain,
             lr=self.lr,
             epochs=self._count_passes() if scheduled else None,
             warmup=self.warmup,
@@ -83,7 +118,8 @@ class GBPModule(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """-log evidence of the batch (a sum over its examples)."""
         x, y = batch[0], batch[1]
-        loss = self.likelihood(self.model(x), y)
+        with passes.sweep(self.sweep):
+            loss = self.likelihood(self.model(x), y)
         evidence = -loss.detach() / len(y)  # log p(y) per example
         self.log("train/evidence", evidence, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(y), sync_dist=True)
         return loss
@@ -113,6 +149,7 @@ class GBPModule(lightning.LightningModule):
             self._message_passing().close()
         if self._completes():  # the step has settled the means itself, unless the loader drops examples
             self._message_passing().settle()
+            self._settled = True
 
     def _completes(self) -> bool:
         """Whether the present step is the last of the schedule's passes."""
@@ -123,6 +160,27 @@ class GBPModule(lightning.LightningModule):
         return stops or (trainer.is_last_batch and trainer.current_epoch + 1 == passes)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Renews the statistics of BatchNorm once the means have settled, before validation sees them; logs the step report."""
+        if self._settled:
+            self._settled = False
+            self._renew_statistics()
+        self._log_report()
+
+    def _renew_statistics(self) -> None:
+        """Statistics of training batches at the settled means, of all processes."""
+        with self.trainer.precision_plugin.forward_context():
+            renewed = renew_statistics(self.model, self._inputs())
+        norms = [module for module in self.model.modules() if renewed and isinstance(module, _NormBase)]
+        for own in (part for module in norms for part in (module.running_mean, module.running_var) if part is not None):
+            own.copy_(self.trainer.strategy.reduce(own, reduce_op="mean"))
+
+    def _inputs(self) -> Iterator[Any]:
+        strategy = self.trainer.strategy
+        loader: Any = self.trainer.train_dataloader
+        for batch in loader:
+            yield strategy.batch_to_device(strategy.precision_plugin.convert_input(batch))[0]
+
+    def _log_report(self) -> None:
         """Sends a new step report to the loggers; the trainer's own interval for logging is its interval."""
         report = self._message_passing().report
         if report is None or report is self._logged:
@@ -151,40 +209,3 @@ class GBPModule(lightning.LightningModule):
         steps = trainer.max_steps if trainer.max_steps != -1 else math.inf
         passes = min(by_epochs, steps * trainer.accumulate_grad_batches / trainer.num_training_batches)
         return passes if 0 < passes < math.inf else None
-
-
-def count_seen(trainer: lightning.Trainer) -> int:
-    """Number of examples in a training pass, over all processes: those of the loader, less what `limit_train_batches` cuts.
-
-    Raises:
-        InvalidInput: a loader over a stream, whose size nobody knows.
-    """
-    loader = trainer.train_dataloader
-    if isinstance(getattr(loader, "dataset", None), IterableDataset):
-        raise InvalidInput("a stream of examples cannot be counted", where="GBPModule", fix="pass num_data=<number of examples>")
-    total = count_examples(loader)
-    if not isinstance(loader, DataLoader) or trainer.num_training_batches >= len(loader):
-        return total
-    data = loader.dataset
-    batch_size = len(data.members[0]) if isinstance(data, FixedBatches) else loader.batch_size
-    # A batch sampler of the user's own has no batch size; the whole set is the better guess then.
-    return total if batch_size is None else min(total, int(trainer.num_training_batches) * batch_size * trainer.world_size)
-
-
-def _require_whole_messages(trainer: lightning.Trainer, store: Store | None) -> None:
-    """A message is a pair (g, G) of one batch: it may be scaled, not clipped, and a stored one not taken in parts."""
-    if trainer.gradient_clip_val:
-        raise InvalidInput(
-            "clipping would change score and precision of a message by different factors",
-            where="GBPModule",
-            got=f"gradient_clip_val={trainer.gradient_clip_val}",
-            fix="leave gradient_clip_val out; lower lr if the beliefs overshoot",
-        )
-    parts = trainer.accumulate_grad_batches * trainer.world_size
-    if store is not None and store.fixed_batches and parts > 1:
-        raise InvalidInput(
-            "BatchSites keeps one site per batch, so every step must see exactly one batch",
-            where="GBPModule",
-            got=f"accumulate_grad_batches x processes = {parts}",
-            fix="use larger fixed batches in one process, or AveragedSites",
-        )

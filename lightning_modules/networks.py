@@ -115,7 +115,7 @@ class Network(nn.Module):
 
     def __init__(self, plain: nn.Module, gbp: bool, prior_scale: float) -> None:
         super().__init__()
-        self.layers = torch_gbp.from_torch(plain, fresh=True, prior_scale=prior_scale) if gbp else plain
+        self.layers = torch_gbp.from_torch(plain, fresh=True, prior_scale=prior_scale, moments=True) if gbp else plain
 
     def forward(self, x: Any) -> Any:
         return self.layers(x)

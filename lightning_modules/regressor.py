@@ -11,7 +11,8 @@ from lightning_modules.classifier_evaluation import gathered
 from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
-from torch_gbp import Gaussian, Likelihood, Regression
+from torch_gbp import Likelihood, Predictive, Regression
+from torch_gbp.configure import Plain
 from torch_gbp.stores import Store
 
 
@@ -25,7 +26,7 @@ class GBPRegressor(GBPModule):
         model: network of GBP layers with one output per target.
         likelihood: None takes `Regression()`, which learns the noise and standardises the targets; the variance of
             `Regression(noise_variance)` is in standardised units if the data are.
-        lr, epochs, num_data, warmup, store: as in `GBPModule`.
+        lr, epochs, num_data, warmup, store, plain, sweep: as in `GBPModule`.
     """
 
     target_mean: Tensor
@@ -40,8 +41,11 @@ class GBPRegressor(GBPModule):
         num_data: int | None = None,
         warmup: float = 0.2,
         store: Store | None = None,
+        plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
-        super().__init__(model, Regression() if likelihood is None else likelihood, lr, epochs, num_data, warmup, store)
+        likelihood = Regression() if likelihood is None else likelihood
+        super().__init__(model, likelihood, lr, epochs, num_data, warmup, store, plain, sweep)
         self.register_buffer("target_mean", torch.zeros(1))
         self.register_buffer("target_std", torch.ones(1))
 
@@ -72,10 +76,10 @@ class GBPRegressor(GBPModule):
 
     def predictive_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the targets in their own units."""
-        return self._moments(self.model(x))
+        return self._moments(self.predict(x))
 
-    def _moments(self, output: Gaussian) -> tuple[Tensor, Tensor]:
-        predictive = self.likelihood.predictive(output)
+    def _moments(self, found: Predictive) -> tuple[Tensor, Tensor]:
+        predictive = found.distribution
         return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()
 
     def on_validation_epoch_end(self) -> None:
@@ -85,9 +89,9 @@ class GBPRegressor(GBPModule):
         self.log_dict({f"test/{name}": value for name, value in self._scores().items()})
 
     def _predict(self, batch: Any) -> None:
-        output = self.model(batch[0])
-        self.likelihood.check(output, batch[1])
-        mean, variance = self._moments(output)
+        found = self.predict(batch[0])
+        self.likelihood.check(found.belief, batch[1])
+        mean, variance = self._moments(found)
         self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
 
     def _scores(self) -> dict[str, float]:

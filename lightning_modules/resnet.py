@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,29 +13,60 @@ from lightning_modules.networks import CIFAR_SHAPE, Shape
 from torch_gbp import GBPLinear, Softmax
 from torch_gbp.local import BlockLocal, split_equally
 
+Norm = Callable[[int], nn.Module]
+"""(channels) -> their normalisation."""
+
+
+class FilterResponseNorm(nn.Module):
+    """Filter response normalisation, gain x / sqrt(mean of x^2 over the pixels + epsilon) + shift; input (n, channels, h, w).
+
+    Each image and channel by itself, so no batch, no running statistics, and the same in training and prediction.
+    Source: Singh & Krishnan 2020.
+
+    >>> norm = FilterResponseNorm(2)
+    >>> round(norm(torch.full((1, 2, 3, 3), 5.0)).mean().item(), 4)
+    1.0
+    """
+
+    def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
+        super().__init__()
+        self.gain, self.shift = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x * (x.square().mean((2, 3), keepdim=True) + self.epsilon).rsqrt() + self.shift
+
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with batch norm around a skip connection; input (n, inputs, h, w).
+    """Two 3 x 3 convolutions, each normalised, around a skip connection; input (n, inputs, h, w).
 
     The skip takes every `stride`-th pixel and pads the channels with zeros, so it has no weights.
 
     Args:
         inputs, outputs: channels.
         stride: of the first convolution.
+        norm, activation: what makes the normalisation of so many channels, and the activation.
 
     Source: He et al. 2016, Deep residual learning for image recognition, section 4.2, option A.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int = 1,
+        norm: Norm = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.stride, self.added = stride, outputs - inputs
+        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm(outputs)
+        self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), norm(outputs)
+        self.stride, self.added, self.activation = stride, outputs - inputs, activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        inside = self.norm2(self.conv2(self.activation(self.norm1(self.conv1(x)))))
         skip = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-        return F.relu(inside + skip)
+        return self.activation(inside + skip)
 
 
 class ResNet(nn.Sequential):
@@ -47,25 +79,31 @@ class ResNet(nn.Sequential):
         classes: number of outputs.
         depth: residual blocks of a stage: 3 for ResNet-20.
         width: channels of the first stage.
+        norm, activation: as in `ResidualBlock`.
 
     >>> sum(p.numel() for p in ResNet().parameters())
     269722
     """
 
-    def __init__(self, in_shape: Shape = CIFAR_SHAPE, classes: int = 10, depth: int = 3, width: int = 16) -> None:
-        children: dict[str, nn.Module] = {"stem": _stem(in_shape[0], width)}
+    def __init__(
+        self,
+        in_shape: Shape = CIFAR_SHAPE,
+        classes: int = 10,
+        depth: int = 3,
+        width: int = 16,
+        norm: Norm = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        stem = nn.Conv2d(in_shape[0], width, 3, 1, 1, bias=False)
+        children: dict[str, nn.Module] = {"stem": nn.Sequential(stem, norm(width), activation())}
         inputs = width
         for stage, outputs in enumerate((width, 2 * width, 4 * width), 1):
             for block in range(1, depth + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
-                children[f"stage{stage}_{block}"] = ResidualBlock(inputs, outputs, stride)
+                children[f"stage{stage}_{block}"] = ResidualBlock(inputs, outputs, stride, norm, activation)
                 inputs = outputs
         children["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
         super().__init__(OrderedDict(children))
-
-
-def _stem(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class BlockResNet(BlockLocal):

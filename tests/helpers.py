@@ -27,6 +27,16 @@ def three_classes(n: int = 60, features: int = 3) -> tuple[Tensor, Tensor]:
     return 2 * nn.functional.one_hot(labels, features) - 0.5 + 0.5 * torch.randn(n, features), labels
 
 
+def messages(*gradients: Tensor | None) -> tuple[Any, ...]:
+    """The messages g, G, g, G, ... that came as the gradients -g, G / 2, ..."""
+    return tuple(None if part is None else 2 * part if odd % 2 else -part for odd, part in enumerate(gradients))
+
+
+def as_gradients(*parts: Tensor) -> list[Tensor]:
+    """The gradients that carry the messages g, G, ...: the reverse of `messages`."""
+    return [0.5 * part if odd % 2 else -part for odd, part in enumerate(parts)]
+
+
 def sweep(propagate: MessagePassing, model: nn.Module, likelihood: Likelihood, x: Tensor, y: Tensor) -> Tensor:
     """One batch: forward sweep, backward sweep, step."""
     propagate.zero_grad()

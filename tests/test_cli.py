@@ -1,13 +1,17 @@
 """The command line, in this process: the classes are found by their short names and do what they do in Python."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from lightning_helpers import IGNORED, write_image_sets
 
-from lightning_modules import GBPClassifier
+import torch_gbp as gbp
+from lightning_modules import FilterResponseNorm, GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
 from lightning_modules.networks import MLP
 
+CONFIGS = Path(__file__).parent.parent / "lightning_modules" / "configs"
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
@@ -58,6 +62,25 @@ def test_adamw_and_options_of_likelihood_and_store(quiet):
     fitted = main(["fit", *gbp, *options, *quiet, *off])
     assert fitted.model.likelihood.power == 3.0
     assert type(fitted.model.store).__name__ == "BatchSites"
+
+
+FILTER_RESPONSE = ["norm=lightning_modules.FilterResponseNorm", "activation=torch.nn.SiLU"]
+
+
+@pytest.mark.parametrize(("name", "network"), [("resnet20", []), ("resnet20", FILTER_RESPONSE), ("vit", [])])
+def test_the_configs_of_any_network_train(data_dir, quiet, name, network):
+    """Two batches of tiny synthetic images, by the networks as configured."""
+    arguments = [f"--config={CONFIGS / name}.yaml", f"--data.data_dir={data_dir}", "--data.batch_size=4", *quiet]
+    arguments += ["--data.download=false", "--data.accept_altered=true", "--trainer.limit_train_batches=2"]
+    arguments += ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
+    fitted = main(["fit", *arguments, *(f"--model.model.network.{option}" for option in network)])
+    assert any(isinstance(layer, FilterResponseNorm) for layer in fitted.model.modules()) == bool(network)
+    assert fitted.trainer.global_step == 2 and fitted.datamodule.crop == 4
+    own = gbp.marginals(fitted.model.model)
+    told = [bool((marginal.precision > marginal.prior_precision).any()) for marginal in own.values()]
+    assert len(own) > 15 and sum(told) > len(told) / 2  # queries and keys hear next to nothing in two batches
+    assert 0 <= fitted.trainer.callback_metrics["val/accuracy"] <= 1
+    assert len((CONFIGS / f"{name}.yaml").read_text().splitlines()) <= 25
 
 
 def test_help_keeps_the_lines_of_its_examples(quiet, capsys):

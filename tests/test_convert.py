@@ -30,7 +30,7 @@ SAMPLES = {
 @pytest.mark.parametrize(("layer", "twin", "shape"), SAMPLES.values(), ids=SAMPLES)
 def test_twin_of_every_layer_has_the_same_mean_at_known_values(layer, twin, shape):
     """With an observed input the mean of the twin is the layer's own output."""
-    made, x = from_torch(layer), torch.randn(shape)
+    made, x = from_torch(layer, moments=True), torch.randn(shape)
     assert type(made) is twin
     output = made(x)
     assert_close(output.mean, layer(x).detach(), rtol=1e-5, atol=1e-6)
@@ -38,10 +38,17 @@ def test_twin_of_every_layer_has_the_same_mean_at_known_values(layer, twin, shap
 
 
 def test_what_an_error_names_in_place_of_a_layer_is_its_twin():
-    """Every activation, pool and weighted layer on a Gaussian: the error says which layer of torch_gbp to use."""
+    """Every activation and weighted layer behind a GBP layer in training: the error says which layer of torch_gbp to use.
+
+    Pools and upsampling bring messages back as they are.
+    """
     for layer, twin, shape in SAMPLES.values():
-        with pytest.raises(MissingRule, match=f"Way out: use {twin.__name__}"):
-            layer(gbp.Gaussian(torch.randn(shape), torch.rand(shape)))
+        belief = gbp.GBPLinear(shape[-1], shape[-1])(torch.randn(shape).flatten(0, -2)).unflatten(0, shape[:-1])
+        if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample)):
+            assert isinstance(layer(belief), gbp.Gaussian)
+        else:
+            with pytest.raises(MissingRule, match=f"Way out: use {twin.__name__}; or predict by its moment map"):
+                layer(belief)
 
 
 def test_every_twin_has_a_sample():
@@ -62,7 +69,7 @@ class Net(nn.Module):
 
 def test_custom_module_keeps_its_forward_and_buffers():
     plain = Net()
-    twin, (x, y) = from_torch(plain), three_classes()
+    twin, (x, y) = from_torch(plain, moments=True), three_classes()
     assert isinstance(twin, Net) and twin.scale == 0.5 and isinstance(twin.body[0], gbp.GBPLinear)
     assert twin.shift is not plain.shift and twin.state_dict()["shift"].tolist() == [1.0] * 3
     assert isinstance(plain.body[0], nn.Linear)
@@ -73,7 +80,7 @@ def test_custom_module_keeps_its_forward_and_buffers():
 
 def test_a_shared_module_stays_shared():
     act, block = nn.ReLU(), nn.Linear(4, 4)
-    twin = from_torch(nn.Sequential(nn.Linear(3, 4), act, block, act, block))
+    twin = from_torch(nn.Sequential(nn.Linear(3, 4), act, block, act, block), moments=True)
     assert [type(m).__name__ for m in twin] == ["GBPLinear", "GBPReLU", "GBPLinear", "GBPReLU", "GBPLinear"]
     assert twin[1] is twin[3] and twin[2] is twin[4]
     assert twin(torch.randn(2, 3)).shape == (2, 4)
@@ -81,7 +88,7 @@ def test_a_shared_module_stays_shared():
 
 def test_gbp_layers_are_copied_as_they_are():
     mixed = nn.Sequential(gbp.GBPLinear(3, 4), nn.ReLU(), nn.Linear(4, 3))
-    twin, (x, y) = from_torch(mixed), three_classes()
+    twin, (x, y) = from_torch(mixed, moments=True), three_classes()
     assert torch.equal(twin[0].weight.mean, mixed[0].weight.mean) and twin[0].weight.mean is not mixed[0].weight.mean
     sweep(MessagePassing(twin.parameters(), 60), twin, Softmax(), x, y)
     MessagePassing(mixed[0].parameters(), 60)  # the original owns its parameters still
@@ -89,7 +96,11 @@ def test_gbp_layers_are_copied_as_they_are():
 
 def test_start_and_prior():
     plain = nn.Sequential(nn.Linear(3, 4))
-    start, prior, fresh = from_torch(plain), from_torch(plain, as_prior=True), from_torch(plain, fresh=True, prior_variance=0.25)
+    start, prior, fresh = (
+        from_torch(plain, moments=True),
+        from_torch(plain, as_prior=True, moments=True),
+        from_torch(plain, fresh=True, prior_variance=0.25, moments=True),
+    )
     assert start[0].weight.prior_mean is None and torch.equal(start[0].weight.mean, plain[0].weight)
     assert torch.equal(prior[0].weight.prior_mean, plain[0].weight) and torch.equal(prior[0].bias.prior_mean, plain[0].bias)
     assert not torch.equal(fresh[0].weight.mean, plain[0].weight)
@@ -100,11 +111,18 @@ def test_start_and_prior():
     "layer", [nn.Tanh(), nn.BatchNorm1d(3), nn.Dropout(), nn.LSTM(3, 3)], ids=lambda layer: type(layer).__name__
 )
 def test_layers_without_a_twin_are_named(layer):
-    with pytest.raises(MissingRule, match=rf"{type(layer).__name__} has no GBP twin \(in '1'\)\..*use one of Linear, Conv2d"):
-        from_torch(nn.Sequential(nn.Linear(3, 3), layer))
+    with pytest.raises(MissingRule, match=rf"{type(layer).__name__} has no GBP twin \(in '1'\)\..*or use Linear, Conv2d"):
+        from_torch(nn.Sequential(nn.Linear(3, 3), layer), moments=True)
+
+
+def test_all_layers_without_a_twin_are_named_at_once():
+    block = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    network = nn.Sequential(block, nn.MultiheadAttention(4, 1), nn.Sequential(nn.ModuleList(), nn.BatchNorm1d(3)))
+    with pytest.raises(MissingRule, match=r"Tanh, MultiheadAttention, BatchNorm1d have no GBP twin \(in '0.1', '1', '2.1'\)"):
+        from_torch(network, moments=True)
 
 
 @pytest.mark.parametrize("options", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}], ids=["same", "reflect"])
 def test_padding_without_a_rule_is_refused(options):
     with pytest.raises(InvalidInput, match="padding"):
-        from_torch(nn.Conv2d(1, 1, 2, **options))
+        from_torch(nn.Conv2d(1, 1, 2, **options), moments=True)

@@ -59,7 +59,7 @@ def test_smoothed_labels_are_scored_by_their_expected_log_probability(float64):
         logits = own.likelihood.predictive(own.model(x)).logits
     assert found.log_evidence == pytest.approx(float((smooth * logits).sum(1).mean()), rel=1e-12)
     assert found.accuracy == own.evaluate([(x, LABELS)]).accuracy
-    assert calibrate(own.model, own.likelihood, [(x, smooth)]) > 0
+    assert calibrate(own.model, own.likelihood, [(x, smooth)]).widening > 0
 
 
 class Stream(IterableDataset):
@@ -148,7 +148,7 @@ NETWORKS = {
 def test_networks_without_beliefs_are_named(make, use):
     own = trainer()
     own.model = make()
-    with pytest.raises(GBPError, match=r"must be a Gaussian|not Gaussian|no weights|no GBP"):
+    with pytest.raises(GBPError, match=r"must be a Gaussian|not Gaussian|no marginals|no GBP"):
         use(own, [(X, LABELS)])
 
 

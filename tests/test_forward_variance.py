@@ -100,6 +100,6 @@ def test_the_first_message_to_a_shared_kernel_counts_its_own_uncertainty_at_ever
     x, noise = 1 - 2 * (torch.arange(16.0).view(1, 1, 4, 4) % 2), 0.15  # 1 and -1: x^2 is 1
     kernel = gbp.GBPConv2d(1, 1, 1, bias=False, prior_variance=1.0, shared_precision=False)
     gbp.Regression(noise)(kernel(x), torch.randn(1, 1, 4, 4)).backward()
-    found, exact = kernel.weight.precision.grad.item(), 16 / noise
+    found, exact = 2 * kernel.weight.precision.grad.item(), 16 / noise
     assert found == pytest.approx(16 / (1 + noise), rel=1e-12)
     assert found / exact == pytest.approx(0.1304, rel=1e-3) and math.isclose(exact, 106.67, rel_tol=1e-3)

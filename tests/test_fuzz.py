@@ -109,6 +109,13 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "denoise.Tukey": (denoise.Tukey, {"threshold": 1.0}, lambda made: made.energy(X.square())),
     "denoise.Upsampling": (denoise.Upsampling, {"channels": 1, "deviation": 0.1}, lambda made: made.shrink(8, 8)),
     "denoise.five_layers": (denoise.five_layers, {"channels": 1}, as_is),
+    "adapters": (gbp.adapters, {"network": blocks()[0]}, as_is),
+    "from_torch": (gbp.from_torch, {"network": nn.Sequential(*blocks())}, as_is),
+    "last_layer": (gbp.last_layer, {"network": nn.Sequential(*blocks())}, as_is),
+    "renew_statistics": (gbp.renew_statistics, {"model": nn.BatchNorm1d(3), "loader": [X]}, as_is),
+    "sample": (gbp.sample, {"model": mlp()}, as_is),
+    "summary": (gbp.summary, {"model": mlp()}, str),
+    "to_torch": (gbp.to_torch, {"model": mlp()}, as_is),
     "local.BlockLocal": (local.BlockLocal, {"blocks": blocks(), "num_classes": 3, "example": X}, on(X)),
     "local.FeedbackLoss": (
         local.FeedbackLoss, {"feedback": local.RidgeFeedback(3, 3)}, lambda made: made(X, torch.eye(3).repeat(2, 1)),
@@ -127,10 +134,12 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "local.split_equally": (local.split_equally, {"modules": blocks(), "count": 2}, as_is),
     "local.variational": (local.variational, {"shape": (3,), "classes": 3}, as_is),
 }  # fmt: skip
-ELSEWHERE = {  # results that nobody makes, interfaces, what needs processes, and what the tests of the optimizer and the data try
+ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
-    "MessagePassing", "StepReport", "Trace", "from_torch", "random_layers", "sweeps", "denoise.Denoised", "local.BlockStep",
-    "local.Feedback", "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
+    "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
+    "predict", "Predictive", "Calibration", "random_layers",
+    "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback",
+    "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
 
 

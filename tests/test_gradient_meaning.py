@@ -77,7 +77,7 @@ def test_behind_an_observed_input_the_mean_gradient_is_the_derivative_of_the_log
     likelihood(model(x), y).backward()
     for own in (model.weight, model.bias):
         want = differences(own.mean.data, lambda: log_evidence(model, likelihood, x, y))
-        assert_close(own.mean.grad, want, rtol=1e-6, atol=1e-8)
+        assert_close(own.mean.grad, -want, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", SMOOTHED)
@@ -100,7 +100,7 @@ def test_the_precision_gradient_is_not_minus_two_times_the_derivative_by_the_var
     model, likelihood, x, y = layer(4, 3, 0.0), LIKELIHOODS[name], waves(5, 4, shift=2.0), target(name)
     likelihood(model(x), y).backward()
     outputs = likelihood.evidence(*(part.detach() for part in model(x)), y)
-    assert_close(model.weight.precision.grad, torch.einsum("no,ni->oi", outputs.precision, x.square()), rtol=1e-12, atol=0)
+    assert_close(2 * model.weight.precision.grad, torch.einsum("no,ni->oi", outputs.precision, x.square()), rtol=1e-12, atol=0)
     precision = model.weight.precision.data
     by_precision = differences(precision, lambda: log_evidence(model, likelihood, x, y))
     by_variance = -by_precision * precision.square()
@@ -139,8 +139,8 @@ def test_behind_an_uncertain_input_the_mean_gradient_is_the_variational_message(
     model, likelihood, x, y = two_layers(), LIKELIHOODS[name], waves(5, 4, shift=2.0), target(name)
     likelihood(model(x), y).backward()
     to_first, to_second = variational_messages(*model, likelihood, x, y)
-    assert_close(model[0].weight.mean.grad, to_first, rtol=1e-10, atol=1e-12)
-    assert_close(model[1].weight.mean.grad, to_second, rtol=1e-10, atol=1e-12)
+    assert_close(model[0].weight.mean.grad, -to_first, rtol=1e-10, atol=1e-12)
+    assert_close(model[1].weight.mean.grad, -to_second, rtol=1e-10, atol=1e-12)
 
 
 def test_the_linear_message_is_the_derivative_of_the_expected_message_from_above():
@@ -154,8 +154,8 @@ def test_the_linear_message_is_the_derivative_of_the_expected_message_from_above
     _, *message = likelihood.evidence(at, spread, y)
     inputs, weight = mean.detach().requires_grad_(), second.weight.mean.detach().requires_grad_()
     expected_quadratic(second, inputs, variance.detach(), weight, message, at).backward()
-    assert_close(second.weight.mean.grad, weight.grad, rtol=1e-10, atol=1e-12)
-    assert_close(mean.grad, inputs.grad, rtol=1e-10, atol=1e-12)
+    assert_close(second.weight.mean.grad, -weight.grad, rtol=1e-10, atol=1e-12)
+    assert_close(mean.grad, -inputs.grad, rtol=1e-10, atol=1e-12)
 
 
 RATIOS = {  # |message - derivative| / |derivative| of both layers' weights
@@ -173,5 +173,5 @@ def test_behind_an_uncertain_input_it_is_not_the_derivative_of_the_log_evidence(
     found = []
     for part in model:
         true = differences(part.weight.mean.data, lambda: log_evidence(model, likelihood, x, y))
-        found.append(float((part.weight.mean.grad - true).norm() / true.norm()))
+        found.append(float((part.weight.mean.grad + true).norm() / true.norm()))
     assert tuple(found) == pytest.approx(RATIOS[name], rel=1e-3)

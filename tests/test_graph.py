@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers import messages
 from torch import nn
 from torch.testing import assert_close
 
@@ -74,7 +75,7 @@ def test_one_sweep_of_a_noisy_tree_has_the_dense_marginals(noise):
     layer.weight.mean.data.normal_()
     x, y = torch.randn(1, 4), torch.randn(1, 1)
     gbp.Regression(0.3)(layer(x), y).backward()
-    weight = layer.weight.belief().posterior(layer.weight.mean.grad, layer.weight.precision.grad)
+    weight = layer.weight.belief().posterior(*messages(layer.weight.mean.grad, layer.weight.precision.grad))
     prior, features = torch.diag(torch.cat([layer.weight.precision.detach()[0], layer.bias.precision.detach()])), torch.ones(5)
     features[:4] = x[0]
     # (w, b, z): z = w x + b + noise, z ~ N(0, 4), y = z + e
@@ -111,7 +112,7 @@ def test_the_nodes_first_sweep_is_that_of_autograd(layer):
     y = torch.randn_like(model(x).mean)
     likelihood = gbp.Regression(0.5)
     likelihood(model(x), y).backward()
-    plain = [parameter.grad.clone() for parameter in model.parameters()]
+    plain = messages(*(parameter.grad.clone() for parameter in model.parameters()))
     for own in (model.weight, model.bias):
         own.set_prior_mean(own.mean)  # else the mean of a fresh marginal is its prior's, and not the random start
     graph = FactorGraph(model, x, likelihood, y)

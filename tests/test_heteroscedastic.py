@@ -5,7 +5,7 @@ import math
 import oracle
 import pytest
 import torch
-from helpers import mlp, sweep
+from helpers import messages, mlp, sweep
 from torch.testing import assert_close
 
 from torch_gbp import Gaussian, HeteroscedasticRegression, MessagePassing, Regression
@@ -45,7 +45,7 @@ def dense(belief, target):
 def message(belief, target):
     leaves = [part.clone().requires_grad_() for part in belief]
     loss = LIKELIHOOD(Gaussian(*leaves), target)
-    return loss.detach(), *torch.autograd.grad(loss, leaves)
+    return loss.detach(), *messages(*torch.autograd.grad(loss, leaves))
 
 
 @pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import run, visit, wide
+from helpers import messages, run, visit, wide
 from oracle import condition
 from torch import nn
 from torch.testing import assert_close
@@ -122,6 +122,6 @@ def test_messages_that_disagree_by_any_number_of_deviations_still_speak():
         belief.mean.grad = belief.variance.grad = None
         output = act(belief)
         Regression(1e-4)(output[None], torch.tensor([[50.0, -30.0]])).backward()
-        sites.append((belief.mean.grad.clone(), belief.variance.grad.clone()))
+        sites.append(messages(belief.mean.grad, belief.variance.grad))
     for score, precision in sites:
         assert score.isfinite().all() and (score.sign() == torch.tensor([1.0, -1.0])).all() and (precision > 0.5).all()

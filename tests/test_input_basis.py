@@ -56,7 +56,7 @@ def test_uncertain_inputs_pass_their_variance_on():
 def test_from_torch_puts_it_before_a_first_linear_layer():
     x = inputs()
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 5, bias=False), nn.LeakyReLU(), nn.Linear(5, 3))
-    twin = from_torch(network, fresh=True, inputs=x.view(-1, 2, 3), prior_scale=0.7)
+    twin = from_torch(network, fresh=True, inputs=x.view(-1, 2, 3), prior_scale=0.7, moments=True)
     assert [type(part).__name__ for part in twin[1]] == ["InputBasis", "GBPLinear"]
     alone = GBPLinear(twin[1][0].basis.shape[1], 5, bias=False, prior_scale=0.7)
     assert twin[1][1].extra_repr() == alone.extra_repr() and twin[1][1].weight.prior == alone.weight.prior
@@ -65,18 +65,18 @@ def test_from_torch_puts_it_before_a_first_linear_layer():
 
 def test_a_first_convolution_keeps_its_prior():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
-    twin = from_torch(network, fresh=True, inputs=torch.randn(5, 1, 4, 4))
+    twin = from_torch(network, fresh=True, inputs=torch.randn(5, 1, 4, 4), moments=True)
     assert isinstance(twin[0], GBPConv2d) and isinstance(twin[2], GBPLinear)
 
 
 def test_it_trains_moves_and_is_saved():
     x, y = three_classes()
     network = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.1), nn.Linear(6, 3))
-    twin = from_torch(network, fresh=True, inputs=x, prior_scale=1.0)
+    twin = from_torch(network, fresh=True, inputs=x, prior_scale=1.0, moments=True)
     propagate = MessagePassing(twin.parameters(), 60, epochs=20)
     losses = [sweep(propagate, twin, Softmax(4.0), x, y) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]
-    again = from_torch(network, fresh=True, inputs=x.flip(0) * 2)
+    again = from_torch(network, fresh=True, inputs=x.flip(0) * 2, moments=True)
     again.load_state_dict(copy.deepcopy(twin).state_dict())
     assert_close(tuple(again(x)), tuple(twin(x)), rtol=0, atol=0)
     assert twin.float()(x.float()).mean.dtype == torch.float32
@@ -99,8 +99,8 @@ def test_inputs_that_cannot_be_followed(bad):
 def test_a_start_and_a_width_that_do_not_fit():
     network = nn.Sequential(nn.Linear(6, 3))
     with pytest.raises(InvalidInput, match="needs a fresh start"):
-        from_torch(network, inputs=inputs())
+        from_torch(network, inputs=inputs(), moments=True)
     with pytest.raises(InvalidInput, match=r"expected 6 features.*Got: 4"):
-        from_torch(network, fresh=True, inputs=inputs(features=4))
+        from_torch(network, fresh=True, inputs=inputs(features=4), moments=True)
     with pytest.raises(InvalidInput, match=r"expected 6 features.*Got: 4"):
         InputBasis.fit(inputs())(torch.randn(2, 4))

@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from helpers import mlp, sweep, three_classes
+from helpers import messages, mlp, sweep, three_classes
 from likelihood_cases import CLASSIFIERS, EXACT_CURVATURE, beliefs, each_classifier, labels
 from torch.testing import assert_close
 
@@ -29,11 +29,10 @@ def second_derivative(likelihood, belief, target):
 
 
 def message(likelihood, belief, target):
-    """The loss and the message (g, G) that its backward sends to the outputs, without the power."""
+    """The loss and the message (g, G) that its backward sends to the outputs."""
     leaves = [part.clone().requires_grad_() for part in belief]
     loss = likelihood(Gaussian(*leaves), target)
-    score, precision = torch.autograd.grad(loss, leaves)
-    return loss.detach(), score / likelihood.power, precision / likelihood.power
+    return loss.detach(), *messages(*torch.autograd.grad(loss, leaves))
 
 
 @pytest.mark.parametrize("kind", ["random", "asymmetric", "extreme"])
@@ -224,16 +223,16 @@ def test_a_batch_of_one_is_a_row_of_a_batch(likelihood):
 
 
 @each_classifier
-def test_power_multiplies_the_message_and_leaves_the_loss(likelihood):
+def test_a_factor_on_the_loss_multiplies_the_message_and_the_power_does_not(likelihood):
     belief, target = beliefs("random"), labels()
     before, power = message(likelihood, belief, target), likelihood.power
     try:
         likelihood.power = 3 * power
         leaves = [part.clone().requires_grad_() for part in belief]
         loss = likelihood(Gaussian(*leaves), target)
-        found = torch.autograd.grad(2 * loss, leaves)
+        found = messages(*torch.autograd.grad(2 * loss, leaves))
         assert_close(loss.detach(), before[0])
-        assert_close(found, tuple(6 * power * part for part in before[1:]), rtol=1e-13, atol=0)
+        assert_close(found, tuple(2 * part for part in before[1:]), rtol=1e-13, atol=0)
     finally:
         likelihood.power = power
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def known(plain, **prior):
     """The GBP twin of a plain network whose weights are all but known: moments are what the plain network computes."""
-    model = gbp.from_torch(plain, **prior)
+    model = gbp.from_torch(plain, moments=True, **prior)
     for own in model.modules():
         if isinstance(own, GaussianParameter):
             own.precision.data.fill_(1e14)

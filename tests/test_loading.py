@@ -109,7 +109,10 @@ def test_a_state_of_another_network_changes_nothing(spoil, text):
 
 def test_after_a_refused_state_training_goes_on_as_if_it_had_not_been():
     """With known prior means, which belong to what must not be lost."""
-    (x, y), one = three_classes(), gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False)
+    (x, y), one = (
+        three_classes(),
+        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False, moments=True),
+    )
     two = copy.deepcopy(one)
     first, second = (gbp.MessagePassing(model.parameters(), 60) for model in (one, two))
     for step in range(3):
@@ -147,6 +150,23 @@ def test_a_likelihood_takes_positive_factors_only(name, value):
     assert_refused(both, state | {name: torch.tensor(value)}, f"'{name}' must be (finite|positive)")
     both.load_state_dict(state)
     assert both[0].noise_variance == 2.0
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_a_temperature_is_saved_checked_and_one_in_older_states(value):
+    state = marginals(gbp.Softmax())
+    assert_refused(gbp.Softmax(), state | {"temperature": torch.tensor(value)}, "'temperature' must be (finite|positive)")
+    likelihood, network = gbp.Softmax(), nn.ModuleList([gbp.Softmax(), trained()])
+    likelihood.load_state_dict(state | {"temperature": torch.tensor(0.7)})
+    assert float(likelihood.temperature) == pytest.approx(0.7)
+    older = marginals(network)
+    assert older.pop("0.temperature") == 1
+    network[0].temperature.fill_(3.0)
+    network.load_state_dict(older)
+    assert network[0].temperature == 1
+    real, odd = gbp.Regression(1.0), torch.tensor(1.0)
+    assert "temperature" not in real.state_dict()  # real targets have none, and take none
+    assert_refused(real, marginals(real) | {"temperature": odd}, r"unexpected \['temperature'\]")
 
 
 class Renamed(nn.Module):

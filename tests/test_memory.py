@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import as_gradients, messages
 from torch.testing import assert_close
 
 from torch_gbp import Message
@@ -19,8 +20,9 @@ def test_a_message_at_the_cavity_comes_back_centred_at_the_marginal(shape):
     assert_close(cavity[0], (precision * mean - site.information) / (precision - site.precision), rtol=1e-12, atol=0)
     assert_close(cavity[1], precision - site.precision, rtol=1e-12, atol=0)
     score, sharp = torch.randn(4, 3), torch.rand(shape)
-    torch.autograd.backward(cavity, [score, sharp])
+    torch.autograd.backward(cavity, as_gradients(score, sharp))
     each = sharp * shape[0] / 4  # of one output
     at_cavity = Message.centred(score, each, cavity[0].detach())
-    at_marginal = Message.centred(mean.grad, precision.grad * shape[0] / 4, mean.detach())
+    told, total = messages(mean.grad, precision.grad)
+    at_marginal = Message.centred(told, total * shape[0] / 4, mean.detach())
     assert_close(at_marginal, at_cavity, rtol=1e-12, atol=1e-14)

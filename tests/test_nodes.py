@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import messages
 from torch import nn
 from torch.testing import assert_close
 
@@ -192,7 +193,7 @@ def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
     model, x = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, shared_precision=False), torch.randn(4, 2, 3, 3)
     y, likelihood = torch.randn_like(model(x).mean), gbp.Regression(0.5)
     likelihood(model(x), y).backward()
-    plain = [parameter.grad.clone() for parameter in model.parameters()]
+    plain = messages(*(parameter.grad.clone() for parameter in model.parameters()))
     for own in (model.weight, model.bias):
         own.set_prior_mean(own.mean)
     graph = FactorGraph(model, x, likelihood, y)

@@ -67,6 +67,22 @@ def test_the_blocks_learn_what_the_notebook_says() -> None:
     assert len(plt.get_fignums()) == PICTURES
 
 
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_the_converted_network_does_what_the_notebook_says() -> None:
+    names = run({}, cells("convert_pretrained"))
+    scores, curves = names["scores"], names["curves"]
+    assert abs(scores["converted"]["NLL"] - scores["pretrained"]["NLL"]) < 0.01
+    assert curves["message passing"][-1] < 0.9 * scores["pretrained"]["NLL"]
+    assert scores["message passing"]["NLL"] < scores["AdamW"]["NLL"]
+    rival = scores["AdamW, temperature"]
+    assert abs(scores["message passing"]["NLL"] - rival["NLL"]) < 0.02
+    assert scores["message passing"]["accuracy"] > rival["accuracy"] - 0.01
+    assert names["first"] >= 0.7 * names["wrong"].sum()
+    assert min(names["told"].values()) > 0.85
+    assert len(plt.get_fignums()) == PICTURES
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_the_outputs_are_committed_and_small(name: str) -> None:
     outputs = [output for cell in cells(name) for output in cell["outputs"]]

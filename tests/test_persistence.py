@@ -57,7 +57,7 @@ def test_state_dict_round_trip(make, dtype, tmp_path):
 @pytest.mark.parametrize("assign", [False, True])
 def test_known_prior_means_travel_with_the_state_dict(assign, tmp_path):
     plain = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.1), nn.Linear(6, 3))
-    model, _, (x, y) = trained(from_torch(plain, as_prior=True))
+    model, _, (x, y) = trained(from_torch(plain, as_prior=True, moments=True))
     other = mlp()
     other.load_state_dict(through_disk(model.state_dict(), tmp_path / "model.pt"), assign=assign)
     assert torch.equal(other[0].weight.prior_mean, plain[0].weight.detach())

@@ -63,7 +63,9 @@ def test_every_layer_has_a_prior_of_its_own():
         GBPLinear(3, 3, prior_formula=lambda fan_in, ratio: ratio / fan_in**2, prior_scale=2.0),
     )
     assert_close([1 / layer.weight.prior_precision.item() for layer in network], [0.25, 0.2, 2 / 9])
-    twin = from_torch(nn.Sequential(nn.Linear(40, 5), nn.Flatten()), fresh=True, prior_formula=priors.corrected, prior_scale=1.0)
+    twin = from_torch(
+        nn.Sequential(nn.Linear(40, 5), nn.Flatten()), fresh=True, prior_formula=priors.corrected, prior_scale=1.0, moments=True
+    )
     assert_close(1 / twin[0].weight.prior_precision.item(), priors.corrected(40, 5 / 40))
     kernel = GBPConv2d(32, 8, 3, prior_formula=priors.thesis, prior_scale=1.0).weight
     assert_close(1 / kernel.prior_precision.item(), 0.00193, rtol=0, atol=5.1e-6)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from case_inputs import Case, message
 from cases import CASES
+from helpers import as_gradients, messages
 
 import torch_gbp.rules
 from torch_gbp.rules import leaky_relu
@@ -19,9 +20,10 @@ def send(case: Case, inputs, answer_shape, score, precision, dtype):
     leaves = [None if x is None else x.to(dtype).requires_grad_() for x in inputs]
     out = case.send(*leaves)
     assert out[0].shape == answer_shape
-    backs = [score.to(dtype), precision.to(dtype)]
+    backs = as_gradients(score.to(dtype), precision.to(dtype))
     grads = iter(torch.autograd.grad(out, [x for x in leaves if x is not None], backs, allow_unused=True))
-    return [*(part.detach() for part in out), *(None if x is None else next(grads) for x in leaves)]
+    back = messages(*(None if x is None else next(grads) for x in leaves))
+    return [*(part.detach() for part in out), *back]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])

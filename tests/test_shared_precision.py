@@ -25,7 +25,7 @@ def test_the_shared_message_gives_the_closest_marginal(shape):
     marginal = GaussianParameter(shape, Prior(0.5, 0.1), shared=True)
     single = 10 * torch.rand(shape)
     marginal.mean.grad = torch.zeros(shape)
-    marginal.precision.grad = single.reshape(*shape[:2], -1).sum((0, 2)).view_as(marginal.precision)  # a rule sends the sum
+    marginal.precision.grad = 0.5 * single.reshape(*shape[:2], -1).sum((0, 2)).view_as(marginal.precision)  # a rule sends the sum
     found = (marginal.precision + marginal.message().precision).detach()
     best = found.clone().mul_(1.3).log_().requires_grad_()
     search = torch.optim.LBFGS([best], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
@@ -75,12 +75,12 @@ def test_outputs_and_messages_are_those_of_a_full_marginal_with_equal_precisions
     for one, other in zip(_weights(shared), _weights(full), strict=True):
         assert_close(one.mean.grad, other.mean.grad, rtol=1e-10, atol=1e-12)
         axes = [axis for axis, size in enumerate(one.precision.shape) if size == 1 and other.precision.shape[axis] > 1]
-        assert_close(one.message().precision, other.precision.grad.mean(axes, keepdim=True), rtol=1e-10, atol=1e-12)
+        assert_close(one.message().precision, 2 * other.precision.grad.mean(axes, keepdim=True), rtol=1e-10, atol=1e-12)
 
 
 def test_memory_and_the_option():
-    assert from_torch(torch.nn.Linear(4, 3)).weight.precision.shape == (1, 4)
-    assert from_torch(torch.nn.Linear(4, 3), shared_precision=False).weight.precision.shape == (3, 4)
+    assert from_torch(torch.nn.Linear(4, 3), moments=True).weight.precision.shape == (1, 4)
+    assert from_torch(torch.nn.Linear(4, 3), shared_precision=False, moments=True).weight.precision.shape == (3, 4)
     assert GBPConv2d(4, 3, 5).weight.precision.shape == (1, 4, 1, 1)
     assert GBPConv2d(4, 6, 5, groups=2).weight.precision.shape == (1, 2, 1, 1)
     assert GBPConv2d(4, 3, 5).weight_variance.shape == (3, 4, 5, 5)
@@ -89,7 +89,7 @@ def test_memory_and_the_option():
 def _full_lenet():
     plain = torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.MaxPool2d(2), torch.nn.LeakyReLU(0.1)
     network = torch.nn.Sequential(*plain, torch.nn.Flatten(), torch.nn.Linear(48, 3))
-    return from_torch(network, shared_precision=False)
+    return from_torch(network, shared_precision=False, moments=True)
 
 
 def _weights(model):

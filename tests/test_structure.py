@@ -11,10 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "errors", "checks", "numerics", "functions", "gaussian", "factor", "memory", "rules", "priors", "loading", "standardise",
-    "parameter", "scalar_graph", "nodes", "layers", "sweep", "likelihoods", "examples", "widening", "trace", "graph_parts",
-    "graph", "stores", "batches", "schedule", "crowding", "settings", "soundness", "groups", "monitor", "report", "optimizer",
-    "orders", "layer_orders", "inference", "linear_response", "denoise", "trainer", "convert", "local", "__init__",
+    "errors", "checks", "numerics", "autocast", "functions", "gaussian", "passes", "factor", "memory", "rules",
+    "moment_maps", "priors", "loading", "standardise", "parameter", "attached", "scalar_graph", "nodes", "layers",
+    "sweep", "probes", "likelihoods", "examples", "trace", "graph_parts", "graph", "stores", "predictive", "calibration",
+    "batches", "schedule", "crowding", "settings", "soundness", "groups", "companion", "collected", "monitor", "report",
+    "optimizer", "configure", "orders", "layer_orders", "inference", "linear_response", "denoise", "convert", "trainer",
+    "local", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 

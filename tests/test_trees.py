@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import messages
 from oracle import condition
 from torch import nn
 from torch.testing import assert_close
@@ -31,11 +32,11 @@ def scramble(layer, precision=None):
 
 
 def beliefs(layer):
-    return [(p.belief(), p.mean.grad, p.precision.grad) for p in (layer.weight, layer.bias) if p is not None]
+    return [(p.belief(), *messages(p.mean.grad, p.precision.grad)) for p in (layer.weight, layer.bias) if p is not None]
 
 
 def collected(variable):
-    return [(variable.detach(), variable.mean.grad, variable.variance.grad)]
+    return [(variable.detach(), *messages(variable.mean.grad, variable.variance.grad))]
 
 
 def check(variables, matrix, target, loss):

@@ -1,7 +1,10 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from torch_gbp.attached import marginals
 from torch_gbp.batches import FixedBatches
-from torch_gbp.convert import from_torch
+from torch_gbp.calibration import Calibration, calibrate
+from torch_gbp.configure import configure_optimizers
+from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
@@ -33,14 +36,16 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.linear_response import LinearResponse
+from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optimizer import MessagePassing
 from torch_gbp.orders import Parallel, Sequential
+from torch_gbp.passes import means_sweep
+from torch_gbp.predictive import Predictive, predict
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import Standardise
 from torch_gbp.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.trainer import Evaluation, Trainer
-from torch_gbp.widening import calibrate
 
 __version__ = "0.1.0"
 
@@ -48,6 +53,7 @@ __all__ = [
     "Argmax",
     "AveragedSites",
     "BatchSites",
+    "Calibration",
     "CosineBasis",
     "Evaluation",
     "FactorGraph",
@@ -79,6 +85,7 @@ __all__ = [
     "PairwiseArgmax",
     "Parallel",
     "PatchBasis",
+    "Predictive",
     "RandomLayers",
     "Regression",
     "Sequential",
@@ -88,10 +95,21 @@ __all__ = [
     "StepReport",
     "Trace",
     "Trainer",
+    "adapters",
     "calibrate",
+    "configure_optimizers",
     "from_torch",
+    "last_layer",
+    "marginals",
+    "means_sweep",
+    "moments",
+    "predict",
     "random_layers",
+    "renew_statistics",
+    "sample",
+    "summary",
     "sweeps",
     "thesis_iterations",
     "thesis_rate",
+    "to_torch",
 ]

@@ -37,13 +37,13 @@ def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) ->
 
 
 def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
-    """By how much a step multiplies the messages that it finds; `weights` are those of each marginal, in order.
+    """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal.
 
-    Undoes the averages that Lightning takes over accumulated batches and DDP over processes; does for a likelihood of
-    automatic power what that leaves to the optimizer, which knows weights and examples.
+    The likelihood's power, with what an automatic one leaves to the optimizer, which knows weights and examples; and what undoes
+    the averages that Lightning takes over accumulated batches and DDP over processes. Gradients know nothing of it.
     """
     crowded = crowding(weights, examples) if heard.automatic else 1.0
-    return accumulated * processes() * crowded
+    return heard.power * accumulated * processes() * crowded
 
 
 def depth(layers: int, weights: Sequence[int], examples: int) -> float:

@@ -59,6 +59,10 @@ class FarFromStandard(UserWarning):
     """Inputs or targets whose mean or scale is far from 0 and 1, for which priors and rates are made."""
 
 
+class DependentTerms(UserWarning):
+    """A prediction by moments of a plain network that adds up terms which may depend on each other."""
+
+
 def require_positive(values: Tensor, name: str, cause: str) -> None:
     """Raises ImproperMarginal, with the number of bad entries and the worst, unless all values are positive."""
     bad = ~(values > 0)
@@ -79,13 +83,23 @@ def explain(what: str, *, where: str = "", got: str = "", cause: str = "", fix: 
     return text
 
 
-def missing_rule(function: Callable[..., Any]) -> MissingRule:
-    """The error for a torch function applied to a Gaussian: names it, and what to use instead."""
+def missing_rule(function: Callable[..., Any], trained: bool = False) -> MissingRule:
+    """The error for a torch function applied to a Gaussian: names it, and what to use instead.
+
+    `trained` is whether it has a moment map, and messages of GBP layers would have to come back through it.
+    """
     name = getattr(function, "__name__", str(function))
+    own = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
+    if trained:
+        return MissingRule(
+            f"torch function '{name}' has no message rule and cannot follow a GBP layer that is trained",
+            cause="a plain torch layer or function in a network of GBP layers",
+            fix=f"use {own}; or predict by its moment map, under torch.no_grad()",
+        )
     return MissingRule(
         f"torch function '{name}' has no message rule and cannot be applied to a Gaussian",
-        cause="a plain torch layer or function in a network of GBP layers",
-        fix=f"use {_SUBSTITUTES.get(name, 'a GBP layer, or write a rule (see torch_gbp/rules)')}",
+        cause="a torch layer or function without moment map",
+        fix=f"use {own}; or register a moment map with @torch_gbp.moments(f), or predict by samples",
     )
 
 

@@ -1,12 +1,13 @@
 """Gaussian: the belief of a tensor of variables. Message: a factor's word on them, in information form.
 
 A Gaussian travels through a network in place of a tensor. Reshaping it reshapes mean and variance
-alike; the gradients that come back through the reshape are the message, reshaped. An operation that
-would need a message rule raises `MissingRule` instead of treating the pair as two tensors.
+alike; the gradients that come back through the reshape are the message, reshaped. Other functions of torch
+act by their moment maps (functions.py, moment_maps/), or raise `MissingRule` instead of treating the pair as two tensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,12 @@ import torch
 from torch import Tensor
 
 from torch_gbp.errors import MissingRule, require_positive
-from torch_gbp.functions import apply, method, no_rule, require_known
+from torch_gbp.functions import apply, method, require_known
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    """An operator that is the tensor's method of this name: by its moment map, or refused."""
+    return lambda belief, *others: method(Gaussian, name)(belief, *others)
 
 
 class Gaussian(NamedTuple):
@@ -23,7 +29,8 @@ class Gaussian(NamedTuple):
     Shapes: mean and variance have the same shape. Units: mean as the variable, variance its square.
     `mean, variance = belief` unpacks (so `len(belief)` is 2; examples are counted by `belief.size(0)`); `belief[...]` slices
     both; `belief + other` is the sum factor; `belief * 2.0` and `belief / 2.0` scale; torch's reshapes apply to both, as
-    functions and as methods. Any other function, method or operator of torch raises `MissingRule`.
+    functions and as methods. A function, method or operator of torch without moment map raises `MissingRule`. The mean over an
+    axis is `torch.mean(belief, dim)`: `belief.mean` is the tensor, which cannot be called.
 
     >>> belief = Gaussian(torch.zeros(2, 3), torch.ones(2, 3))
     >>> belief.flatten().shape, belief[:, :2].shape, (belief + belief[:1]).variance[0, 0].item()
@@ -48,6 +55,11 @@ class Gaussian(NamedTuple):
     @property
     def device(self) -> torch.device:
         return self.mean.device
+
+    @property
+    def is_nested(self) -> bool:
+        """Never a nested tensor; torch's attention asks."""
+        return False
 
     @property
     def standard_deviation(self) -> Tensor:
@@ -107,7 +119,7 @@ class Gaussian(NamedTuple):
         if other is self:
             return self * 2.0  # fully dependent: the variance is 4 v, not 2 v
         if isinstance(other, Gaussian):
-            return Gaussian(self.mean + other.mean, self.variance + other.variance)
+            return apply(Gaussian, torch.add, (self, other), {})
         require_known(other, "this sum", "add a Gaussian, or a known number or tensor")
         mean = self.mean + other
         return Gaussian(mean, self.variance.expand_as(mean))
@@ -115,10 +127,10 @@ class Gaussian(NamedTuple):
     __radd__ = __add__
 
     def __mul__(self, factor: Any) -> Gaussian:  # type: ignore[override]
-        """Scaling by a known number or tensor: mean c m, variance c^2 v."""
-        require_known(
-            factor, "the product of two Gaussian variables", "multiply by a known number or tensor, or multiply two Messages"
-        )
+        """Scaling by a known number or tensor: mean c m, variance c^2 v; or the product with an independent Gaussian."""
+        if isinstance(factor, Gaussian):
+            return apply(Gaussian, torch.mul, (self, factor), {})
+        require_known(factor, "this product", "multiply by a Gaussian, or a known number or tensor")
         return Gaussian(self.mean * factor, self.variance * (factor * factor))
 
     __rmul__ = __mul__  # type: ignore[assignment]
@@ -140,10 +152,9 @@ class Gaussian(NamedTuple):
     def __rsub__(self, other: Any) -> Gaussian:
         return -self + other
 
-    __pow__ = __abs__ = no_rule("pow")
-    __gt__ = __ge__ = __lt__ = __le__ = no_rule("gt")  # type: ignore[assignment]
-    __mod__ = __floordiv__ = no_rule("fmod")
-    __matmul__ = __rmatmul__ = no_rule("matmul")
+    __pow__, __abs__, __mod__, __floordiv__ = map(_operator, ("pow", "abs", "fmod", "floor_divide"))
+    __gt__, __ge__, __lt__, __le__ = map(_operator, ("gt", "ge", "lt", "le"))  # type: ignore[assignment]
+    __matmul__, __rmatmul__ = map(_operator, ("matmul", "__rmatmul__"))
 
     def message(self) -> Message:
         """The same belief in information form: precision 1 / v and information m / v."""
@@ -177,11 +188,11 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Reshapes apply to both moments, `torch.add` is the sum factor, most others have no rule (functions.py)."""
+        """The function's moment map, or MissingRule (functions.py)."""
         return apply(cls, function, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
-        """Methods of a tensor that are not above, with a rule or refused."""
+        """Methods of a tensor that are not above, by their moment maps or refused."""
         if name.startswith("_") or not callable(getattr(Tensor, name, None)):
             raise AttributeError(f"a Gaussian has no attribute {name!r}")
         return partial(method(type(self), name), self)

@@ -15,6 +15,7 @@ from torch.autograd import Function
 
 from torch_gbp.checks import NOT_NEGATIVE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal
+from torch_gbp.factor import gradients_of
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.graph_parts import SHAPES, check_inputs, evidence_of, layers_of
 from torch_gbp.likelihoods import Likelihood
@@ -186,7 +187,7 @@ class _Said(Function):
     @staticmethod
     def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
         announce(ctx.sweep)
-        return None, None, None, *(message * factor[0].to(message) for message in ctx.messages)
+        return None, None, None, *gradients_of([message * factor[0].to(message) for message in ctx.messages])
 
 
 def _gaussian(variable: Variable) -> Gaussian:

@@ -56,8 +56,8 @@ class MarginalOptimizer(Optimizer):
 
     @property
     def layers(self) -> int:
-        """How many layers with weights the optimizer moves; biases and frozen layers do not count."""
-        return sum(marginal.mean.ndim > 1 and marginal.mean.requires_grad for marginal in self.marginals)
+        """How many layers with weights that carry moments the optimizer moves; biases and frozen layers do not count."""
+        return sum(own.moments and own.mean.ndim > 1 and own.mean.requires_grad for own in self.marginals)
 
     def state_dict(self) -> dict[str, Any]:
         """torch's, and the kind of the store."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import Moments
+from torch_gbp.factor import Moments, gradients_of, message_of
 from torch_gbp.gaussian import Gaussian, Message
 
 Send = Callable[..., Moments]
@@ -148,12 +148,12 @@ class _Recall(Function):
         return q
 
     @staticmethod
-    def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
         mean, variance, q_mean = ctx.saved_tensors
-        score, precision = message
+        score, precision = message_of(*gradient)
         information, precision = ctx.note.keep(Message.centred(score, precision, q_mean))
         rest = 1 + variance * precision
-        return None, (information - precision * mean) / rest, precision / rest
+        return None, *gradients_of([(information - precision * mean) / rest, precision / rest])
 
 
 def without(site: Message, mean: Tensor, precision: Tensor) -> Moments:
@@ -170,11 +170,11 @@ class _Without(Function):
         return cavity, rest
 
     @staticmethod
-    def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
         (shift,) = ctx.saved_tensors
-        score, precision = message
+        score, precision = message_of(*gradient)
         share = precision.numel() / score.numel()  # a shared precision got the sum of the messages, and counts as their mean
-        return None, score + precision * share * shift, precision
+        return None, *gradients_of([score + precision * share * shift, precision])
 
 
 def listen(note: Note, mean: Tensor, variance: Tensor) -> Moments:
@@ -190,11 +190,10 @@ class _Listen(Function):
         return mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
         mean, variance = ctx.saved_tensors
-        score, precision = message
-        ctx.note.keep(Gaussian(mean, variance).evidence_message(score, precision))
-        return None, score, precision
+        ctx.note.keep(Gaussian(mean, variance).evidence_message(*message_of(*gradient)))
+        return None, *gradient
 
 
 def discount(note: Note, mean: Tensor, variance: Tensor) -> Moments:
@@ -211,5 +210,5 @@ class _Discount(Function):
         return mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *message: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *ctx.note.keep(Message(*message))
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *gradients_of(ctx.note.keep(message_of(*gradient)))

@@ -8,23 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from torch_gbp.batches import check_members, fingerprint
-from torch_gbp.crowding import depth, strength
+from torch_gbp.collected import MessageOptimizer
 from torch_gbp.errors import InvalidInput
-from torch_gbp.gaussian import Message
-from torch_gbp.groups import MarginalOptimizer
 from torch_gbp.monitor import Watch
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.probes import gather
 from torch_gbp.report import StepReport, make_report
-from torch_gbp.schedule import FINAL, complete, progress_of, rate_of
-from torch_gbp.settings import check_counts, check_group, name_of
-from torch_gbp.soundness import Turn, check_turns, has_message, require_examples, require_learnt
-from torch_gbp.stores import AveragedSites, Step, Store
-from torch_gbp.sweep import Listener, Total
+from torch_gbp.schedule import FINAL, complete, progress_of
+from torch_gbp.settings import CURVATURE, check_counts
+from torch_gbp.soundness import Turn, check_turns, giving_back, require_learnt, require_unscaled
+from torch_gbp.stores import AveragedSites, Store
 
 
-class MessagePassing(MarginalOptimizer):
+class MessagePassing(MessageOptimizer):
     """Multiplies the messages of a batch into the marginals of a network's weights.
 
     Between `loss.backward()` and `step()` every `.grad` holds the product of the batch's messages; the store
@@ -42,6 +40,7 @@ class MessagePassing(MarginalOptimizer):
         store: AveragedSites() (default), BatchSites() or Filtering().
         accumulated: the loss was divided by this many accumulated batches (Lightning does so).
         report_every: every how many steps `report` is renewed.
+        plain: torch optimizer of parameters without marginals, which steps with this one (`torch_gbp.configure_optimizers`).
 
     `step` uses up the gradients of the means (AveragedSites writes over them): read them before it.
     Call `backward` once for each batch: of two losses added up, only the examples of one are counted.
@@ -51,7 +50,7 @@ class MessagePassing(MarginalOptimizer):
 
     Raises:
         InvalidInput: not GBP parameters, num_data missing or smaller than a batch, settings out of range; no message, half of
-            one, one that another optimizer took in, or gradients changed since the sweep (clipping).
+            one, one that another optimizer took in, gradients changed since the sweep (clipping), or a GradScaler's step.
         ImproperMarginal: messages that are not finite, or would make a precision fall below the prior's.
         Diverged: (BatchSites) messages that would take a mean a million prior deviations away.
             After either, the marginals are those from before the step.
@@ -69,6 +68,8 @@ class MessagePassing(MarginalOptimizer):
     True
     """
 
+    _step_supports_amp_scaling = True  # so that a GradScaler makes itself known, and is refused
+
     def __init__(
         self,
         params: Any,
@@ -81,18 +82,18 @@ class MessagePassing(MarginalOptimizer):
         store: Store | None = None,
         accumulated: int = 1,
         report_every: int = 50,
+        plain: Optimizer | None = None,
     ) -> None:
         store = AveragedSites() if store is None else store
         check_counts(accumulated, report_every)
-        self.accumulated, self.report_every = accumulated, report_every
+        self.report_every = report_every
         self.report: StepReport | None = None
-        self._listener, self._watch = Listener(), Watch()
-        self._batch: int | None = None  # under visit, and what its examples look like
-        self._found: list[list[float]] = []
+        self._watch = Watch()
+        self._found: list[list[float]] = []  # what the examples of a visit look like
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
-        super().__init__(params, {"lr": 1.0 if lr is None else lr} | schedule | progress, store)
-        self._own_rate = lr is None  # the store's, and a factor that suits the likelihood
+        super().__init__(params, {"lr": 1.0 if lr is None else lr} | schedule | progress, store, accumulated, plain)
+        self._own_rate = lr is None
         self._begin()
 
     @torch.no_grad()
@@ -106,34 +107,32 @@ class MessagePassing(MarginalOptimizer):
             self.store.begin(marginal, self.state[marginal.mean], self.depth)
             marginal.trust()
 
-    def attach(self, marginal: GaussianParameter) -> None:
-        self._listener.attach(marginal)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
-        self._listener.clear()
-        for marginal in () if set_to_none else self.marginals:
-            marginal.arrive()  # zeros are a message that says nothing
-
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Lets the messages of the sweeps since the last step into the marginals.
 
         Checks every message first and writes only if all are sound. Returns the closure's loss.
         """
+        require_unscaled(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         total = self._total()
-        examples, turns = total.examples, self._turns(total.examples)
-        if self.param_groups[0]["steps"] == 0:
-            self.store.prepare(self.marginals, turns[0].step.batches)
-        check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
-        progress = turns[0].step.progress
-        self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
+        gather(self.marginals)
+        examples, turns = total.examples, self._turns(total.examples, take=True)
+        with giving_back(turns):
+            if self.param_groups[0]["steps"] == 0:
+                self.store.prepare(self.marginals, turns[0].step.batches)
+            check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
+            if self._companion is not None:
+                self._companion.check()
+            progress = turns[0].step.progress
+            self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(turn, watched) for turn in turns]
+        if self._companion is not None:
+            self._companion.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress)
         self._advance(examples)
         if complete(self.param_groups[0], examples):
             self.settle()
@@ -210,69 +209,11 @@ class MessagePassing(MarginalOptimizer):
         require_learnt(self.store, self.marginals, [self.state[marginal.mean] for marginal in self.marginals])
         self._rewrite(self.store.learn_prior)
 
-    @property
-    def depth(self) -> float:
-        """How deep the network is (`torch_gbp.crowding.depth`)."""
-        return depth(self.layers, [marginal.mean.numel() for marginal in self.marginals], self.param_groups[0]["num_data"])
-
-    @property
-    def scale(self) -> float:
-        """By how much `step` multiplies the messages it finds (`torch_gbp.crowding.strength`)."""
-        weights = [marginal.mean.numel() for marginal in self.marginals]
-        return strength(self._listener, weights, self.param_groups[0]["num_data"], self.accumulated)
-
-    def messages(self) -> list[tuple[GaussianParameter, Message]]:
-        """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
-        turns = self._turns(self._total().examples)
-        return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
-
-    def set_rate(self, rate: float) -> None:
-        """The rate from now on, in place of the store's and of what suits the likelihood."""
-        self._own_rate = False
-        for group in self.param_groups:
-            group["lr"] = rate
-
-    def teach(self, lesson: Callable[[float], None]) -> None:
-        """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
-        self._listener.lesson = lesson
-
-    def _turns(self, examples: int) -> list[Turn]:
-        """Whose turn it is in this step: every marginal that got a message, with the step's settings."""
-        if self.store.fixed_batches and self._batch is None:
-            raise InvalidInput(
-                "BatchSites needs to know which batch this is",
-                where="MessagePassing.step",
-                cause="an ordinary loader",
-                fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
-            )
-        turns = []
-        for group, owned in zip(self.param_groups, self._owned, strict=True):
-            check_group(group, started=True)
-            step = self._step_of(group, examples)
-            turns += [Turn(group, i, m, m.message(), step) for i, m in enumerate(owned) if has_message(m, name_of(group, i))]
-        return turns
-
-    def _total(self) -> Total:
-        """What the sweeps of all processes say together."""
-        total = self._listener.total(self.marginals[0].mean.device)
-        require_examples(total.examples, self.param_groups[0]["num_data"])
-        return total
-
-    def _step_of(self, group: dict[str, Any], examples: int) -> Step:
-        batches, progress = group["num_data"] / examples, progress_of(group, examples)
-        rate = rate_of(group, examples)
-        if self._own_rate and self.store.rated_by_likelihood:
-            rate *= self._listener.rate_factor(batches)
-        return Step(min(1.0, rate), batches, self._batch, self.scale, self.depth, progress)
-
-    def _advance(self, examples: int) -> None:
-        for group in self.param_groups:
-            group["steps"] += 1
-            group["examples_seen"] += examples
-
     def _commit(self, turn: Turn, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""
         marginal = turn.marginal
+        if turn.curvature is not None:
+            self.state[marginal.mean][CURVATURE] = turn.curvature
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
         marginal.trust()

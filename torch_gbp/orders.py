@@ -50,12 +50,10 @@ class Visit(NamedTuple):
 
         Else what the weights take in would differ from what is taken out of the outputs as their own.
         """
-        if not self.likelihood.automatic:
-            return self
         likelihood, propagate = copy(self.likelihood), self.propagate
         weights = [marginal.mean.numel() for marginal in propagate.marginals]
         likelihood.power = full_power(likelihood, weights, propagate.param_groups[0]["num_data"])
-        likelihood.automatic = False
+        likelihood.automatic, likelihood.inside = False, True
         return self._replace(likelihood=likelihood)
 
     def layers(self) -> list[nn.Module]:

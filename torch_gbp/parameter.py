@@ -1,9 +1,9 @@
 """GaussianParameter: the marginal of one weight tensor, kept as two torch parameters and a prior.
 
 `mean` and `precision` are ordinary parameters: they move, save and share like any other. Their `.grad`
-after a backward sweep is the product of the batch's messages in centred form (g in `mean.grad`,
-G in `precision.grad`). Only message passing may write to them; somebody else's write is found at
-the next forward sweep, because precisions fall when a gradient method follows G.
+after a backward sweep of messages is the product of the batch's messages in centred form, as the gradients that it is of the
+expected loss: -g in `mean.grad`, G / 2 in `precision.grad`. Only message passing may write to them; somebody else's write is
+found at the next forward sweep, because precisions fall when a gradient method follows them.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class GaussianParameter(CheckedModule):
     prior_precision: Tensor
     prior_mean: Tensor | None
     arrived: Gradients | None = None  # the gradients that wait for a step
+    told: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
+    rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.probes`)
+    moments = True  # its layer carries moments, and so may send it messages
     surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
 
@@ -108,22 +111,83 @@ class GaussianParameter(CheckedModule):
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
 
-    def message(self) -> Message:
-        """The batch's centred message (g, G), from the pair of gradients; a shared G is a mean."""
-        score, precision = self.mean.grad, self.precision.grad
-        assert score is not None and precision is not None
-        share = precision.numel() / score.numel()
-        return Message(score, precision if share == 1 else precision * share)
+    @property
+    def halves(self) -> dict[str, nn.Parameter]:
+        """The parameters that an optimizer is given, in order."""
+        return {"mean": self.mean, "precision": self.precision}
+
+    @property
+    def probed(self) -> bool:
+        """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
+        return self.told is None and self.precision.grad is None
+
+    def message(self, take: bool = False) -> Message:
+        """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
+
+        A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
+        takes the memory of the mean's gradient, until `give_back`."""
+        if self.told is not None:
+            return self.told
+        assert self.precision.grad is not None
+        return Message(self.score(take), self.centred_precision(self.precision.grad))
+
+    def score(self, take: bool = False) -> Tensor:
+        """g, from the gradient of the mean; with `take` in its memory, until `give_back`."""
+        gradient = self.mean.grad
+        assert gradient is not None
+        score = torch.neg(gradient, out=gradient if take else None)
+        if take:
+            self.arrive()
+        return score
+
+    def give_back(self) -> None:
+        """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
+        if self.told is None and self.mean.grad is not None:
+            self.mean.grad.neg_()
+            self.arrive()
+
+    def centred_precision(self, by_variance: Tensor) -> Tensor:
+        """G, from the gradient G / 2 of the variance, of which a shared precision got the sum."""
+        return by_variance * (2 * by_variance.numel() / self.mean.numel())
 
     def tell(self, message: Message) -> None:
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
         score, precision = message
-        self.mean.grad, self.precision.grad = score, precision * (score.numel() // precision.numel())
+        self.mean.grad, self.precision.grad = -score, precision * (0.5 * (score.numel() // precision.numel()))
+        self.told = None
         self.arrive()
+
+    def hear(self, message: Message) -> None:
+        """Multiplies a message that came beside the gradients to those before it."""
+        self.told = message if self.told is None else self.told * message
+
+    def probe(self, score: Tensor, weight: Tensor) -> None:
+        """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
+        score = score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())
+        self.rho = score if self.rho is None else self.rho + score
+
+    @property
+    def curvature(self) -> Tensor | None:
+        """The precision that probes gave since the last step, rho^2, a shared one the mean."""
+        return None if self.rho is None else self.averaged(self.rho.square())
+
+    def averaged(self, values: Tensor) -> Tensor:
+        """The mean of what is there for each weight, over the weights that share a precision."""
+        axes = [axis for axis, size in enumerate(self.precision.shape) if size != values.shape[axis]]
+        return values.mean(axes, keepdim=True) if axes else values
+
+    def forget(self) -> None:
+        """Forgets the messages since the last step."""
+        self.told = self.rho = None
 
     def fresh(self) -> bool:
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
         return bool((self.precision == self.prior_precision + self.surplus).all())
+
+    @property
+    def anneals(self) -> bool:
+        """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
+        return self.moments or self.mean.requires_grad
 
     def without_surplus(self) -> Tensor:
         """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""
@@ -144,7 +208,8 @@ class GaussianParameter(CheckedModule):
         return self.arrived == self._gradients()
 
     def _gradients(self) -> Gradients:
-        return tuple(None if grad is None else (id(grad), grad._version) for grad in (self.mean.grad, self.precision.grad))
+        grads = (half.grad for half in self.halves.values())
+        return tuple(None if grad is None else (id(grad), grad._version) for grad in grads)
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
@@ -178,8 +243,9 @@ class GaussianParameter(CheckedModule):
         A prior mean is 0 where the state has none, also in a network that had one. Precisions of the other kind (shared or
         full) do not fit: what one kind stands for is not what the other would have learnt.
         """
-        state, given = saved.state, [part for part in (*_PARTS, "prior_mean") if prefix + part in saved.state]
-        if not given and not saved.strict:
+        state, entries = saved.state, self.entries(prefix)
+        given = [part for part, name in entries.items() if name in saved.state]
+        if not saved.strict and not set(given) & self.own_entries:
             return
         if self.mean.is_meta and not saved.assign:
             raise _on_meta(
@@ -195,7 +261,7 @@ class GaussianParameter(CheckedModule):
             )
         own = {"mean": self.mean, "precision": self.precision, "prior_precision": self.precision, "prior_mean": self.mean}
         found = {
-            part: require_saved(prefix + part, state[prefix + part], own[part], saved.assign, broadcast=part.startswith("prior"))
+            part: require_saved(entries[part], state[entries[part]], own[part], saved.assign, broadcast=part.startswith("prior"))
             for part in given
         }
         precision, floor = found["precision"], found["prior_precision"]
@@ -203,9 +269,15 @@ class GaussianParameter(CheckedModule):
         proper = precision >= floor.to(precision) * (1 - TOLERANCE)
         require_all(f"{prefix}precision", proper, "at least prior_precision", precision)
 
+    own_entries = frozenset((*_PARTS, "prior_mean"))  # those without which there is nothing to load
+
+    def entries(self, prefix: str) -> dict[str, str]:
+        """The names of the marginal's parts in a state."""
+        return {part: prefix + part for part in (*_PARTS, "prior_mean")}
+
     def make_room(self, state: Mapping[str, Any], prefix: str) -> None:
         """A prior has the shape that its formula gave it, and a mean only where that is not 0."""
-        if prefix + "mean" in state:
+        if prefix + "precision" in state:
             self.surplus = 0.0
             centre, precision = state.get(prefix + "prior_mean"), state[prefix + "prior_precision"]
             self.prior_mean = None if centre is None else centre.detach().to(self.mean, copy=True)
@@ -213,7 +285,7 @@ class GaussianParameter(CheckedModule):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if prefix + "mean" in state_dict:
+        if prefix + "precision" in state_dict:
             self._register()  # load_state_dict(assign=True) puts other parameters in place
 
     def _apply(self, fn: Any, recurse: bool = True) -> GaussianParameter:

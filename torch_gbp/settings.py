@@ -14,6 +14,8 @@ from torch_gbp.parameter import GaussianParameter
 from torch_gbp.stores import Store
 from torch_gbp.stores.base import State
 
+CURVATURE = "curvature"  # in a marginal's state: the precision that an example's message had in the last probe
+
 
 def check_counts(accumulated: Any, report_every: Any) -> None:
     """Raises InvalidInput unless at least one batch is accumulated, and a report comes every so many steps, or never (0)."""
@@ -91,10 +93,17 @@ def check_saved(
             raise _misfit("something is kept of precisions", f"{len(found)} entries", "the state of another optimizer")
 
 
+def require_same_parts(saved: Mapping[str, Any], plain: bool) -> None:
+    """Raises InvalidInput if one of a saved state and this optimizer has plain parameters and the other none."""
+    if plain != ("plain" in saved):
+        has = {True: "an optimizer of plain parameters", False: "none"}
+        raise _misfit("the state has other parts", f"{has['plain' in saved]}, here {has[plain]}", "another network")
+
+
 def name_of(group: Mapping[str, Any], position: int) -> str:
     """Name of a group's marginal for errors, if the optimizer was given named parameters (mean, precision, mean, ...)."""
-    names = group.get("param_names")
-    return f"layer '{names[2 * position].removesuffix('.mean')}'" if names else f"marginal {position}"
+    means = [name for name in group.get("param_names") or () if not name.endswith(".precision")]
+    return f"layer '{means[position].removesuffix('.mean')}'" if means else f"marginal {position}"
 
 
 def kind(store: Store) -> str:
@@ -112,8 +121,8 @@ def _check_progress(group: Mapping[str, Any]) -> None:
 
 def _check_entry(where: str, store: Store, marginal: GaussianParameter, entry: State) -> None:
     """Raises InvalidInput unless the store can go on from what is kept of a marginal; nothing is, before its first step."""
-    keeps, known = set(store.keeps), {*store.keeps, *store.may_keep}
-    if not entry.keys() <= known or (entry.keys() & keeps and not keeps <= entry.keys()):
+    known = {*store.keeps, *store.may_keep, CURVATURE}
+    if not entry.keys() <= known or (entry.keys() & set(store.keeps) and not store.whole(entry)):
         raise _misfit(f"the state of {where} is not one of {kind(store)}", f"{sorted(entry)}", "another store or optimizer")
     for name, value in entry.items():
         if problem := _problem(value, marginal):
@@ -127,7 +136,9 @@ def _problem(value: Any, marginal: GaussianParameter) -> str:
     if isinstance(value, (list, tuple)):
         likes = marginal.mean, marginal.precision
         return f"{len(value)} tensors" if len(value) != 2 else "".join(map(_unlike, value, likes))
-    return _unlike(value, marginal.mean) if isinstance(value, Tensor) else "" if math.isfinite(_number(value)) else repr(value)
+    if not isinstance(value, Tensor):
+        return "" if math.isfinite(_number(value)) else repr(value)
+    return _unlike(value, marginal.precision if value.shape == marginal.precision.shape else marginal.mean)
 
 
 def _unlike(value: Any, like: Tensor) -> str:

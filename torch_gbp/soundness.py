@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +16,11 @@ from torch_gbp.parameter import TOLERANCE, GaussianParameter, owner_of
 from torch_gbp.settings import name_of
 from torch_gbp.stores import Step, Store
 from torch_gbp.stores.base import State
-from torch_gbp.sweep import processes
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
+
+
+NOTHING = Message(torch.zeros(()), torch.zeros(()))
 
 
 class Turn(NamedTuple):
@@ -27,6 +31,7 @@ class Turn(NamedTuple):
     marginal: GaussianParameter
     message: Message
     step: Step
+    curvature: Tensor | None = None  # precision of an example's message, from a probe
 
     @property
     def name(self) -> str:
@@ -34,19 +39,31 @@ class Turn(NamedTuple):
         return name_of(self.group, self.position)
 
 
-def has_message(marginal: GaussianParameter, where: str) -> bool:
-    """Whether sweeps have brought the marginal a message since the last step.
+@contextmanager
+def giving_back(turns: list[Turn]) -> Iterator[None]:
+    """After an error inside, the gradients are again what they were before the turns took them."""
+    try:
+        yield
+    except BaseException:
+        for turn in turns:
+            turn.marginal.give_back()
+        raise
+
+
+def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bool, alone: bool) -> bool:
+    """Whether sweeps have brought the marginal, called `where`, a message since the last step.
+
+    In a means sweep its mean alone gets a gradient; `alone` is a single process.
 
     Raises:
         InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
             looked at among several processes, where DDP writes their averages.)
     """
-    halves = {"mean": marginal.mean, "precision": marginal.precision}
-    states = {name: (half.requires_grad, half.grad is None) for name, half in halves.items()}
-    if states["mean"] != states["precision"]:
+    states = {name: (half.requires_grad, half.grad is None) for name, half in marginal.halves.items()}
+    if len(set(states.values())) > 1 and not (means and len({free for free, _ in states.values()}) == 1):
         raise InvalidInput(
             "a message goes to mean and precision together",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got=", ".join(
                 f"{half} {'trained' if free else 'frozen'}{', no gradient' * none}" for half, (free, none) in states.items()
             ),
@@ -58,15 +75,15 @@ def has_message(marginal: GaussianParameter, where: str) -> bool:
     if marginal.arrived is None:
         raise InvalidInput(
             "the message was taken in by a step before",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got="gradients without a sweep of their own",
             cause="two optimizers with the same parameters, or no zero_grad since the last step",
             fix="give every marginal to one optimizer, and call zero_grad before every sweep",
         )
-    if processes() == 1 and not marginal.untouched():
+    if alone and not marginal.untouched():
         raise InvalidInput(
             "gradients were changed between backward and step",
-            where=f"MessagePassing.step, {where}",
+            where=f"MessagePassing.step, {where()}",
             got="other tensors, or values written since",
             cause="clip_grad_norm_, or another operation on .grad; the pair is a message, no direction",
             fix="leave it out; lower lr if beliefs overshoot",
@@ -87,17 +104,39 @@ def owners(group: dict[str, Any]) -> list[GaussianParameter]:
             f"{len(strangers)} of {len(found)} parameters are not Gaussian",
             where="MessagePassing",
             got=f"shapes {strangers[:4]}",
-            cause="a torch layer among the GBP layers",
-            fix="replace it by its GBP twin, or train its parameters with a torch optimizer of their own",
+            cause="a torch layer among the GBP layers, or a network without marginals",
+            fix="use torch_gbp.configure_optimizers(model, ...), which trains them too, after torch_gbp.from_torch(model)",
+        )
+    sharded = [tuple(p.shape) for p in group["params"] if hasattr(p, "full_tensor")]
+    if sharded:
+        raise InvalidInput(
+            "sharded parameters have no messages yet",
+            where="MessagePassing",
+            got=f"{len(sharded)} DTensors, shapes {sharded[:4]}",
+            cause="torch.distributed.fsdp.fully_shard, or tensor parallelism",
+            fix="train with DistributedDataParallel, which keeps all parameters in every process",
         )
     unique = list(dict.fromkeys(owner for owner in found if owner is not None))
-    if 2 * len(unique) != len(found):
+    if sum(len(owner.halves) for owner in unique) != len(found):
         raise InvalidInput(
             "every Gaussian parameter must come with both mean and precision, in one group",
             where="MessagePassing",
             fix="pass all of layer.parameters()",
         )
     return unique
+
+
+def require_unscaled(optimizer: Any) -> None:
+    """Raises InvalidInput if a GradScaler calls the step: score and precision, and what stands beside them, scale differently."""
+    marks = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+    if marks:
+        raise InvalidInput(
+            "a loss that is scaled up for half precision makes messages of another size",
+            where="MessagePassing.step",
+            got="torch.amp.GradScaler",
+            cause='float16 training (precision="16-mixed")',
+            fix='use bfloat16, which needs no scaling: torch.autocast(..., torch.bfloat16), precision="bf16-mixed"',
+        )
 
 
 def require_examples(examples: int, num_data: int) -> None:
@@ -117,6 +156,17 @@ def require_examples(examples: int, num_data: int) -> None:
             cause="num_data counts batches, or was left at another data set's size",
             fix="pass num_data=len(dataset)",
         )
+
+
+def no_probe(mean: Tensor, where: str) -> InvalidInput:
+    """The error where no probe has ever reached a marginal, which so has a score and no precision."""
+    return InvalidInput(
+        "a score came without a precision: no probe has reached the marginal",
+        where=f"MessagePassing.step, {where}",
+        got=f"shape {tuple(mean.shape)}",
+        cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
+        fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
+    )
 
 
 def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
@@ -148,7 +198,7 @@ def sound(messages: list[Message]) -> bool:
     """
     totals = [part.sum() for message in messages for part in message]
     lowest = [message.precision.amin() for message in messages]
-    numbers = torch.stack(totals + lowest).tolist()
+    numbers = torch.stack([*totals, *lowest]).tolist()
     return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.parameter import GaussianParameter, owner_of
 
 Lesson = Callable[[bool, float], None]
@@ -41,7 +42,7 @@ class Outcome(NamedTuple):
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = ("automatic", "examples", "hold", "learn", "log_evidence", "outcome", "rate_factor", "spent")
+    __slots__ = ("automatic", "examples", "hold", "learn", "log_evidence", "means", "outcome", "power", "rate_factor", "spent")
 
     def __init__(
         self,
@@ -52,11 +53,14 @@ class Sweep:
         hold: float = 0.0,
         rate_factor: Callable[[float], float] | None = None,
         outcome: Outcome | None = None,
+        power: float = 1.0,
+        means: bool = False,
     ) -> None:
         self.examples, self.log_evidence = examples, log_evidence
         self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
         self.rate_factor = rate_factor  # number of batches in a pass -> factor on the store's own rate
         self.outcome = outcome  # for the watch over the run (monitor.py)
+        self.power, self.means = power, means  # what its messages are to be multiplied by; whether the outputs were plain tensors
         self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (crowding.py)
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
@@ -88,7 +92,7 @@ class Listener:
             if listener is not None and sweep is not None and not sweep.spent and sweep not in listener.sweeps:
                 listener.sweeps.append(sweep)
 
-        for parameter in (marginal.mean, marginal.precision):
+        for parameter in marginal.halves.values():
             wanted = parameter.requires_grad
             parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
             parameter.register_post_accumulate_grad_hook(hear)
@@ -127,9 +131,37 @@ class Listener:
         return min((sweep.rate_factor(batches) for sweep in self.sweeps if sweep.rate_factor is not None), default=1.0)
 
     @property
+    def power(self) -> float:
+        """The likelihoods' power.
+
+        Raises:
+            InvalidInput: two of them count their examples differently, which one sum of messages cannot.
+        """
+        powers = {sweep.power for sweep in self.sweeps}
+        if len(powers) > 1:
+            raise InvalidInput(
+                "the likelihoods of a step have different powers",
+                where="MessagePassing.step",
+                got=", ".join(f"{power:g}" for power in sorted(powers)),
+                cause="two losses in one step",
+                fix="give both the same power, e.g. power=1",
+            )
+        return powers.pop() if powers else 1.0
+
+    @property
+    def means(self) -> bool:
+        """Whether any of the sweeps was one of the means."""
+        return any(sweep.means for sweep in self.sweeps)
+
+    @property
     def automatic(self) -> bool:
         """Whether all of them leave their power to the optimizer."""
         return all(sweep.automatic for sweep in self.sweeps)
+
+
+def rank() -> int:
+    """Which of the processes this is."""
+    return dist.get_rank() if processes() > 1 else 0
 
 
 def processes() -> int:

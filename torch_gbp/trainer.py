@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
+from torch_gbp import passes
 from torch_gbp.batches import FixedBatches
 from torch_gbp.checks import require_count
+from torch_gbp.configure import Plain, configure_optimizers
+from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
-from torch_gbp.examples import device_of, evaluating, inputs_of, log_probability, output_of, pairs, require_network
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.inference import Inference
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optimizer import MessagePassing
+from torch_gbp.predictive import Outputs, outputs_of
+from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.report import StepReport
 from torch_gbp.standardise import fit_statistics
 from torch_gbp.stores import Store
@@ -44,10 +48,12 @@ class Epoch(NamedTuple):
 
 
 class Trainer:
-    """Trains a network of GBP layers by message passing.
+    """Trains a network with marginals by message passing, and its plain parameters beside them.
+
+    After the last pass statistics of BatchNorm are renewed from the training batches, at the last means (`renew_statistics`).
 
     Args:
-        model: network of GBP layers; it is trained in place.
+        model: network of GBP layers, or any torch network with marginals (`gbp.from_torch`); it is trained in place.
         likelihood: what the targets say about the outputs.
         epochs: passes over the data.
         lr, store: as in `MessagePassing`.
@@ -57,6 +63,8 @@ class Trainer:
             marginals; None trains all passes and keeps the last.
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar.
+        plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
+        sweep: "means" trains GBP layers by a means sweep (`torch_gbp.means_sweep`), "moments" (None likewise) by their moments.
 
     Raises:
         InvalidInput: settings out of range; loaders without batches, batches that are no pairs (input, target), outputs that
@@ -84,6 +92,8 @@ class Trainer:
         patience: int | None = None,
         learn_priors: bool = False,
         progress: bool = True,
+        plain: Plain | None = None,
+        sweep: str | None = None,
     ) -> None:
         require_network(model, likelihood, "Trainer")
         if patience is not None:
@@ -92,7 +102,8 @@ class Trainer:
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience = lr, store, patience
         self.inference = Inference() if inference is None else inference
-        self.learn_priors, self.progress = learn_priors, progress
+        self.learn_priors, self.progress, self.plain = learn_priors, progress, plain
+        self.sweep = passes.require_sweep(sweep, "Trainer")
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -107,11 +118,9 @@ class Trainer:
             )
         batches, generator = pairs(loader, None, "Trainer.fit"), getattr(loader, "generator", None)
         fit_statistics(self.model, self.likelihood.targets, batches, generator)
-        names, num_data = list(self.model.named_parameters()), count_examples(loader)
-        if not names:
-            raise InvalidInput("the network has no weights to train", where="Trainer.fit", fix="build it of GBP layers")
         passes = self.epochs if self.inference.rate is None else None
-        self.optimizer = MessagePassing(names, num_data, lr=self.lr, epochs=passes, store=self.store)
+        settings: dict[str, Any] = {"lr": self.lr, "epochs": passes, "store": self.store, "plain": self.plain}
+        self.optimizer = configure_optimizers(self.model, count_examples(loader), **settings)
         try:
             return self._run(loader, validation)
         except BaseException:
@@ -139,32 +148,33 @@ class Trainer:
         return nn.ModuleList([self.model, self.likelihood])
 
     @torch.no_grad()
-    def evaluate(self, loader: Iterable[Any]) -> Evaluation:
-        """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions."""
+    def evaluate(self, loader: Iterable[Any], how: str | None = None, samples: int = SAMPLES) -> Evaluation:
+        """Mean log evidence of the targets, and accuracy or root mean squared error of the predictions.
+
+        Args:
+            how, samples: the way of predicting, as in `torch_gbp.predict`.
+        """
         logs, hits, squares = [], [], []
-        with evaluating(self.model):
-            for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
-                output = output_of(self.model, x, "Trainer.evaluate")
-                self.likelihood.validate(output, y)
-                predictive = self.likelihood.predictive(output)
-                logs.append(log_probability(predictive, y))
-                if isinstance(predictive, Categorical):
-                    labels = y.argmax(-1) if y.is_floating_point() else y
-                    hits.append((predictive.logits.argmax(-1) == labels).float())
-                else:
-                    squares.append((predictive.mean - y).square().flatten())
+        for x, y, *_ in pairs(loader, device_of(self.model), "Trainer.evaluate"):
+            outputs = outputs_of(self.model, x, "Trainer.evaluate", how, samples)
+            self.likelihood.validate(outputs.belief, y)
+            predictive = outputs.distribution(self.likelihood)
+            logs.append(log_probability(predictive, y))
+            if isinstance(predictive, Categorical):
+                labels = y.argmax(-1) if y.is_floating_point() else y
+                hits.append((predictive.logits.argmax(-1) == labels).float())
+            else:
+                squares.append((predictive.mean - y).square().flatten())
         accuracy = float(torch.cat(hits).mean()) if hits else None
         rmse = float(torch.cat(squares).mean().sqrt()) if squares else None
         return Evaluation(float(torch.cat(logs).mean()), accuracy, rmse)
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor | Iterable[Any]) -> Distribution:
-        """Predictive distribution of the targets, for one tensor or for every batch of a loader."""
+    def predict(self, inputs: Tensor | Iterable[Any], how: str | None = None, samples: int = SAMPLES) -> Distribution:
+        """Predictive distribution of the targets, for one tensor or all batches of a loader; `how` as in `torch_gbp.predict`."""
         where, device = "Trainer.predict", device_of(self.model)
-        with evaluating(self.model):
-            outputs = [output_of(self.model, x, where) for x in inputs_of(inputs, device, where)]
-        means, variances = zip(*outputs, strict=True)
-        return self.likelihood.predictive(Gaussian(torch.cat(means), torch.cat(variances)))
+        found = [outputs_of(self.model, x, where, how, samples) for x in inputs_of(inputs, device, where)]
+        return Outputs.joined(found).distribution(self.likelihood)
 
     def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
         self.model.train()
@@ -178,6 +188,7 @@ class Trainer:
         assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
             self.optimizer.settle()  # the last step has done so, unless the loader drops examples
+            renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:
             self.optimizer.learn_priors()
@@ -187,7 +198,7 @@ class Trainer:
     def _step(self, number: int, x: Tensor, y: Tensor, batch: int | None = None) -> float:
         assert self.optimizer is not None
         visit = nullcontext() if batch is None else self.optimizer.visit(_number(batch), x, y)
-        with visit:
+        with visit, passes.sweep(self.sweep):
             return float(self.inference(self.model, self.likelihood, self.optimizer, x, y, number))
 
 

@@ -1,5 +1,7 @@
 """The methods compared: one file for each family, one row for each method."""
 
+from collections.abc import Mapping
+
 from benchmarks.methods import ensemble, gbp, gradient, ivon, laplace, vi
 from benchmarks.methods.base import Entrant, Method, Settings, Training
 from benchmarks.methods.packages import MissingPackage, rival
@@ -22,13 +24,12 @@ METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
 }
 
 
-def installed(names: list[str]) -> list[str]:
+def installed(names: list[str], methods: Mapping[str, Entrant] = METHODS) -> list[str]:
     """Those whose packages import; a line is printed for each of the others."""
-    return [name for name in names if _imports(name)]
+    return [name for name in names if _imports(name, methods[name].package)]
 
 
-def _imports(name: str) -> bool:
-    package = METHODS[name].package
+def _imports(name: str, package: str | None) -> bool:
     try:
         return package is None or bool(rival(package))
     except MissingPackage as error:

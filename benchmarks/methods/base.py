@@ -8,19 +8,27 @@ from itertools import chain, product
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 Settings = Mapping[str, Any]
+Augment = Callable[[Tensor], Tensor]
+"""A batch of inputs -> the batch that is trained on, by draws from torch's global generator."""
+STATISTICS = 10_000  # training examples from which statistics of a normalisation are renewed
+CHUNK = 250
 
 
 class Training(NamedTuple):
-    """What a method is told before it trains: the plain network, the data, and how long it will train."""
+    """What a method is told before it trains: the plain network, the data, how long it will train, and what changes a batch."""
 
     network: nn.Module
     x: Tensor
     y: Tensor
     epochs: int
     steps: int
+    augment: Augment | None = None
 
 
 class Method:
@@ -77,6 +85,25 @@ def grid(**axes: Sequence[Any]) -> list[Settings]:
     [{'lr': 1, 'weight_decay': 0}, {'lr': 2, 'weight_decay': 0}]
     """
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """The mean cross-entropy of all labels; outputs (..., classes), labels (...)."""
+    return F.cross_entropy(outputs.flatten(0, -2), y.flatten())
+
+
+def log_softmax(outputs: Tensor) -> Tensor:
+    """Log-probabilities (n, classes) of all labels, whatever the axes before the classes'."""
+    return torch.log_softmax(outputs.flatten(0, -2), 1)
+
+
+def renew_statistics(network: nn.Module, training: Training) -> None:
+    """The running statistics of BatchNorm as they are at the network's present weights, for weights that are averages."""
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return
+    index = torch.randperm(len(training.x))[:STATISTICS].split(CHUNK)
+    change = training.augment or nn.Identity()
+    update_bn((change(training.x[chunk]) for chunk in index), network)
 
 
 def log_mean(samples: Iterable[Tensor]) -> Tensor:

@@ -34,7 +34,7 @@ class GBP(Method):
         optimizer: Settings = SHIPPED,
     ) -> None:
         inputs = training.x if follow else None
-        self.network = torch_gbp.from_torch(training.network, fresh=True, inputs=inputs, **prior)
+        self.network = torch_gbp.from_torch(training.network, fresh=True, inputs=inputs, moments=True, **prior)
         self.likelihood = kind(**likelihood)
         options = {"epochs": training.epochs, **optimizer}
         self.propagate = torch_gbp.MessagePassing(self.network.parameters(), len(training.x), **options)

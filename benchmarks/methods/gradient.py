@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.optim.swa_utils import AveragedModel
 
-from benchmarks.methods.base import Entrant, Method, Training, grid
+from benchmarks.methods.base import Entrant, Method, Training, cross_entropy, grid, log_softmax, renew_statistics
 
 WARMUP = 0.05  # of the steps
 
@@ -21,13 +20,14 @@ WARMUP = 0.05  # of the steps
 class CrossEntropy(Method):
     """The plain network and any torch optimizer, the schedule of its rate and the average of its weights if it has them."""
 
+    training: Training
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler | None = None
     average: AveragedModel | None = None
 
     def step(self, x: Tensor, y: Tensor) -> None:
         self.optimizer.zero_grad()
-        F.cross_entropy(self.network(x), y).backward()
+        cross_entropy(self.network(x), y).backward()
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
@@ -38,9 +38,10 @@ class CrossEntropy(Method):
         """The average predicts."""
         if self.average is not None:
             self.network = self.average.module
+            renew_statistics(self.network, self.training)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
-        return torch.log_softmax(self.network(x), 1)
+        return log_softmax(self.network(x))
 
     def stored(self) -> Iterator[Tensor]:
         yield from super().stored()
@@ -56,12 +57,15 @@ class AdamW(CrossEntropy):
         weight_decay: decoupled from the gradient.
         final: share of the peak rate that is left at the end.
         tail: share of the steps, the last ones, over which weights are averaged; 0 for the last weights.
+        warmup: share of the steps, the first ones, over which the rate rises.
     """
 
-    def __init__(self, training: Training, *, lr: float, weight_decay: float, final: float = 0.0, tail: float = 0.0) -> None:
-        self.network = training.network
+    def __init__(
+        self, training: Training, *, lr: float, weight_decay: float, final: float = 0.0, tail: float = 0.0, warmup: float = 0.0
+    ) -> None:
+        self.training, self.network = training, training.network
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=lr, weight_decay=weight_decay)
-        self.schedule = CosineAnnealingLR(self.optimizer, training.steps, eta_min=final * lr)
+        self.schedule = warm_cosine(self.optimizer, training.steps, warmup, final)
         self.average = tail_average(self.network, tail) if tail else None
 
 
@@ -69,7 +73,7 @@ class SGD(CrossEntropy):
     """Plain gradient descent: no momentum, no weight decay, constant rate. The thesis' own rate is 1e-3."""
 
     def __init__(self, training: Training, *, lr: float) -> None:
-        self.network = training.network
+        self.training, self.network = training, training.network
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=lr)
 
 
@@ -77,17 +81,24 @@ class Momentum(CrossEntropy):
     """SGD with momentum 0.9: a linear warm-up over the first steps, then a cosine.
 
     Args:
-        lr, weight_decay, final, tail: as `AdamW`, the weight decay being part of the gradient.
+        lr, weight_decay, final, tail, warmup: as `AdamW`, the weight decay being part of the gradient.
     """
 
-    def __init__(self, training: Training, *, lr: float, weight_decay: float, final: float, tail: float) -> None:
-        self.network = training.network
+    def __init__(
+        self, training: Training, *, lr: float, weight_decay: float, final: float, tail: float, warmup: float = WARMUP
+    ) -> None:
+        self.training, self.network = training, training.network
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
-        warmup = max(1, round(WARMUP * training.steps))
-        rise = LinearLR(self.optimizer, 1 / warmup, total_iters=warmup - 1)
-        fall = CosineAnnealingLR(self.optimizer, max(1, training.steps - warmup), eta_min=final * lr)
-        self.schedule = SequentialLR(self.optimizer, [rise, fall], [warmup])
+        self.schedule = warm_cosine(self.optimizer, training.steps, warmup, final)
         self.average = tail_average(self.network, tail) if tail else None
+
+
+def warm_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: float, final: float) -> LRScheduler:
+    """A rise on a line over the first share `warmup` of the steps, then a cosine down to the share `final` of the peak rate."""
+    rising, peak = max(1, round(warmup * steps)) if warmup else 0, optimizer.param_groups[0]["lr"]
+    rise = [LinearLR(optimizer, 1 / rising, total_iters=rising - 1)] if rising else []
+    fall = CosineAnnealingLR(optimizer, max(1, steps - rising), eta_min=final * peak)
+    return SequentialLR(optimizer, [*rise, fall], [rising]) if rise else fall
 
 
 def tail_average(network: nn.Module, tail: float) -> AveragedModel:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.methods.base import Entrant, Method, Training, grid, log_mean
+from benchmarks.methods.base import Entrant, Method, Training, cross_entropy, grid, log_mean, log_softmax
 from benchmarks.methods.packages import rival
 
 SAMPLES = 32  # weight samples of a prediction
@@ -18,18 +17,19 @@ class IVON(Method):
     Args:
         lr: peak learning rate.
         hess_init: first guess of the Hessian's diagonal; a larger one starts with less noise.
+        weight_decay: precision of the prior over the number of labels; the package's own unless it is given.
     """
 
-    def __init__(self, training: Training, *, lr: float, hess_init: float) -> None:
+    def __init__(self, training: Training, *, lr: float, hess_init: float, weight_decay: float = 1e-4) -> None:
         self.network = training.network
-        options = {"lr": lr, "hess_init": hess_init, "ess": len(training.x)}
+        options = {"lr": lr, "hess_init": hess_init, "ess": training.y.numel(), "weight_decay": weight_decay}
         self.optimizer = rival("ivon").IVON(self.network.parameters(), **options)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.steps)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         with self.optimizer.sampled_params(train=True):
             self.optimizer.zero_grad()
-            F.cross_entropy(self.network(x), y).backward()
+            cross_entropy(self.network(x), y).backward()
         self.optimizer.step()
         self.schedule.step()
 
@@ -38,7 +38,7 @@ class IVON(Method):
 
     def _sampled(self, x: Tensor) -> Tensor:
         with self.optimizer.sampled_params():
-            return torch.log_softmax(self.network(x), 1)
+            return log_softmax(self.network(x))
 
 
 BY_IVON = Entrant(

@@ -72,8 +72,8 @@ def _told(train: Callable[..., Any], case: Case, data: Data, seed: int) -> Row:
 
 
 def _gbp(case: Case, data: Data) -> Row:
-    """`from_torch(fresh=True)`, the likelihood without arguments, `MessagePassing` told the passes and nothing else."""
-    model: nn.Module = gbp.from_torch(network(case, data.x.shape[1], data.outputs), fresh=True)
+    """`from_torch(fresh=True, moments=True)`, the likelihood without arguments, `MessagePassing` told the passes alone."""
+    model: nn.Module = gbp.from_torch(network(case, data.x.shape[1], data.outputs), fresh=True, moments=True)
     if case.inputs and not case.inputs.endswith("raw"):
         model = nn.Sequential(gbp.Standardise().fit(data.x), model)
     likelihood = LIKELIHOODS[case.likelihood]()

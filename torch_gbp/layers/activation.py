@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import PART, require, require_kind
 from torch_gbp.factor import Rule, factor
 from torch_gbp.gaussian import Gaussian
@@ -48,7 +50,12 @@ class GBPLeakyReLU(ActivationLayer):
         """The GBP twin of nn.LeakyReLU or nn.ReLU."""
         return cls(getattr(layer, "negative_slope", 0.0))
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        return F.leaky_relu(input, self.negative_slope)
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
         options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
         return Gaussian(*self.memory.activation(Forms(factor(self.rule), _EXACT), options, *belief))
@@ -97,7 +104,12 @@ class GBPSigmoid(ActivationLayer):
         """The GBP twin of nn.Sigmoid."""
         return cls()
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        return torch.sigmoid(input)
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         return Gaussian(*_SIGMOID(None, *self.accept(input, tuple(range(9)))))
 
     def bound(self) -> Bound:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torch_gbp import passes
+from torch_gbp.autocast import promoted
 from torch_gbp.checks import (
     DEVIATION,
     DEVIATION_OR_0,
@@ -62,6 +64,34 @@ class FactorLayer(nn.Module):
             return output
         options = UnaryOptions(self.noise**2, 0.0 if self.activation_sigma is None else self.activation_sigma**-2)
         return Gaussian(*_UNARY(options, *output))
+
+    def at_means(self, input: Belief) -> Tensor:
+        """The layer's plain function of a tensor, at the means of its weights; the noise has mean 0.
+
+        Raises:
+            MissingRule: a prior of the output, which moves its mean by how uncertain it is.
+            InvalidInput: a Gaussian.
+        """
+        if isinstance(input, Gaussian):
+            raise InvalidInput(
+                "a means sweep carries tensors",
+                where=name_of(self),
+                got="a Gaussian",
+                cause="uncertain inputs",
+                fix="leave means_sweep() out, or pass input.mean",
+            )
+        if self.activation_sigma is not None:
+            raise MissingRule(
+                "a prior of the output has no plain function",
+                where=name_of(self),
+                got=f"activation_sigma={self.activation_sigma}",
+                fix="leave means_sweep() out",
+            )
+        return self.plain(input)
+
+    def plain(self, input: Tensor) -> Tensor:
+        """The layer's function at the means of its weights."""
+        raise MissingRule(f"{type(self).__name__} has no plain function", where="means_sweep", fix="leave means_sweep() out")
 
     def activation_prior(self, like: Tensor | None = None) -> Message | None:
         """The unary prior of the output as a message, for `nodes`."""
@@ -139,6 +169,16 @@ class WeightedLayer(FactorLayer):
             require_kind("activation", activation, ActivationLayer, type(self).__name__, fix="use GBPLeakyReLU(0.1), or None")
         self.activation, self.linearise = activation, linearise
 
+    def known_weights(self) -> tuple[Tensor, Tensor | None]:
+        """Means of the weights and of the biases, for a means sweep."""
+        weight, _, bias, _ = self.marginals()
+        assert weight is not None
+        return weight, bias
+
+    def activated(self, output: Tensor) -> Tensor:
+        """The output through an activation inside the factor, in a means sweep."""
+        return output if self.activation is None else self.activation.at_means(output)
+
     def finished(self, output: Gaussian) -> Gaussian:
         """What comes out of the factor in a single sweep: activation, noise, unary prior."""
         return self.loosen(output if self.activation is None else self.activation(output))
@@ -187,12 +227,15 @@ class WeightedLayer(FactorLayer):
 
 
 def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """Mean and variance of what comes in (variance None for an observed tensor), checked.
+    """Mean and variance of what comes in (variance None for an observed tensor), checked; under autocast in single precision.
 
     Raises:
         InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
     """
     mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
+    mean, variance = promoted(mean), promoted(variance)
+    if isinstance(mean, Tensor):
+        passes.entered(mean, variance)
     if variance is None:
         _check_observed(mean, layer)
         _check_scale(mean, layer)

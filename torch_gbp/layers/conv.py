@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import factor
@@ -115,7 +117,16 @@ class GBPConv2d(WeightedLayer):
         twin.adopt(layer, as_prior)
         return twin
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        mean, _ = split(input, self, (4,))
+        require_features(mean.shape[1], self.in_channels, "channels", self)
+        options = self.options
+        geometry = options.stride, options.padding, options.dilation, options.groups
+        return self.activated(F.conv2d(mean, *self.known_weights(), *geometry))
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)

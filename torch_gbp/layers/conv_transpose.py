@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import name_of, require_factory, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factor import Moments, factor
@@ -119,7 +121,15 @@ class GBPConvTranspose2d(WeightedLayer):
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
         return twin
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        mean, _ = split(input, self, (4,))
+        require_features(mean.shape[1], self.in_channels, "channels", self)
+        weight, bias = self.known_weights()
+        return self.activated(F.conv_transpose2d(mean, weight.transpose(0, 1), bias, *self.options))
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import require_count, require_like
 from torch_gbp.factor import factor
 from torch_gbp.gaussian import Gaussian
@@ -88,7 +90,14 @@ class GBPLinear(WeightedLayer):
         twin.adopt(layer, as_prior)
         return twin
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        mean, _ = split(input, self, tuple(range(1, 9)))
+        require_features(mean.shape[-1], self.in_features, "features", self)
+        return self.activated(F.linear(mean, *self.known_weights()))
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
         require_like(mean, self.weight.mean, self)

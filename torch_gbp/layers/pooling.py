@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import Moments, Rule, factor, linear_rule
@@ -123,7 +125,12 @@ class GBPMaxPool2d(_Pool):
         """The GBP twin of nn.MaxPool2d."""
         return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        return max_pool.largest(self.options, input)[0]
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         return self.loosen(Gaussian(*factor(self.rule)(self.options, *self._windows(input))))
 
     def node(self, learn: bool) -> Node:
@@ -176,7 +183,13 @@ class GBPAvgPool2d(_Pool):
         geometry = (layer.kernel_size, layer.stride, layer.padding)
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        options, divisor = self.options, self.divisor_override
+        return F.avg_pool2d(input, *options[:3], options.ceil_mode, self.count_include_pad, divisor)
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         return self.loosen(Gaussian(*_average(self._settings(), *self._windows(input))))
 
     def node(self, learn: bool) -> Node:
@@ -228,7 +241,12 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
         """The GBP twin of nn.AdaptiveAvgPool2d."""
         return cls(layer.output_size)  # type: ignore[arg-type]
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(input, self.output_size)
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         return self.loosen(Gaussian(*avg_pool.adaptive_avg_pool(self.output_size, *self.accept(input, (4,)))))
 
     def node(self, learn: bool) -> Node:

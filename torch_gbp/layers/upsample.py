@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from torch_gbp import passes
 from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factor import linear_rule
@@ -71,7 +72,12 @@ class GBPUpsample(GaussianLayer):
         """The GBP twin of nn.Upsample."""
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
 
-    def forward(self, input: Belief) -> Gaussian:
+    def plain(self, input: Tensor) -> Tensor:
+        return upsample(self.options, input, input)[0]
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
         belief = self.accept(input, (4,))
         self._require_output(belief.shape)
         return self.loosen(Gaussian(*upsample(self.options, *belief)))

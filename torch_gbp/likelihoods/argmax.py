@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
@@ -9,7 +10,7 @@ from torch.distributions import Categorical
 from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
-from torch_gbp.likelihoods.regression import gaussian_evidence
+from torch_gbp.likelihoods.regression import gaussian_evidence, gaussian_probe
 from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
 REGULARISER_VARIANCE = 0.1
@@ -36,6 +37,7 @@ class Argmax(Likelihood):
     0
     """
 
+    classes = True
     automatic_power = 16.0  # chosen on validation data
 
     def __init__(
@@ -77,6 +79,20 @@ class Argmax(Likelihood):
         mills = inverse_mills(t) * (1 - label)
         pull = mills / deviation
         return t, pull, mills * truncated_moments(t)[0] / deviation.square()
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise with the covariance of minus the second derivatives, for a label that is drawn from the prediction: each of the
+        comparisons has a curvature c_i along (label) - (class i), the regulariser one along every output.
+        """
+        zero = torch.zeros_like(output)
+        chances = self.distribution(Gaussian(output, zero)).probs
+        label = F.one_hot(torch.multinomial(chances, 1, generator=generator)[:, 0], output.shape[1]).to(output)
+        curvature = self._pairs(output, zero, label)[2].clamp_min(0)
+        each = gaussian_probe(output, 1.0, generator) * curvature.sqrt()
+        score = label * each.sum(1, keepdim=True) - each
+        return (
+            score if self.regulariser_variance is None else score + gaussian_probe(output, self.regulariser_variance, generator)
+        )
 
     def distribution(self, output: Gaussian) -> Categorical:
         """p_j ~ prod_{i != j} Phi((m_j - m_i) / sqrt(v_i + v_j + noise))."""

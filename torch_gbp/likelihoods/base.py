@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.distributions import Distribution
 
+from torch_gbp import passes
+from torch_gbp.autocast import full_precision
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
+from torch_gbp.likelihoods.evidence import Evidence
+from torch_gbp.likelihoods.loss import Loss
+from torch_gbp.likelihoods.predicting import Predicting
+from torch_gbp.likelihoods.predicting import validation as validation
 from torch_gbp.standardise import Standardise
-from torch_gbp.sweep import Lesson, Outcome, Sweep, announce
+from torch_gbp.sweep import Lesson
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
 
@@ -24,31 +27,15 @@ MISSING = -100  # the label of an example without label, torch's own ignore_inde
 MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
 
-class Evidence(NamedTuple):
-    """Log evidence per example (n,), and the centred message (g, G) to the outputs, as the outputs are shaped."""
-
-    log: Tensor
-    score: Tensor
-    precision: Tensor
-
-    def masked(self, known: Tensor | None) -> Evidence:
-        """The evidence of the known targets, (n,) or as the outputs are shaped, alone; None for all."""
-        if known is None:
-            return self
-        examples = known if known.ndim == 1 else known.flatten(1).all(1)
-        entries = known.view(-1, *(1 for _ in self.score.shape[1:])) if known.ndim == 1 else known
-        masks = examples, entries, entries
-        return Evidence(*(part.where(mask, part.new_zeros(())) for part, mask in zip(self, masks, strict=True)))
-
-
-class Likelihood(CheckedModule):
+class Likelihood(Predicting):
     """p(target | output): `loss = likelihood(output, target)` is -log evidence, its backward the message.
 
-    The loss is the sum over the batch of -log p(y) under the output's belief. Its value is never tempered;
-    `power` multiplies the messages. power = 1 is Bayes' rule for the model as written; a larger power counts
-    every example that many times (a cold posterior), and a factor on the loss acts in the same way.
+    The loss is the sum over the batch of -log p(y) under the output's belief, or at the output itself where that is a plain
+    tensor (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they
+    enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a
+    cold posterior), and a factor on the loss acts in the same way.
     Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
-    its means, and for the correlations that a forward pass leaves out.
+    its means, and for the correlations that a forward pass leaves out; and, for classes, the outputs divided by `temperature`.
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
@@ -60,54 +47,60 @@ class Likelihood(CheckedModule):
 
     automatic_power, automatic_widening = 1.0, 1.0
     targets: Standardise | None  # statistics of the targets, of a likelihood that standardises them
-    widening: Tensor  # a buffer, set by `calibrate` or by hand
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
+    inside = False  # True: messages leave the likelihood with its power, for inference that is iterated before a step
 
     def __init__(self, power: float | None = 1.0) -> None:
-        super().__init__()
+        automatic = power is None
+        super().__init__(self.automatic_widening if automatic else 1.0)
         self.targets = None
-        self.automatic = power is None
+        self.automatic = automatic
         power = self.automatic_power if power is None else power
         self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
-        self.usual_widening = self.automatic_widening if self.automatic else 1.0
-        self.register_buffer("widening", torch.tensor(self.usual_widening))
 
-    def check_saved(self, saved: Saved, prefix: str) -> None:
-        """Raises InvalidInput unless the saved widening and noise variance are positive and finite."""
-        for name in ("widening", "noise_variance"):
-            own = self._buffers.get(name)
-            if own is not None and prefix + name in saved.state:
-                value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
-                require_all(prefix + name, value > 0, "positive", value)
+    def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """-log evidence of the batch (scalar); its backward sends the message (g, G) to the output.
 
-    def forward(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Tensor:
-        """-log evidence of the batch (scalar); its backward sends power x (g, G) to the output.
+        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (factor.py). Where a plain tensor
+        that wants a gradient has entered the layers, the gradients are those of the loss itself, and the marginals get their
+        messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer
+        asks for it, a probe (`torch_gbp.probes`).
 
         Args:
-            output, target: the outputs' belief and the targets.
+            output, target: the outputs' belief, or the outputs, and the targets.
             known: which targets are known, (n,) or as the outputs are shaped; None for all. The others may be any valid
                 value: their examples count for the step, and send nothing.
         """
-        if not isinstance(output, Gaussian):
+        mixed = passes.left()
+        mean, variance = output if isinstance(output, Gaussian) else (self._known(output), None)
+        self.validate(Gaussian(mean, mean if variance is None else variance), target, known=variance is None)
+        with full_precision(mean.device):
+            return Loss.apply(mean, variance, target, known, self, mixed)  # type: ignore[return-value]
+
+    def _known(self, output: Any) -> Tensor:
+        """Outputs that are a plain tensor, never in half precision."""
+        if not isinstance(output, Tensor) or not output.is_floating_point():
             raise InvalidInput(
-                "the output must be a Gaussian",
+                "the output must be a Gaussian or a floating-point tensor",
                 where=type(self).__name__,
-                got=type(output).__name__,
-                cause="a network without GBP layers",
-                fix="build it of GBP layers, or use a torch loss",
+                got=str(getattr(output, "dtype", type(output).__name__)),
+                cause="a network that returns several things",
+                fix="pass the tensor of outputs alone",
             )
-        self.validate(output, target)
-        return _Loss.apply(output.mean, output.variance, target, known, self)  # type: ignore[return-value]
+        return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
         self.validate(output, target)
         return self.evidence(output.mean, output.variance, target).log
 
-    def validate(self, output: Gaussian, target: Tensor) -> None:
-        """Raises InvalidInput unless the outputs are a sound belief and the targets fit them."""
-        require_moments(*output, type(self).__name__)
+    def validate(self, output: Gaussian, target: Tensor, known: bool = False) -> None:
+        """Raises InvalidInput unless the outputs are a sound belief, or finite where they are `known`, and the targets fit."""
+        if known:
+            require_finite_output(output.mean, type(self).__name__)
+        else:
+            require_moments(*output, type(self).__name__)
         require_kind("target", target, Tensor, type(self).__name__, fix="pass a tensor")
         self.check(output, target)
 
@@ -119,12 +112,34 @@ class Likelihood(CheckedModule):
         """Log evidence and untempered message, from the outputs' moments."""
         raise NotImplementedError
 
+    def known_evidence(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log evidence per example (n,) and score, where the outputs are known."""
+        found = self.evidence(output, torch.zeros_like(output), target)
+        return found.log, found.score
+
     def evidence_at(self, mean: Tensor, variance: Tensor, target: Tensor, at: Tensor | None) -> Evidence:
         """`evidence` for iterated inference; `at` is the mean of the outputs' belief, None at first.
 
         Likelihoods that linearise do it there; the others do not look at it.
         """
         return self.evidence(mean, variance, target)
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """The score at the outputs of targets that are drawn from the likelihood there; its square is G on average.
+
+        Args:
+            output: outputs (n, ...), known.
+            generator: of random numbers, on their device.
+
+        Raises:
+            InvalidInput: a likelihood without targets to draw.
+        """
+        raise InvalidInput(
+            "targets cannot be drawn, so the means sweep has no precisions",
+            where=type(self).__name__,
+            cause="a likelihood of your own without `probe`",
+            fix="define probe(output, generator): the score of drawn targets; or use a network of GBP layers",
+        )
 
     def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
         """Learns parameters of the likelihood itself; called when a step takes the batch's messages, if `learns`.
@@ -147,50 +162,15 @@ class Likelihood(CheckedModule):
         parts = (*output, target) if known is None else (part[known] for part in (*output, target))
         return partial(self.learn, *parts)
 
-    def predictive(self, output: Gaussian) -> Distribution:
-        """Distribution of the target given the belief of the output, its variance times `widening`."""
-        require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
-        require_moments(*output, type(self).__name__)
-        return self.distribution(Gaussian(output.mean, output.variance * self.widening))
-
-    def distribution(self, output: Gaussian) -> Distribution:
-        """Distribution of the target where the output is N(mean, variance)."""
-        raise NotImplementedError
-
     def extra_repr(self) -> str:
-        widening = {} if float(self.widening) == 1 else {"widening": f"{float(self.widening):g}"}
-        settings = [f"{name}={value}" for name, value in (self.settings() | widening).items()]
+        set_to = {"widening": float(self.widening), "temperature": 1.0 if self.temperature is None else float(self.temperature)}
+        shown = {name: f"{value:g}" for name, value in set_to.items() if value != 1}
+        settings = [f"{name}={value}" for name, value in (self.settings() | shown).items()]
         return ", ".join([*settings, f"power={self.power:g}{' (automatic)' * self.automatic}"])
 
     def settings(self) -> dict[str, float | None]:
         """What the likelihood shows of itself besides its power."""
         return {}
-
-
-def validation() -> bool | None:
-    """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
-    return False if torch.compiler.is_compiling() else None
-
-
-class _Loss(Function):
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor, variance: Tensor, target: Tensor, known: Tensor | None, likelihood: Likelihood) -> Tensor:
-        evidence = likelihood.evidence(mean, variance, target).masked(known)
-        log_evidence = evidence.log.sum()
-        ctx.save_for_backward(evidence.score, evidence.precision)
-        belief = Gaussian(mean.detach(), variance.detach())
-        learn = likelihood.lesson(belief, target, known)
-        outcome = None if known is not None else Outcome(target, evidence.log, lambda y: likelihood.evidence(*belief, y).log)
-        ctx.power = likelihood.power
-        ctx.sweep = Sweep(len(mean), log_evidence, likelihood.automatic, learn, likelihood.hold, likelihood.rate_factor, outcome)
-        return -log_evidence
-
-    @staticmethod
-    def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
-        announce(ctx.sweep)
-        score, precision = ctx.saved_tensors
-        weight = factor[0] * ctx.power
-        return score * weight, precision * weight, None, None, None
 
 
 def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
@@ -229,6 +209,19 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             cause="labels that start at 1, or too few outputs",
             fix="shift the labels or widen the last layer",
         )
+
+
+def require_finite_output(output: Tensor, where: str) -> None:
+    """Raises InvalidInput for plain outputs that are not finite."""
+    require_values(output, where)
+    if torch.compiler.is_compiling() or math.isfinite(output.detach().sum().item()) or bool(output.isfinite().all()):
+        return
+    raise InvalidInput(
+        f"{int((~output.isfinite()).sum())} of {output.numel()} outputs are NaN or Inf",
+        where=where,
+        cause="inputs that are not standardised, or a network that diverged",
+        fix="standardise the inputs, or lower lr",
+    )
 
 
 def require_examples(target: Tensor, where: str) -> None:

@@ -12,6 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
+from torch_gbp.likelihoods.regression import gaussian_probe
 
 _NODES = 128  # of the trapezoidal rule over the log variance, whose error falls exponentially with them
 _REACH = 8.0  # deviations of the log variance on each side of its mean, or of where an outlier draws it
@@ -74,6 +75,11 @@ class HeteroscedasticRegression(Likelihood):
         score = torch.cat([(target - m) * precision, score_s], -1)
         return Evidence(log.flatten(1).sum(1), score, torch.cat([precision, 0.5 * (chance * share.square()).sum(-1)], -1))
 
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """With e ~ N(0, 1): e exp(-s / 2) to the mean, (e^2 - 1) / 2 to the log variance s."""
+        draws, deviation = gaussian_probe(output.chunk(2, -1)[0], 1.0, generator), (0.5 * output.chunk(2, -1)[1]).exp()
+        return torch.cat([draws / deviation, 0.5 * (draws.square() - 1)], -1)
+
     def distribution(self, output: Gaussian) -> MixtureSameFamily:
         """The mixture of N(m, v + exp(s)) over s ~ N(m_s, v_s) that the rule takes for p(y)."""
         (m, m_s), (v, v_s) = output.mean.chunk(2, -1), output.variance.chunk(2, -1)
@@ -81,6 +87,11 @@ class HeteroscedasticRegression(Likelihood):
         valid = validation()
         parts = Normal(m.unsqueeze(-1).expand_as(s), (v.unsqueeze(-1) + s.exp()).sqrt(), validate_args=valid)
         return MixtureSameFamily(Categorical(logits=log_weight.expand_as(s), validate_args=valid), parts, validate_args=valid)
+
+    def known(self, outputs: Tensor) -> Normal:
+        mean, log_variance = outputs.chunk(2, -1)
+        deviation = (0.5 * log_variance.clamp(-_LARGEST_LOG, _LARGEST_LOG)).exp()
+        return Normal(mean, deviation, validate_args=validation())
 
 
 def _rule(mean: Tensor, variance: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,7 @@ class IntegratedSoftmax(Likelihood):
     0.8808
     """
 
+    classes = True
     automatic_power = Softmax.automatic_power
 
     def __init__(self, power: float | None = None) -> None:
@@ -62,11 +63,17 @@ class IntegratedSoftmax(Likelihood):
         blocks = [_integrate(*block) for block in zip(*parts, strict=True)]
         return Evidence(*(torch.cat(part).to(mean) for part in zip(*blocks, strict=True)))
 
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return Softmax.probe(self, output, generator)  # type: ignore[arg-type]
+
     def distribution(self, output: Gaussian) -> Categorical:
         """p(y) of every class."""
         labels = torch.arange(output.mean.shape[1], device=output.device)
         logs = [self.evidence(*output, label.expand(len(output.mean))).log for label in labels]
         return Categorical(logits=torch.stack(logs, 1), validate_args=validation())
+
+    def known(self, outputs: Tensor) -> Categorical:
+        return Categorical(logits=outputs, validate_args=validation())
 
 
 class _Tails(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
@@ -9,7 +10,7 @@ from torch.distributions import Categorical
 from torch_gbp.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
-from torch_gbp.likelihoods.regression import gaussian_evidence
+from torch_gbp.likelihoods.regression import gaussian_evidence, gaussian_probe
 from torch_gbp.numerics import COMPARISON_NOISE, log_probability_of_maximum
 
 
@@ -32,6 +33,7 @@ class OneHotRegression(Likelihood):
     1.0
     """
 
+    classes = True
     automatic_power = 8.0  # chosen on validation data
 
     def __init__(self, noise_variance: float = 0.01, power: float | None = None) -> None:
@@ -43,6 +45,9 @@ class OneHotRegression(Likelihood):
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         return gaussian_evidence(mean, variance, F.one_hot(target.long(), mean.shape[1]).to(mean), self.noise_variance)
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return gaussian_probe(output, self.noise_variance, generator)
 
     def distribution(self, output: Gaussian) -> Categorical:
         """Probability of each class to have the largest noisy output."""

@@ -109,6 +109,9 @@ class Regression(Likelihood):
         found = gaussian_evidence(mean, variance, (target - centre) / scale, self.noise_variance)
         return found._replace(log=found.log - scale.log().expand_as(target[0]).sum())
 
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        return gaussian_probe(output, self.noise_variance, generator)
+
     def rate_factor(self, batches: float) -> float:
         return super().rate_factor(batches) if self.targets is None else RATE_FACTOR
 
@@ -138,6 +141,12 @@ class Regression(Likelihood):
 
 
 _NONE = Standardise()
+
+
+def gaussian_probe(output: Tensor, noise: float | Tensor, generator: torch.Generator) -> Tensor:
+    """Scores e / noise of targets that are drawn around the outputs, e ~ N(0, noise)."""
+    draws = torch.randn(output.shape, generator=generator, device=output.device, dtype=output.dtype)
+    return draws * noise**-0.5
 
 
 def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float | Tensor) -> Evidence:

@@ -36,6 +36,7 @@ class Softmax(Likelihood):
     0.8808
     """
 
+    classes = True
     automatic_power = 64.0  # chosen on held-out MNIST images together with the prior scale, see benchmarks/README.md
     automatic_widening = 4.0  # likewise
 
@@ -58,6 +59,18 @@ class Softmax(Likelihood):
         label = target.long()[:, None]
         score = p.neg().scatter_add_(1, label, torch.ones_like(label, dtype=p.dtype)).mul_(shrink)
         return Evidence(log_p.gather(1, label).squeeze(1), score, curvature)
+
+    def known_evidence(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        log_p = torch.log_softmax(output, 1)
+        if target.is_floating_point():
+            return (target * log_p).sum(1), target - log_p.exp()
+        label = target.long()[:, None]
+        return log_p.gather(1, label)[:, 0], log_p.exp().neg_().scatter_add_(1, label, torch.ones_like(log_p[:, :1]))
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        p = torch.softmax(output, 1)
+        drawn = torch.multinomial(p, 1, generator=generator)
+        return p.neg().scatter_add_(1, drawn, torch.ones_like(p[:, :1]))
 
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m)."""

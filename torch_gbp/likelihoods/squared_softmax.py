@@ -12,6 +12,7 @@ from torch.distributions import Categorical
 from torch_gbp.checks import DEVIATION, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
+from torch_gbp.likelihoods.regression import gaussian_probe
 
 
 class SquaredSoftmax(Likelihood):
@@ -39,6 +40,8 @@ class SquaredSoftmax(Likelihood):
     True
     """
 
+    classes = True
+
     def __init__(self, sigma: float = 0.01, power: float = 1.0) -> None:
         super().__init__(power)
         self.sigma = require("sigma", sigma, DEVIATION, "SquaredSoftmax", fix="use 0.01")
@@ -63,6 +66,11 @@ class SquaredSoftmax(Likelihood):
         volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
         log = -0.5 * fit - volume - 0.5 * p.shape[1] * math.log(2 * math.pi)
         return Evidence(log.to(mean), score.to(mean), precision.to(mean))
+
+    def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """J e / sigma, e ~ N(0, 1): G = J^2 / sigma^2 where the logits are known."""
+        p, draws = torch.softmax(output, 1), gaussian_probe(output, self.sigma**2, generator)
+        return p * (draws - (p * draws).sum(1, keepdim=True))
 
     def distribution(self, output: Gaussian) -> Categorical:
         """softmax(k m), k = 1 / sqrt(1 + pi v / 8), the probit approximation of E[softmax(z)]."""

@@ -19,6 +19,7 @@ Source: AMP-BNN thesis section 3.2.2, its misprinted marginal corrected; the mom
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,24 @@ def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, preci
     return torch.addcmul(score * gain, precision, slack, value=-1), to_precision
 
 
+def gradient(options: LeakyReLUOptions, inputs: Saved, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of a loss by m and v from those by E[f] and Var[f], the bell b = exp(-x^2) / sqrt(2 pi):
+
+    dE/dm = D      dE/dv = (1 - l) b / (2 s)      dVar/dm = 2 (l^2 m + (1 - l^2) (m P + s b) - E D)
+    dVar/dv = l^2 + (1 - l^2) P - 2 E dE/dv                        s = sqrt(v), P = P(z > 0), D = l + (1 - l) P
+    """
+    mean, variance = inputs
+    assert mean is not None and variance is not None
+    slope, deviation = options.slope, floored(variance).sqrt()
+    (expected, _), _ = forward(options._replace(learn=False), mean, variance)
+    bell = torch.exp(-0.5 * (mean / deviation).square()) * (INV_SQRT_PI / math.sqrt(2))
+    above = 0.5 * torch.erfc(-mean / deviation * math.sqrt(0.5))
+    gain, drift = slope + (1 - slope) * above, 0.5 * (1 - slope) * bell / deviation
+    overlap = slope**2 * mean + (1 - slope**2) * (mean * above + deviation * bell) - expected * gain
+    spread = slope**2 + (1 - slope**2) * above - 2 * expected * drift
+    return by_mean * gain + 2 * by_variance * overlap, by_mean * drift + by_variance * spread
+
+
 def ep_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """The same moments; keeps the belief, which the backward message divides out."""
     moments, _ = forward(options._replace(learn=False), mean, variance)
@@ -123,5 +142,5 @@ def pieces(slope: float, mean: Tensor, variance: Tensor, above: Message) -> tupl
     return log_mass + log_normal_cdf(t), sign * deviation * shift, deviation.square() * spread
 
 
-SCORE = Rule(forward, score_backward)
-EP = Rule(ep_forward, ep_backward)
+SCORE = Rule(forward, score_backward, gradient)
+EP = Rule(ep_forward, ep_backward, gradient)

@@ -24,11 +24,14 @@ GROWTH = 3  # 1 + e = L^3 for a network of depth L; chosen on held-out digits an
 
 
 def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
-    """Gives a marginal of a network of depth L the surplus e = max(1, L^3, R_start / R0) - 1, if it has learnt nothing."""
+    """Gives a marginal of a network of depth L the surplus e = max(1, L^3, R_start / R0) - 1, if it has learnt nothing.
+
+    Where no moments are carried nothing drowns, so the start variance alone counts: that of a pretrained network's weights.
+    """
     if not (marginal.mean.requires_grad and marginal.fresh()):
         return
     prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
-    factor = max(1.0, depth**GROWTH, 0.0 if start is None else 1 / (start * prior))
+    factor = max(1.0, depth**GROWTH if marginal.moments else 0.0, 0.0 if start is None else 1 / (start * prior))
     if factor > 1:
         state["annealing"] = {"factor": factor, "prior": prior, "surplus": 0.0}
         put(marginal, state, 0.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_gbp.checks import PART, POSITIVE, SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.parameter import GaussianParameter
-from torch_gbp.stores import annealing
+from torch_gbp.stores import annealing, bounded
 from torch_gbp.stores.base import State, Step, Store
 
 RATE = 0.4  # peak, of networks of depth 1 or less
@@ -53,7 +53,7 @@ class AveragedSites(Store):
     """
 
     rated_by_likelihood = True
-    keeps, may_keep = ("momentum", "steps"), ("average", "annealing")
+    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "average", "annealing")
 
     def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
@@ -64,12 +64,16 @@ class AveragedSites(Store):
     def default_rate(self, depth: float) -> float:
         return RATE / max(1.0, depth)
 
+    def whole(self, state: State) -> bool:
+        """Of a sweep of moments a state has the momentum, of one of the means the average gradient and its noise."""
+        return super().whole(state) and ("momentum" in state or {"gradient", "noise"} <= state.keys())
+
     def begin(self, marginal: GaussianParameter, state: State, depth: float) -> None:
         if self.anneal:
             annealing.begin(marginal, state, depth)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
-        return ("annealing" not in state or "momentum" in state) and super().learnt(marginal, state)
+        return ("annealing" not in state or "steps" in state) and super().learnt(marginal, state)
 
     def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
         with annealing.lifted(marginal, state):
@@ -85,26 +89,35 @@ class AveragedSites(Store):
         return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        mean, precision, prior_precision = marginal.mean, marginal.precision, marginal.prior_precision
+        precision, annealed = marginal.precision, "annealing" in state
+        if annealed:
+            precision.copy_(annealing.take(marginal, state))
+        precision.lerp_(marginal.prior_precision, step.rate / step.batches)
+        precision.add_(message.precision, alpha=step.rate * step.scale)
+        if annealed:
+            annealing.put(marginal, state, step.progress)
+        if step.probed:
+            reach = self._reach(step._replace(depth=1.0))  # of networks in which nothing adds up
+            bounded.move(marginal, state, message.information, step, self.momentum, reach)
+        else:
+            self._newton(marginal, state, message.information, step)
+        if self.tail and state["steps"] % EVERY == 0:
+            self._remember(marginal.mean, state)
+
+    def _newton(self, marginal: GaussianParameter, state: State, told: Tensor, step: Step) -> None:
+        """Moves the means by the average of the scores over the precision; uses up the batch's."""
+        mean, prior_precision, share = marginal.mean, marginal.prior_precision, 1 / step.batches
         if "momentum" not in state:
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
-        fresh, share = 1 - self.momentum, 1 / step.batches
-        annealed = "annealing" in state
-        if annealed:
-            precision.copy_(annealing.take(marginal, state))
-        precision.lerp_(prior_precision, step.rate * share).add_(message.precision, alpha=step.rate * step.scale)
-        if annealed:
-            annealing.put(marginal, state, step.progress)
-        score = state["momentum"].mul_(self.momentum).add_(message.information, alpha=fresh * step.scale)
+        fresh = 1 - self.momentum
+        score = state["momentum"].mul_(self.momentum).add_(told, alpha=fresh * step.scale)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
-        move = torch.div(score, precision, out=message.information)
+        move = torch.div(score, marginal.precision, out=told)
         _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
-        if self.tail and state["steps"] % EVERY == 0:
-            self._remember(mean, state)
 
     def _reach(self, step: Step) -> float:
         """How many deviations an output may move in a step."""

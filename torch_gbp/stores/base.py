@@ -21,7 +21,8 @@ State = dict[str, Any]
 class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`);
-    and what share of the schedule's passes is done after it (without a schedule: of the first two)."""
+    what share of the schedule's passes is done after it (without a schedule: of the first two); whether the precision of the
+    message is that of probes; and how crowded the network is (`torch_gbp.crowding.crowding`)."""
 
     rate: float
     batches: float
@@ -29,6 +30,8 @@ class Step(NamedTuple):
     scale: float = 1.0
     depth: float = 1.0
     progress: float = 1.0
+    probed: bool = False
+    crowding: float = 1.0
 
 
 class Store:
@@ -39,6 +42,10 @@ class Store:
 
     keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
     may_keep: tuple[str, ...] = ()  # others that may be there
+
+    def whole(self, state: State) -> bool:
+        """Whether all is there that a marginal's state has from its first step on."""
+        return set(self.keeps) <= state.keys()
 
     rated_by_likelihood = False  # True: `Likelihood.rate_factor` multiplies the store's own rate
     way_out = ""  # what to try where nothing is learnt, if it is the store's affair
@@ -52,9 +59,9 @@ class Store:
 
     def release(self, marginal: GaussianParameter, state: State) -> None:
         """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
-        if marginal.surplus:
+        if marginal.surplus and marginal.anneals:
             marginal.precision.copy_(marginal.without_surplus())
-        marginal.surplus = 0.0
+            marginal.surplus = 0.0
         state.pop("annealing", None)
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:

@@ -134,14 +134,20 @@ def memory_of_sites(marginals: list[GaussianParameter], batches: float) -> int:
     return sum(entries) * (math.ceil(batches) + 1)
 
 
-def require_memory(needed: int, device: torch.device, what: str, way_out: str) -> None:
+def require_memory(
+    needed: int,
+    device: torch.device,
+    what: str,
+    way_out: str,
+    cause: str = "two numbers are kept for every weight and message",
+) -> None:
     """Raises OutOfMemory where so many bytes are not free on the device."""
     free = available_memory(device)
     if free is not None and needed > free:
         raise OutOfMemory(
             f"{what} do not fit into memory",
             got=f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free on {device}",
-            cause="two numbers are kept for every weight and message",
+            cause=cause,
             fix=way_out,
         )
 

@@ -1,0 +1,46 @@
+"""A first linear layer whose prior follows the covariance of the inputs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.layers import InputBasis
+from torch_gbp.layers.base import require_features
+
+WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Linear, InputBasis] | None:
+    """The first layer with weights and the basis of its inputs, if that layer is linear.
+
+    Raises:
+        InvalidInput: weights that were to be kept, or inputs of another width.
+    """
+    if not fresh:
+        raise InvalidInput(
+            "a prior that follows the inputs needs a fresh start",
+            where="from_torch",
+            cause="inputs given together with the network's own weights",
+            fix="add fresh=True, or leave inputs out",
+        )
+    first = next((module for module in network.modules() if isinstance(module, WEIGHTED)), None)
+    if not isinstance(first, nn.Linear):
+        return None
+    basis = InputBasis.fit(inputs).to(first.weight.device, first.weight.dtype)
+    require_features(len(basis.mean), first.in_features, "features", first)
+    return first, basis
+
+
+def followed(network: nn.Module, inputs: Tensor, fresh: bool) -> nn.Module:
+    """A copy of the network with such a basis in front of a first linear layer, which reads the features it makes."""
+    found = first_basis(network, inputs, fresh)
+    if found is None:
+        return copy.deepcopy(network)
+    first, basis = found
+    like: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
+    layer = nn.Sequential(basis, nn.Linear(basis.basis.shape[1], first.out_features, first.bias is not None, **like))
+    return copy.deepcopy(network, {id(first): layer})

@@ -1,0 +1,98 @@
+"""Running statistics of normalisation layers, at the means that a run ended with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from torch_gbp.checks import require_count, require_kind
+from torch_gbp.errors import InvalidInput
+
+BATCHES = 100
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | None = BATCHES) -> int:
+    """Running statistics of BatchNorm anew, as plain averages over training batches at the network's present weights.
+
+    `settle` puts the means at the average of the last steps; the statistics were those of the steps' own weights. Modes of all
+    modules are as before afterwards. Layers whose own parameters are frozen keep their statistics. (What
+    `torch.optim.swa_utils.update_bn` does, but for modes, frozen layers and the number of batches.)
+
+    Args:
+        loader: batches of inputs, or lists and tuples of which the first is the inputs; not read without such layers.
+        batches: how many to read; None for all.
+
+    Returns:
+        Number of layers whose statistics are new.
+
+    Raises:
+        InvalidInput: a loader without batches, or one that gives something else; the statistics are then as before.
+
+    >>> network = nn.BatchNorm1d(1)
+    >>> renew_statistics(network, [torch.tensor([[1.0], [3.0]])]), network.running_mean
+    (1, tensor([2.]))
+    """
+    require_kind("model", model, nn.Module, "renew_statistics", fix="pass a network")
+    if batches is not None:
+        batches = require_count("batches", batches, "renew_statistics", fix=f"use {BATCHES}, or None for all")
+    every = [module for module in model.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
+    renewed = [module for module in every if not frozen(module)]
+    if not renewed:
+        return 0
+    first, rest = _first(loader)
+    modes = {module: module.training for module in model.modules()}
+    rates = {module: module.momentum for module in renewed}
+    model.train()
+    for module in every:
+        module.training = module in rates
+    try:
+        for module in renewed:
+            module.reset_running_stats()
+            module.momentum = None  # a plain average over the batches
+        device = next((parameter.device for parameter in model.parameters()), first.device)
+        for inputs in _head(first, rest, batches):
+            model(inputs.to(device))
+    finally:
+        for module, rate in rates.items():
+            module.momentum = rate
+        for module, mode in modes.items():
+            module.training = mode
+    return len(renewed)
+
+
+def frozen(module: nn.Module) -> bool:
+    """Whether all of a module's own parameters are frozen, if it has any: then its statistics are as well."""
+    own = [parameter for parameter in module._parameters.values() if parameter is not None]
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
+
+
+def _first(loader: Iterable[Any]) -> tuple[Tensor, Iterable[Any]]:
+    require_kind("loader", loader, Iterable, "renew_statistics", fix="pass the training loader")
+    batches = iter(loader)
+    try:
+        return _inputs(next(batches)), batches
+    except StopIteration:
+        raise InvalidInput("the loader gives no batches", where="renew_statistics", fix="pass the training loader") from None
+
+
+def _head(first: Tensor, rest: Iterable[Any], batches: int | None) -> Iterable[Tensor]:
+    yield first
+    yield from map(_inputs, islice(rest, None if batches is None else batches - 1))
+
+
+def _inputs(batch: Any) -> Tensor:
+    inputs = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+    if not isinstance(inputs, Tensor):
+        raise InvalidInput(
+            "batches must be tensors, or lists that begin with one",
+            where="renew_statistics",
+            got=type(inputs).__name__,
+            fix="pass a generator of inputs, e.g. (batch['x'] for batch in loader)",
+        )
+    return inputs

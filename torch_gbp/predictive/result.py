@@ -1,0 +1,115 @@
+"""Predictive: what a prediction hands out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution
+from torch.quasirandom import SobolEngine
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.predictive.outputs import Outputs
+
+DRAWS = 128  # of Gaussian outputs, where uncertainty is told apart; a low-discrepancy sequence, so the same in every call
+
+
+class Predictive:
+    """Prediction of a batch: the distribution of the targets, the outputs behind it, and its uncertainty in two parts.
+
+    Epistemic is what other weights that fit the training data as well would say otherwise, and would shrink with more data;
+    aleatoric is what each of them expects to remain. Classes, in nats (entropy H, outputs z, average E over the weights):
+
+        total H(E[p(y | z)]) = epistemic (mutual information of target and weights, "BALD") + aleatoric E[H(p(y | z))]
+
+    Real targets, in squared units: total Var[y] = epistemic Var[E[y | z]] + aleatoric E[Var[y | z]].
+    Samples are averaged over; Gaussian outputs of classes over draws of a fixed low-discrepancy sequence.
+
+    Attributes:
+        how: the way of predicting.
+        belief: mean and variance of the outputs (of the samples, if there are any), before widening and temperature.
+        covariance: (n, k, k), joint covariances of the outputs of how="linear", else None.
+        outputs: (S, n, ...), the sampled networks' own outputs of how="samples", else None.
+
+    Source: Houlsby et al. 2011 (BALD); Depeweg et al. 2018 (the two parts of the variance).
+
+    >>> import torch_gbp as gbp
+    >>> found = Predictive(gbp.Softmax(), Outputs(torch.zeros(1, 2), torch.zeros(1, 2)), "means")
+    >>> found.probs, found.epistemic, found.aleatoric
+    (tensor([[0.5000, 0.5000]]), tensor([0.]), tensor([0.6931]))
+    """
+
+    def __init__(self, likelihood: Likelihood, found: Outputs, how: str) -> None:
+        self.how, self.belief = how, found.belief
+        self.covariance, self.outputs = found.covariance, found.samples
+        self._likelihood, self._found = likelihood, found
+        self.distribution: Distribution = found.distribution(likelihood)
+        self._parts: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def probs(self) -> Tensor:
+        """Class probabilities (n, classes).
+
+        Raises:
+            InvalidInput: real targets.
+        """
+        if not isinstance(self.distribution, Categorical):
+            raise InvalidInput(
+                "only classes have probabilities",
+                where="Predictive.probs",
+                got=f"a {type(self._likelihood).__name__}",
+                fix="use .distribution, its mean and its variance",
+            )
+        return self.distribution.probs
+
+    @property
+    def epistemic(self) -> Tensor:
+        """Mutual information (n,) of class and weights, or variance (n, ...) that the weights add."""
+        return self._uncertainty()[0]
+
+    @property
+    def aleatoric(self) -> Tensor:
+        """Expected entropy (n,) of the class, or expected variance (n, ...) of the noise."""
+        return self._uncertainty()[1]
+
+    def _uncertainty(self) -> tuple[Tensor, Tensor]:
+        if self._parts is None:
+            with torch.no_grad():
+                self._parts = self._of_classes() if isinstance(self.distribution, Categorical) else self._of_values()
+        return self._parts
+
+    def _of_classes(self) -> tuple[Tensor, Tensor]:
+        outputs = self._cooled()
+        logits = self._likelihood.known(outputs.flatten(0, 1)).logits.unflatten(0, outputs.shape[:2])  # type: ignore[attr-defined]
+        aleatoric = Categorical(logits=logits).entropy().mean(0)
+        total = Categorical(logits=logits.logsumexp(0)).entropy()
+        return (total - aleatoric).clamp_min(0), aleatoric
+
+    def _cooled(self) -> Tensor:
+        """Outputs (S, n, classes) as the prediction takes them: the samples, or draws of the Gaussian ones."""
+        found, likelihood = self._found, self._likelihood
+        if found.samples is not None:
+            return likelihood.spread_out(found.samples, found.centre)
+        outputs = found.mean[None] if found.certain else found.drawn(_normal(found.mean[0].numel()), self._factor())
+        return outputs if likelihood.temperature is None else outputs / likelihood.temperature
+
+    def _of_values(self) -> tuple[Tensor, Tensor]:
+        found, likelihood, total = self._found, self._likelihood, self.distribution.variance
+        if found.samples is not None:
+            means = likelihood.known(likelihood.spread_out(found.samples, found.centre).flatten(0, 1)).mean
+            epistemic = means.unflatten(0, found.samples.shape[:2]).var(0, unbiased=False)
+        else:  # the mean of a real target is affine in the outputs
+            aside = found.mean + (self._factor() * found.variance).sqrt()
+            epistemic = (likelihood.known(aside).mean - likelihood.known(found.mean).mean).square()
+        return epistemic, (total - epistemic).clamp_min(0)
+
+    def _factor(self) -> Tensor:
+        """On the variance of Gaussian outputs."""
+        return self._likelihood.widening if self.covariance is None else self._likelihood.spread
+
+
+def _normal(width: int) -> Tensor:
+    """Points (draws, width) that fill N(0, 1) evenly, with mean 0."""
+    even = SobolEngine(width, scramble=True, seed=0).draw(DRAWS, dtype=torch.float64)
+    points = torch.special.ndtri(even.clamp(1e-9, 1 - 1e-9))
+    return points - points.mean(0)
