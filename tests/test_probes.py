@@ -158,7 +158,7 @@ def small():
     return network, torch.randn(8, 4), torch.arange(8) % 3
 
 
-def test_due_at_first_in_every_step_and_then_in_every_fourth():
+def test_due_at_first_in_every_step_and_then_in_every_eighth():
     network, x, y = small()
     propagate = gbp.configure_optimizers(network, num_data=8, epochs=40)
     asked = []
@@ -167,7 +167,7 @@ def test_due_at_first_in_every_step_and_then_in_every_fourth():
         propagate.zero_grad()
         gbp.Softmax()(network(x), y).backward()
         propagate.step()
-    assert asked == [step < 16 or step % 4 == 0 for step in range(30)]
+    assert asked == [step < 16 or step % 8 == 0 for step in range(30)]
 
 
 def test_stores_that_keep_what_a_batch_said_ask_in_every_step():

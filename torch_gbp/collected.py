@@ -152,7 +152,16 @@ class MessageOptimizer(MarginalOptimizer):
         rate = rate_of(group, examples)
         if self._own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches)
-        return Step(min(1.0, rate), batches, self._batch, self.scale, self.depth, progress, crowding=self.crowding)
+        return Step(
+            min(1.0, rate),
+            batches,
+            self._batch,
+            self.scale,
+            self.depth,
+            progress,
+            crowding=self.crowding,
+            steady=self._listener.steady,
+        )
 
     def _advance(self, examples: int) -> None:
         for group in self.param_groups:

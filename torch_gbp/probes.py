@@ -27,7 +27,7 @@ from torch_gbp.sweep import processes
 Scores = Callable[[torch.Generator], Tensor]
 """(generator) -> the scores of drawn targets, as the outputs are shaped."""
 
-EARLY, EVERY = 16, 4  # steps with a probe each, and how often then; the precisions are averages over many steps
+EARLY, EVERY = 16, 8  # steps with a probe each, and how often then; the precisions are averages over many steps
 
 _PROBERS: WeakSet[Prober] = WeakSet()
 _ASKED_BY: WeakKeyDictionary[GaussianParameter, int] = WeakKeyDictionary()  # which prober asks for it: that of the last optimizer

@@ -42,7 +42,19 @@ class Outcome(NamedTuple):
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = ("automatic", "examples", "hold", "learn", "log_evidence", "means", "outcome", "power", "rate_factor", "spent")
+    __slots__ = (
+        "automatic",
+        "examples",
+        "hold",
+        "learn",
+        "log_evidence",
+        "means",
+        "outcome",
+        "power",
+        "rate_factor",
+        "spent",
+        "steady",
+    )
 
     def __init__(
         self,
@@ -55,12 +67,14 @@ class Sweep:
         outcome: Outcome | None = None,
         power: float = 1.0,
         means: bool = False,
+        steady: bool = False,
     ) -> None:
         self.examples, self.log_evidence = examples, log_evidence
         self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
         self.rate_factor = rate_factor  # number of batches in a pass -> factor on the store's own rate
         self.outcome = outcome  # for the watch over the run (monitor.py)
         self.power, self.means = power, means  # what its messages are to be multiplied by; whether the outputs were plain tensors
+        self.steady = steady  # the likelihood's curvature does not fall as the fit gets better
         self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (crowding.py)
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
@@ -152,6 +166,11 @@ class Listener:
     def means(self) -> bool:
         """Whether any of the sweeps was one of the means."""
         return any(sweep.means for sweep in self.sweeps)
+
+    @property
+    def steady(self) -> bool:
+        """Whether none of the likelihoods loses curvature as the fit gets better."""
+        return all(sweep.steady for sweep in self.sweeps)
 
     @property
     def automatic(self) -> bool:

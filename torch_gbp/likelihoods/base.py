@@ -49,6 +49,7 @@ class Likelihood(Predicting):
     targets: Standardise | None  # statistics of the targets, of a likelihood that standardises them
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
+    steady = False  # True: the curvature at the outputs does not fall as the fit gets better
     inside = False  # True: messages leave the likelihood with its power, for inference that is iterated before a step
 
     def __init__(self, power: float | None = 1.0) -> None:

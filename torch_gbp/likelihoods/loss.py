@@ -53,6 +53,7 @@ class Loss(Function):
             None if known is not None else Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log),
             1.0 if likelihood.inside else likelihood.power,
             variance is None,
+            likelihood.steady,
         )
         ctx.save_for_backward(evidence.score, evidence.precision, mean, variance, target, known)
         return -log_evidence

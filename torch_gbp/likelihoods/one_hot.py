@@ -34,6 +34,7 @@ class OneHotRegression(Likelihood):
     """
 
     classes = True
+    steady = True
     automatic_power = 8.0  # chosen on validation data
 
     def __init__(self, noise_variance: float = 0.01, power: float | None = None) -> None:

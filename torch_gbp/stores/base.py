@@ -22,7 +22,8 @@ class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is (`torch_gbp.crowding.depth`);
     what share of the schedule's passes is done after it (without a schedule: of the first two); whether the precision of the
-    message is that of probes; and how crowded the network is (`torch_gbp.crowding.crowding`)."""
+    message is that of probes; how crowded the network is (`torch_gbp.crowding.crowding`); and
+    whether the likelihood's curvature stays as the fit gets better."""
 
     rate: float
     batches: float
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     progress: float = 1.0
     probed: bool = False
     crowding: float = 1.0
+    steady: bool = False
 
 
 class Store:
