@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "checks", "numerics", "autocast", "functions", "gaussian", "passes", "factor", "memory", "rules",
-    "moment_maps", "priors", "loading", "standardise", "parameter", "attached", "scalar_graph", "nodes", "layers",
+    "moment_maps", "priors", "loading", "standardise", "received", "parameter", "attached", "scalar_graph", "nodes", "layers",
     "sweep", "probes", "likelihoods", "examples", "trace", "graph_parts", "graph", "stores", "predictive", "calibration",
     "batches", "schedule", "crowding", "settings", "soundness", "groups", "companion", "collected", "monitor", "report",
     "optimizer", "configure", "orders", "layer_orders", "inference", "linear_response", "denoise", "convert", "trainer",

@@ -20,17 +20,17 @@ from torch_gbp.errors import ForeignUpdate, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.priors import Prior
+from torch_gbp.received import Received
 
 # parameter -> weak reference to its GaussianParameter: how an optimizer that is handed parameters
 # finds the other half and the prior. Attributes on the tensors would not survive a deepcopy.
 _OWNERS: Any = WeakIdKeyDictionary()
 
 TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative), for rounding
-Gradients = tuple[tuple[int, int] | None, ...]  # which tensors the gradients are, and how often they were written to
 _PARTS = ("mean", "precision", "prior_precision")  # of a saved marginal: all or none; a prior mean is there if it is not 0
 
 
-class GaussianParameter(CheckedModule):
+class GaussianParameter(Received, CheckedModule):
     """Marginal N(mean, 1 / precision) of a weight tensor with prior N(prior_mean, 1 / prior_precision).
 
     With `shared`, the weights that read one input (one input channel of a convolution) share a precision p. Of all such
@@ -50,9 +50,6 @@ class GaussianParameter(CheckedModule):
     precision: nn.Parameter
     prior_precision: Tensor
     prior_mean: Tensor | None
-    arrived: Gradients | None = None  # the gradients that wait for a step
-    told: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
-    rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.probes`)
     moments = True  # its layer carries moments, and so may send it messages
     surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
     _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
@@ -111,75 +108,6 @@ class GaussianParameter(CheckedModule):
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
 
-    @property
-    def halves(self) -> dict[str, nn.Parameter]:
-        """The parameters that an optimizer is given, in order."""
-        return {"mean": self.mean, "precision": self.precision}
-
-    @property
-    def probed(self) -> bool:
-        """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
-        return self.told is None and self.precision.grad is None
-
-    def message(self, take: bool = False) -> Message:
-        """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
-
-        A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
-        takes the memory of the mean's gradient, until `give_back`."""
-        if self.told is not None:
-            return self.told
-        assert self.precision.grad is not None
-        return Message(self.score(take), self.centred_precision(self.precision.grad))
-
-    def score(self, take: bool = False) -> Tensor:
-        """g, from the gradient of the mean; with `take` in its memory, until `give_back`."""
-        gradient = self.mean.grad
-        assert gradient is not None
-        score = torch.neg(gradient, out=gradient if take else None)
-        if take:
-            self.arrive()
-        return score
-
-    def give_back(self) -> None:
-        """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
-        if self.told is None and self.mean.grad is not None:
-            self.mean.grad.neg_()
-            self.arrive()
-
-    def centred_precision(self, by_variance: Tensor) -> Tensor:
-        """G, from the gradient G / 2 of the variance, of which a shared precision got the sum."""
-        return by_variance * (2 * by_variance.numel() / self.mean.numel())
-
-    def tell(self, message: Message) -> None:
-        """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
-        score, precision = message
-        self.mean.grad, self.precision.grad = -score, precision * (0.5 * (score.numel() // precision.numel()))
-        self.told = None
-        self.arrive()
-
-    def hear(self, message: Message) -> None:
-        """Multiplies a message that came beside the gradients to those before it."""
-        self.told = message if self.told is None else self.told * message
-
-    def probe(self, score: Tensor, weight: Tensor) -> None:
-        """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
-        score = score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())
-        self.rho = score if self.rho is None else self.rho + score
-
-    @property
-    def curvature(self) -> Tensor | None:
-        """The precision that probes gave since the last step, rho^2, a shared one the mean."""
-        return None if self.rho is None else self.averaged(self.rho.square())
-
-    def averaged(self, values: Tensor) -> Tensor:
-        """The mean of what is there for each weight, over the weights that share a precision."""
-        axes = [axis for axis, size in enumerate(self.precision.shape) if size != values.shape[axis]]
-        return values.mean(axes, keepdim=True) if axes else values
-
-    def forget(self) -> None:
-        """Forgets the messages since the last step."""
-        self.told = self.rho = None
-
     def fresh(self) -> bool:
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
         return bool((self.precision == self.prior_precision + self.surplus).all())
@@ -194,22 +122,6 @@ class GaussianParameter(CheckedModule):
         prior = self.prior_precision
         rest = torch.maximum(self.precision - self.surplus, prior)  # a difference may round to less than the prior
         return torch.where(self.precision == prior + self.surplus, prior, rest)
-
-    def arrive(self) -> None:
-        """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
-        self.arrived = self._gradients()
-
-    def spend(self) -> None:
-        """Marks the present gradients as taken in by a step."""
-        self.arrived = None
-
-    def untouched(self) -> bool:
-        """Whether the gradients are, bit for bit, what arrived."""
-        return self.arrived == self._gradients()
-
-    def _gradients(self) -> Gradients:
-        grads = (half.grad for half in self.halves.values())
-        return tuple(None if grad is None else (id(grad), grad._version) for grad in grads)
 
     def trust(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""

@@ -8,7 +8,7 @@
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
 prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
 weight makes a larger one. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the
-Newton step alone is taken: with the bound Friedman's function had an error of 1.95 in place of 1.5.
+Newton step alone is taken.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
