@@ -11,7 +11,7 @@ from torch_gbp.companion import Companion
 from torch_gbp.crowding import crowding, depth, strength
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.groups import MarginalOptimizer
+from torch_gbp.groups import MarginalOptimizer, moves_weights
 from torch_gbp.parameter import GaussianParameter
 from torch_gbp.probes import EVERY, Prober, own_seed
 from torch_gbp.schedule import progress_of, rate_of
@@ -81,8 +81,7 @@ class MessageOptimizer(MarginalOptimizer):
     @property
     def probed_depth(self) -> float:
         """The same, by all weights of two axes or more: whether their layers carry moments does not count in a means sweep."""
-        layers = sum(own.mean.ndim > 1 and own.mean.requires_grad for own in self.marginals)
-        return depth(layers, self._sizes, self.param_groups[0]["num_data"])
+        return depth(sum(map(moves_weights, self.marginals)), self._sizes, self.param_groups[0]["num_data"])
 
     @property
     def crowding(self) -> float:

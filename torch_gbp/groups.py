@@ -15,6 +15,11 @@ from torch_gbp.soundness import owners
 from torch_gbp.stores import Store
 
 
+def moves_weights(marginal: GaussianParameter) -> bool:
+    """Whether a marginal is of the weights of a layer that learns, and not of biases or of a frozen layer."""
+    return marginal.mean.ndim > 1 and marginal.mean.requires_grad
+
+
 class MarginalOptimizer(Optimizer):
     """A torch optimizer over the means and precisions of Gaussian parameters, which come in pairs, and over a store.
 
@@ -57,7 +62,7 @@ class MarginalOptimizer(Optimizer):
     @property
     def layers(self) -> int:
         """How many layers with weights that carry moments the optimizer moves; biases and frozen layers do not count."""
-        return sum(own.moments and own.mean.ndim > 1 and own.mean.requires_grad for own in self.marginals)
+        return sum(own.moments and moves_weights(own) for own in self.marginals)
 
     def state_dict(self) -> dict[str, Any]:
         """torch's, and the kind of the store."""

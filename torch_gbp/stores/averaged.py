@@ -39,6 +39,8 @@ class AveragedSites(Store):
     Depth: layers that move together move the network's output by as many times as much, so D and the default rate (0.4) are
     divided by L, the number of layers with weights / 5, or / 3 where weights outnumber the examples (`torch_gbp.crowding.depth`),
     if that is more than 1. Likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
+    Means sweep: where precisions come from probes, D is not divided and the means take the step of `torch_gbp.stores.bounded`,
+    which keeps one more tensor.
     Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
     than the prior: R carries a surplus precision (`torch_gbp.stores.annealing`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
