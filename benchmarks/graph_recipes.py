@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from torch_gbp.rules import linearised
+from torch_gbp.factors import linearised
 
 SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation

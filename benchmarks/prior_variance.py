@@ -11,7 +11,7 @@ from benchmarks.race import Run, race
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 from benchmarks.tasks import TASKS, Plan, asked_plans
-from torch_gbp import priors
+from torch_gbp.weights import priors
 
 NET = "mlp"
 PLANS = (Plan(60, 640, 16, 16), Plan(16, 5000, 32, 32))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.networks import Network
 from torch_gbp.errors import InvalidInput
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 
 class AdamWClassifier(ClassifierEvaluation):

@@ -14,8 +14,8 @@ from lightning_modules.training_checks import count_seen
 from torch_gbp import Gaussian, Likelihood, MessagePassing
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.schedule import warmup_cosine
+from torch_gbp.optim.schedule import warmup_cosine
+from torch_gbp.weights.parameter import GaussianParameter
 
 BETAS, WARMUP = (0.9, 0.98), 0.25
 

@@ -8,8 +8,8 @@ from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Softmax
-from torch_gbp.configure import Plain
-from torch_gbp.stores import Store
+from torch_gbp.optim.configure import Plain
+from torch_gbp.optim.stores import Store
 
 
 class GBPClassifier(GBPModule, ClassifierEvaluation):

@@ -21,12 +21,12 @@ from torch_gbp import (
     predict,
     renew_statistics,
 )
-from torch_gbp.configure import Plain
-from torch_gbp.examples import pairs
+from torch_gbp.layers.standardise import fit_statistics
+from torch_gbp.optim.configure import Plain
+from torch_gbp.optim.report import StepReport
+from torch_gbp.optim.stores import Store
+from torch_gbp.predictive.examples import pairs
 from torch_gbp.predictive.predict import SAMPLES
-from torch_gbp.report import StepReport
-from torch_gbp.standardise import fit_statistics
-from torch_gbp.stores import Store
 
 
 class GBPModule(lightning.LightningModule):

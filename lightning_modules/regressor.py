@@ -12,8 +12,8 @@ from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
 from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Predictive, Regression
-from torch_gbp.configure import Plain
-from torch_gbp.stores import Store
+from torch_gbp.optim.configure import Plain
+from torch_gbp.optim.stores import Store
 
 
 class GBPRegressor(GBPModule):

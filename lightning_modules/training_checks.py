@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from torch_gbp import FixedBatches, marginals
 from torch_gbp.errors import InvalidInput
-from torch_gbp.stores import Store
+from torch_gbp.optim.stores import Store
 from torch_gbp.trainer import count_examples
 
 

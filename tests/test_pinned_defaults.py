@@ -8,7 +8,7 @@ import pytest
 import torch_gbp
 import torch_gbp.denoise
 import torch_gbp.local
-from torch_gbp.factor import Rule
+from torch_gbp.autograd.bridge import Rule
 
 FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["order"].default)  # of a dataclass: made anew each time
 

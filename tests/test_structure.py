@@ -11,12 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "errors", "checks", "numerics", "autocast", "functions", "gaussian", "passes", "factor", "memory", "rules",
-    "moment_maps", "priors", "loading", "standardise", "received", "parameter", "attached", "scalar_graph", "nodes", "layers",
-    "sweep", "probes", "likelihoods", "examples", "trace", "graph_parts", "graph", "stores", "predictive", "calibration",
-    "batches", "schedule", "crowding", "settings", "soundness", "groups", "companion", "collected", "monitor", "report",
-    "optimizer", "configure", "orders", "layer_orders", "inference", "linear_response", "denoise", "convert", "trainer",
-    "local", "__init__",
+    "errors", "checks", "autocast", "functions", "gaussian", "weights", "autograd", "memory", "factors", "moment_maps", "nodes",
+    "layers", "bases", "scalar_graph", "likelihoods", "trace", "graph_parts", "graph", "optim", "predictive", "orders",
+    "layer_orders", "inference", "denoise", "convert", "trainer", "local", "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 

@@ -1,16 +1,13 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
-from torch_gbp.attached import marginals
-from torch_gbp.batches import FixedBatches
-from torch_gbp.calibration import Calibration, calibrate
-from torch_gbp.configure import configure_optimizers
+from torch_gbp.autograd.passes import means_sweep
+from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layer_orders import LayerSweeps, RandomLayers
 from torch_gbp.layers import (
-    CosineBasis,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -21,9 +18,8 @@ from torch_gbp.layers import (
     GBPReLU,
     GBPSigmoid,
     GBPUpsample,
-    InputBasis,
-    PatchBasis,
 )
+from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods import (
     Argmax,
     HeteroscedasticRegression,
@@ -35,17 +31,19 @@ from torch_gbp.likelihoods import (
     Softmax,
     SquaredSoftmax,
 )
-from torch_gbp.linear_response import LinearResponse
 from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
-from torch_gbp.optimizer import MessagePassing
+from torch_gbp.optim.configure import configure_optimizers
+from torch_gbp.optim.fixed_batches import FixedBatches
+from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.optim.report import StepReport
+from torch_gbp.optim.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.orders import Parallel, Sequential
-from torch_gbp.passes import means_sweep
 from torch_gbp.predictive import Predictive, predict
-from torch_gbp.report import StepReport
-from torch_gbp.standardise import Standardise
-from torch_gbp.stores import AveragedSites, BatchSites, Filtering
+from torch_gbp.predictive.calibration import Calibration, calibrate
+from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
+from torch_gbp.weights.attached import marginals
 
 __version__ = "0.1.0"
 

@@ -121,7 +121,7 @@ def _awaits_messages(kind: type, values: Any) -> bool:
     seen = set(open_nodes)
     while open_nodes:
         node = open_nodes.pop()
-        if node.name() == "FactorBackward":  # the autograd function of factor.py
+        if node.name() == "FactorBackward":  # the autograd function of autograd/bridge.py
             return True
         fresh = {parent for parent, _ in node.next_functions if parent is not None} - seen
         seen |= fresh

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from torch_gbp.autograd.bridge import gradients_of
+from torch_gbp.autograd.sweep import Sweep, announce
 from torch_gbp.checks import NOT_NEGATIVE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal
-from torch_gbp.factor import gradients_of
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.graph_parts import SHAPES, check_inputs, evidence_of, layers_of
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, Schedule, ShapeNode, Variable, sweeps
-from torch_gbp.sweep import Sweep, announce
 from torch_gbp.trace import Trace, diverged
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from torch_gbp.bases.basis import Basis
+from torch_gbp.bases.cosine import CosineBasis
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
-from torch_gbp.layers.basis import Basis
-from torch_gbp.layers.cosine_basis import CosineBasis
 from torch_gbp.layers.linear import GBPLinear
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.nodes import JointNode, Latent, Node

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torch_gbp.checks import RATE, SHARE, require, require_callable, require_count, require_kind
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.optimizer import MessagePassing
+from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.orders import Order, Parallel, Visit
 
 

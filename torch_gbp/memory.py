@@ -1,6 +1,6 @@
 """What a layer keeps from one inner sweep over a batch to the next, and how it enters the next sweep.
 
-The bridge of `factor.py` remembers nothing: one sweep, and the messages of the batch are there. Where inference is
+The bridge of `autograd/bridge.py` remembers nothing: one sweep, and the messages of the batch are there. Where inference is
 iterated (`inference.py`), a layer asks its `memory` to send, which goes through doors at its input and output:
 
 * `recall`, at an input: forward, belief x message that came back last (the variable's marginal); backward, keeps the new
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.autograd import Function
 
+from torch_gbp.autograd.bridge import Moments, gradients_of, message_of
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import Moments, gradients_of, message_of
 from torch_gbp.gaussian import Gaussian, Message
 
 Send = Callable[..., Moments]

@@ -17,15 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.crowding import full_power
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.memory import BatchMemory, ExactMemory, Memory, Note
-from torch_gbp.optimizer import MessagePassing
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.stores.base import write
-from torch_gbp.stores.batch_sites import memory_of_sites, require_memory
+from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.optim.message_weight import full_power
+from torch_gbp.optim.stores.base import write
+from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
+from torch_gbp.weights.parameter import GaussianParameter
 
 Weights = dict[GaussianParameter, Message]  # messages to the weights, in natural form
 

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
-from torch_gbp import passes
-from torch_gbp.batches import FixedBatches
+from torch_gbp.autograd import passes
 from torch_gbp.checks import require_count
-from torch_gbp.configure import Plain, configure_optimizers
 from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
-from torch_gbp.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.inference import Inference
+from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.optimizer import MessagePassing
+from torch_gbp.optim.configure import Plain, configure_optimizers
+from torch_gbp.optim.fixed_batches import FixedBatches
+from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.optim.report import StepReport
+from torch_gbp.optim.stores import Store
 from torch_gbp.predictive import Outputs, outputs_of
+from torch_gbp.predictive.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
-from torch_gbp.report import StepReport
-from torch_gbp.standardise import fit_statistics
-from torch_gbp.stores import Store
 
 
 class Evaluation(NamedTuple):

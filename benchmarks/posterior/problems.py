@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.curves import line, points
 from benchmarks.textbook import SLOPE, make
 from lightning_modules.data.tables import Scaler
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 SCORED = 20  # inputs of either kind that the predictives are compared at
 FAR = 3.0  # factor that takes standardised inputs far from the training ones

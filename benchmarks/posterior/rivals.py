@@ -14,7 +14,7 @@ from benchmarks.methods.packages import rival
 from benchmarks.methods.vi import convert
 from benchmarks.posterior.predictive import told, told_by_samples
 from benchmarks.posterior.problems import Problem, marginals, network, plain
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 STEPS, RATE = 4000, 0.01  # Adam on all points at once, with a cosine
 SAMPLES = 500  # weight samples of a variational predictive

@@ -12,7 +12,7 @@ import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
-from torch_gbp.rules import linearised
+from torch_gbp.factors import linearised
 from torch_gbp.scalar_graph import Factors
 
 HIDDEN, SIGMA, SIDE, EDGE = 8, 0.1, 20, 1.2  # noise of every factor; the grid, and half its width

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_gbp.attached import ParameterMarginal, detach, marginals
 from torch_gbp.checks import require_kind
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.errors import InvalidInput, MissingRule
@@ -26,6 +25,7 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
+from torch_gbp.weights.attached import ParameterMarginal, detach, marginals
 
 
 def to_torch(model: nn.Module) -> nn.Module:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torch_gbp.bases import InputBasis
 from torch_gbp.errors import InvalidInput
-from torch_gbp.layers import InputBasis
 from torch_gbp.layers.base import require_features
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

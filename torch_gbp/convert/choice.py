@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from torch_gbp.attached import Filter
 from torch_gbp.checks import require_callable
 from torch_gbp.errors import InvalidInput
-from torch_gbp.parameter import GaussianParameter, owner_of
+from torch_gbp.weights.attached import Filter
+from torch_gbp.weights.parameter import GaussianParameter, owner_of
 
 _BY_NAME = (nn.Linear, _ConvNd, nn.Embedding, nn.EmbeddingBag)
 _PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")

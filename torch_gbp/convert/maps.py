@@ -11,7 +11,7 @@ from torch import nn
 
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
 from torch_gbp.moment_maps import has_map
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 _FREE = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from torch_gbp.attached import ParameterMarginal, Sharing, attach, sharing_of
 from torch_gbp.checks import require_kind
 from torch_gbp.convert.choice import Place, places
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import PRIOR_SCALE
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.priors import Prior, VarianceFormula, code, weight_prior
+from torch_gbp.weights.attached import ParameterMarginal, Sharing, attach, sharing_of
+from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.priors import Prior, VarianceFormula, code, weight_prior
 
 _SEQUENCES = (nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Embedding)
 NOISE = 1e-3  # of the start at given weights: its variance over the weights' mean square
@@ -86,7 +86,7 @@ def start_at(marginal: ParameterMarginal, as_prior: bool) -> None:
     """Starts a marginal at the weights that are there, narrow enough to leave the network's predictions as they are.
 
     The start variance is 1 / 1000 of the weights' mean square, or the prior's if that is less: noise of 3 % of a layer's
-    weights. The precision above the prior's is a surplus, which an optimizer anneals away (`stores/annealing.py`).
+    weights. The precision above the prior's is a surplus, which an optimizer anneals away (`optim/stores/annealing.py`).
     """
     if marginal.mean.is_meta:
         return

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.denoise.robust import QUADRATIC, Robust
+from torch_gbp.factors.conv_transpose import ConvTransposeOptions, gather, spread
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.rules.conv_transpose import ConvTransposeOptions, gather, spread
 
 _PLAIN = ConvTransposeOptions()
 

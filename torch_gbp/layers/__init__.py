@@ -3,15 +3,11 @@
 from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU, GBPSigmoid
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
-from torch_gbp.layers.cosine_basis import CosineBasis
-from torch_gbp.layers.input_basis import InputBasis
 from torch_gbp.layers.linear import GBPLinear
-from torch_gbp.layers.patch_basis import PatchBasis
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
 from torch_gbp.layers.upsample import GBPUpsample
 
 __all__ = [
-    "CosineBasis",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
@@ -22,6 +18,4 @@ __all__ = [
     "GBPReLU",
     "GBPSigmoid",
     "GBPUpsample",
-    "InputBasis",
-    "PatchBasis",
 ]

@@ -6,23 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import PART, require, require_kind
-from torch_gbp.factor import Rule, factor
+from torch_gbp.factors import exact_leaky_relu, leaky_relu, linearised
+from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import ActivationLayer, Belief
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node, SingleNode
-from torch_gbp.rules import exact_leaky_relu, leaky_relu, linearised
-from torch_gbp.rules.leaky_relu import LeakyReLUOptions
 
 _EXACT = factor(exact_leaky_relu.RULE)
 _SIGMOID = factor(linearised.SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see factor.py
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
-    """a = max(z, negative_slope z), with the exact mean and variance of a (rules/leaky_relu.py).
+    """a = max(z, negative_slope z), with the exact mean and variance of a (factors/leaky_relu.py).
 
     Args:
         negative_slope: 0 <= negative_slope <= 1.
@@ -87,7 +87,7 @@ class GBPReLU(GBPLeakyReLU):
 
 
 class GBPSigmoid(ActivationLayer):
-    """a = 1 / (1 + exp(-z)) to first order at the mean: mean f(m), variance f'(m)^2 v (rules/linearised.py).
+    """a = 1 / (1 + exp(-z)) to first order at the mean: mean f(m), variance f'(m)^2 v (factors/linearised.py).
 
     Meant for deep factor graphs, where the point of the expansion moves with the beliefs; in a single sweep the error grows
     with the variance of z.

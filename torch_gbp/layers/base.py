@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp import passes
 from torch_gbp.autocast import promoted
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import (
     DEVIATION,
     DEVIATION_OR_0,
@@ -21,15 +22,14 @@ from torch_gbp.checks import (
     require_values,
 )
 from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.factor import factor
+from torch_gbp.factors import unary
+from torch_gbp.factors.unary import UnaryOptions
 from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.layers.standardise import warn_unless_standard
 from torch_gbp.memory import NO_MEMORY, Memory
 from torch_gbp.nodes import Bound, LinearNode, Node, WeightBelief
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.priors import BIAS_VARIANCE, Prior, bias_prior
-from torch_gbp.rules import unary
-from torch_gbp.rules.unary import UnaryOptions
-from torch_gbp.standardise import warn_unless_standard
+from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.priors import BIAS_VARIANCE, Prior, bias_prior
 
 PRIOR_SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
 

@@ -7,18 +7,18 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import factor
+from torch_gbp.factors import conv, exact_conv, joint_conv, linearised, patch_conv, shared_conv
+from torch_gbp.factors.conv import ConvOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, FilterBelief, Node
-from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
-from torch_gbp.rules import conv, exact_conv, joint_conv, linearised, patch_conv, shared_conv
-from torch_gbp.rules.conv import ConvOptions
+from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
 
 _EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
 _RULES = {(False, False): conv.RULE, (True, False): shared_conv.RULE}  # (shared precision, linearised)
@@ -29,21 +29,21 @@ _SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in 
 class GBPConv2d(WeightedLayer):
     """Two-dimensional convolution whose kernel and biases are Gaussian marginals, shared by all positions.
 
-    The linear factor at every position (rules/conv.py); padding adds observed zeros.
+    The linear factor at every position (factors/conv.py); padding adds observed zeros.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
         prior_variance: variance of the kernel prior; None takes the formula.
         prior_scale: factor on the formula's variance.
-        prior_formula: a function of `torch_gbp.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
+        prior_formula: a function of `torch_gbp.weights.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
         random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
         shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
         bias_variance: variance of the bias prior.
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
-        linearise: expand the product to first order at the means (rules/linearised.py) in place of moment matching.
+        linearise: expand the product to first order at the means (factors/linearised.py) in place of moment matching.
         joint: in iterated inference, one joint Gaussian for all weights of a filter (nodes/filters.py); linearised.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').

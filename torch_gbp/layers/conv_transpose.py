@@ -7,20 +7,20 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import Moments, factor
 from torch_gbp.checks import name_of, require_factory, require_kind, require_like, require_pair
 from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.factor import Moments, factor
+from torch_gbp.factors import conv_transpose, linearised, shared_conv_transpose
+from torch_gbp.factors.conv_transpose import ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, bias_prior, code, weight_prior
-from torch_gbp.rules import conv_transpose, linearised, shared_conv_transpose
-from torch_gbp.rules.conv_transpose import ConvTransposeOptions
+from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, bias_prior, code, weight_prior
 
 
 def _no_exact_rule(*_: Any) -> Moments:
@@ -39,7 +39,7 @@ _SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule) for kind, 
 class GBPConvTranspose2d(WeightedLayer):
     """Two-dimensional transposed convolution whose kernel and biases are Gaussian marginals.
 
-    The linear factor read backwards (rules/conv_transpose.py): each entry of the input adds its kernel to a window of the
+    The linear factor read backwards (factors/conv_transpose.py): each entry of the input adds its kernel to a window of the
     output. The weights' marginal has the axes (out_channels / groups, in_channels, h, w): torch's with the first two exchanged.
 
     Args:

@@ -7,15 +7,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import require_count, require_like
-from torch_gbp.factor import factor
+from torch_gbp.factors import exact_linear, linear, linearised, shared_linear
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, JointNode, Node
-from torch_gbp.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
-from torch_gbp.rules import exact_linear, linear, linearised, shared_linear
+from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
 
 _EXACT = factor(exact_linear.RULE, STORED_PRECISIONS)
 _RULES = {(False, False): linear.RULE, (True, False): shared_linear.RULE}  # (shared precision, linearised)
@@ -26,20 +26,20 @@ _SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in 
 class GBPLinear(WeightedLayer):
     """Linear layer z = W a + b whose weights and biases are Gaussian marginals.
 
-    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (rules/linear.py).
+    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (factors/linear.py).
 
     Args:
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
         prior_variance: variance of the weight prior; None takes the formula.
         prior_scale: factor on the formula's variance.
-        prior_formula: a function of `torch_gbp.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
+        prior_formula: a function of `torch_gbp.weights.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
         random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
         shared_precision: one precision for all weights of an input, for speed; False keeps one for every weight.
         bias_variance: variance of the bias prior.
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
-        linearise: expand the product to first order at the means (rules/linearised.py) in place of moment matching.
+        linearise: expand the product to first order at the means (factors/linearised.py) in place of moment matching.
         joint: in iterated inference, take the factors of a batch together (nodes/joint.py); linearised.
 
     Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).

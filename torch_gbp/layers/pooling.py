@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import Moments, Rule, factor, linear_rule
 from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import Moments, Rule, factor, linear_rule
+from torch_gbp.factors import avg_pool, max_pool
+from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
 from torch_gbp.nodes import Bound, LinearNode, MaxPoolNode, Node, SingleNode
-from torch_gbp.rules import avg_pool, max_pool
-from torch_gbp.rules.max_pool import PoolOptions
 
 Size = int | tuple[int, int]
-_FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see factor.py
+_FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see autograd/bridge.py
 
 
 def _average(settings: tuple[PoolOptions, bool, int | None], mean: Tensor, variance: Tensor) -> Moments:
@@ -76,7 +76,7 @@ class _Pool(GaussianLayer):
 
 
 class GBPMaxPool2d(_Pool):
-    """Maximum of each window: the moments of the entry with the largest mean (rules/max_pool.py).
+    """Maximum of each window: the moments of the entry with the largest mean (factors/max_pool.py).
 
     That a maximum of several uncertain entries is larger than each, and less uncertain, is left out: of four N(0, 1) it has mean
     1.03 and variance 0.49, and the default says 0 and 1. It is exact where one entry stands clear of the others.
@@ -141,7 +141,7 @@ class GBPMaxPool2d(_Pool):
 
 
 class GBPAvgPool2d(_Pool):
-    """Average of each window: mean averages, variance is the sum of v / d^2 (rules/avg_pool.py).
+    """Average of each window: mean averages, variance is the sum of v / d^2 (factors/avg_pool.py).
 
     Its entries are taken as independent. Behind a convolution they share the kernel, and the average is then far less certain
     than the variance says (tests/test_forward_variance.py).
@@ -206,7 +206,7 @@ class GBPAvgPool2d(_Pool):
 
 
 class GBPAdaptiveAvgPool2d(GaussianLayer):
-    """Average over windows that give the wanted output size (rules/avg_pool.py).
+    """Average over windows that give the wanted output size (factors/avg_pool.py).
 
     Args:
         output_size: as in torch.nn.AdaptiveAvgPool2d.

@@ -6,20 +6,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_gbp import passes
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import linear_rule
 from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import linear_rule
+from torch_gbp.factors.upsample import UpsampleOptions, upsample
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
 from torch_gbp.nodes import Bound, Node, UpsampleNode
-from torch_gbp.rules.upsample import UpsampleOptions, upsample
 
 _RULE = linear_rule(upsample)
 
 
 class GBPUpsample(GaussianLayer):
-    """Nearest-neighbour upsampling: every entry is copied to a window of the output (rules/upsample.py).
+    """Nearest-neighbour upsampling: every entry is copied to a window of the output (factors/upsample.py).
 
     Args:
         size, scale_factor, mode, align_corners, recompute_scale_factor: as in torch.nn.Upsample, for images;

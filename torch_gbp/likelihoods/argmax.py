@@ -8,10 +8,16 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from torch_gbp.checks import VARIANCE, require
+from torch_gbp.factors.numerics import (
+    COMPARISON_NOISE,
+    inverse_mills,
+    log_normal_cdf,
+    log_probability_of_maximum,
+    truncated_moments,
+)
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.regression import gaussian_evidence, gaussian_probe
-from torch_gbp.numerics import COMPARISON_NOISE, inverse_mills, log_normal_cdf, log_probability_of_maximum, truncated_moments
 
 REGULARISER_VARIANCE = 0.1
 

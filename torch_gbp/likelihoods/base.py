@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp import passes
 from torch_gbp.autocast import full_precision
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.sweep import Lesson
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.likelihoods.loss import Loss
 from torch_gbp.likelihoods.predicting import Predicting
 from torch_gbp.likelihoods.predicting import validation as validation
-from torch_gbp.standardise import Standardise
-from torch_gbp.sweep import Lesson
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
 
@@ -39,7 +39,7 @@ class Likelihood(Predicting):
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
-            networks with more weights than examples (crowding.py), and `automatic_widening`.
+            networks with more weights than examples (optim/message_weight.py), and `automatic_widening`.
 
     Raises:
         InvalidInput: power not positive and finite; outputs that are no Gaussian; targets whose shape, type or values do not fit.
@@ -63,10 +63,10 @@ class Likelihood(Predicting):
     def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends the message (g, G) to the output.
 
-        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (factor.py). Where a plain tensor
+        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (autograd/bridge.py). Where a plain tensor
         that wants a gradient has entered the layers, the gradients are those of the loss itself, and the marginals get their
         messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer
-        asks for it, a probe (`torch_gbp.probes`).
+        asks for it, a probe (`torch_gbp.autograd.probes`).
 
         Args:
             output, target: the outputs' belief, or the outputs, and the targets.

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from torch_gbp import passes
 from torch_gbp.autocast import full_precision
+from torch_gbp.autograd import passes
+from torch_gbp.autograd.bridge import gradients_of
+from torch_gbp.autograd.probes import attached, due
+from torch_gbp.autograd.sweep import Outcome, Sweep, announce
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import gradients_of
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods.evidence import Evidence
-from torch_gbp.probes import attached, due
-from torch_gbp.sweep import Outcome, Sweep, announce
 
 if TYPE_CHECKING:
     from torch_gbp.likelihoods.base import Likelihood

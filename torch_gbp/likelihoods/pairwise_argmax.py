@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.factors.numerics import COMPARISON_NOISE, log_normal_cdf
 from torch_gbp.likelihoods.argmax import REGULARISER_VARIANCE, Argmax
 from torch_gbp.likelihoods.base import Evidence
-from torch_gbp.numerics import COMPARISON_NOISE, log_normal_cdf
 
 
 class PairwiseArgmax(Argmax):

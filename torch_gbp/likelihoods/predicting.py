@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from torch_gbp.checks import require_kind, require_moments
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.loading import CheckedModule, Saved, require_all, require_saved
+from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 
 
 class Predicting(CheckedModule):

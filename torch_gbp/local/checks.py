@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from torch_gbp.checks import require_kind, require_values
 from torch_gbp.errors import InvalidInput
-from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Softmax
 from torch_gbp.likelihoods.base import check_labels
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.predictive.examples import evaluating
+from torch_gbp.weights.parameter import GaussianParameter
 
 
 def require_several(blocks: Sequence[nn.Module]) -> None:

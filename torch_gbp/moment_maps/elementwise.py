@@ -19,10 +19,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from torch_gbp.checks import require_callable
+from torch_gbp.factors.numerics import floored
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.moment_maps.quadrature import FEW, MANY, REACH, WIDER, Expectations, Shape, hermite, panels
-from torch_gbp.numerics import floored
 
 BLOCK = 16384  # entries at a time: a hundred nodes each
 

@@ -1,7 +1,7 @@
 """Average and maximum pooling over one, two or three axes.
 
     average: m_z = sum m / d, v_z = sum v / d^2, d the window's divisor; entries as independent, which is recorded (dependence.py)
-    maximum: the moments of the entry with the largest mean, as rules/max_pool.py
+    maximum: the moments of the entry with the largest mean, as factors/max_pool.py
 
 That a maximum of several uncertain entries is larger than each, and less uncertain, is left out.
 """

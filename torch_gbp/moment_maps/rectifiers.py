@@ -1,4 +1,4 @@
-"""ReLU, LeakyReLU and PReLU: exact moments, those of rules/leaky_relu.py, and their exact derivatives.
+"""ReLU, LeakyReLU and PReLU: exact moments, those of factors/leaky_relu.py, and their exact derivatives.
 
 For f(z) = z above 0 and l z below, with D = E[f'] = l + (1 - l) P(z > 0) and d = (1 - l) phi(m / s) / s = E[f'']:
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from torch_gbp.factors.leaky_relu import LeakyReLUOptions, forward
+from torch_gbp.factors.numerics import floored
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.moment_maps.arithmetic import Term, belief_of, product
-from torch_gbp.numerics import floored
-from torch_gbp.rules.leaky_relu import LeakyReLUOptions, forward
 
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from torch_gbp.nodes.pace import Pace
 from torch_gbp.nodes.weights import WeightBelief
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 
 class FilterBelief(WeightBelief):

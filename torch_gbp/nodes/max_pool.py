@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from torch_gbp.factors import max_pool
+from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.nodes.node import Node
 from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.nodes.variable import product
-from torch_gbp.rules import max_pool
-from torch_gbp.rules.max_pool import PoolOptions
 
 
 class MaxPoolNode(Node):

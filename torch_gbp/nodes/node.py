@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.factor import Moments, Rule
+from torch_gbp.autograd.bridge import Moments, Rule
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.nodes.pace import Kept, Pace
 from torch_gbp.nodes.variable import Variable

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from torch_gbp.autograd.bridge import Moments
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factor import Moments
 from torch_gbp.gaussian import Message
 from torch_gbp.nodes.pace import Kept, Pace
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_gbp.errors import require_positive
 from torch_gbp.gaussian import Message
 from torch_gbp.nodes.pace import Kept, Pace
-from torch_gbp.parameter import GaussianParameter
+from torch_gbp.weights.parameter import GaussianParameter
 
 
 class WeightBelief:

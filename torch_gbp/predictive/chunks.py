@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from torch_gbp.stores.batch_sites import available_memory
+from torch_gbp.optim.stores.batch_sites import available_memory
 
 SHARE = 0.25  # of the free memory, for what is worked on at a time
 LIVE = 4  # tensors as large as the largest that a pass without gradients holds at a time

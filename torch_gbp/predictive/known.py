@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from torch_gbp.attached import ParameterMarginal, marginals
 from torch_gbp.errors import InvalidInput
+from torch_gbp.factors import max_pool
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
@@ -33,8 +33,8 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.base import FactorLayer, WeightedLayer
-from torch_gbp.parameter import GaussianParameter
-from torch_gbp.rules import max_pool
+from torch_gbp.weights.attached import ParameterMarginal, marginals
+from torch_gbp.weights.parameter import GaussianParameter
 
 Weights = dict[str, Tensor]
 Scattered = tuple[Tensor, Tensor]  # mean, and deviation as the precision is stored: weights that share one have it once

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.examples import evaluating
+from torch_gbp.optim.stores.batch_sites import require_memory
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
+from torch_gbp.predictive.examples import evaluating
 from torch_gbp.predictive.known import Network, Weights, slow_rules, weights_known
 from torch_gbp.predictive.outputs import Outputs
-from torch_gbp.stores.batch_sites import require_memory
 
 APART = 0.1  # how far, as a share of the largest, outputs may be from those in the batch: more than half precision rounds
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.attached import ParameterMarginal, marginals
 from torch_gbp.errors import GBPError, MissingRule
-from torch_gbp.examples import evaluating
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.predictive.announced import dependence_announced
+from torch_gbp.predictive.examples import evaluating
 from torch_gbp.predictive.known import Network, no_marginals, tensor_of, uncompiled, weights_known
 from torch_gbp.predictive.outputs import Outputs
+from torch_gbp.weights.attached import ParameterMarginal, marginals
 
 
 def moments(model: nn.Module, x: Any, where: str) -> Outputs:

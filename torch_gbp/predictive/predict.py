@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.attached import ParameterMarginal, marginals
 from torch_gbp.checks import require_count, require_kind, require_values, shown
 from torch_gbp.errors import InvalidInput
-from torch_gbp.examples import device_of, require_network
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.predictive.examples import device_of, require_network
 from torch_gbp.predictive.linear import linearised
 from torch_gbp.predictive.moments import at_means, moments
 from torch_gbp.predictive.outputs import Outputs
 from torch_gbp.predictive.result import Predictive
 from torch_gbp.predictive.samples import sampled
+from torch_gbp.weights.attached import ParameterMarginal, marginals
 
 WAYS = ("moments", "samples", "linear", "means")
 DEFAULT = {"layers": "moments", "plain": "samples"}  # for networks of GBP layers, and for plain ones with marginals

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from torch_gbp.examples import evaluating
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
+from torch_gbp.predictive.examples import evaluating
 from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, weights_known
 from torch_gbp.predictive.outputs import Outputs
 

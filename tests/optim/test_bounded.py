@@ -1,0 +1,91 @@
+"""The step of a means sweep against its formula, written out in loops over steps without a shortcut."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import torch_gbp as gbp
+from torch_gbp.gaussian import Message
+from torch_gbp.optim.stores import AveragedSites
+from torch_gbp.optim.stores.base import Step
+from torch_gbp.optim.stores.bounded import EARLY, EVERY, MEANS, MEMORY, NOISE, PEAK
+from torch_gbp.weights.attached import Sharing, attach
+from torch_gbp.weights.priors import Prior
+
+pytestmark = pytest.mark.usefixtures("float64")
+BETA, TRUST, TAIL, BATCHES, POWER = 0.9, 16.0, 0.125, 50.0, 64.0
+
+
+class Reference:
+    """m, R, U, V and the average of the means of one weight tensor, as the docstrings of the two stores say."""
+
+    def __init__(self, mean, prior, centre):
+        self.m, self.r, self.prior, self.centre = mean.clone(), torch.full_like(mean[:1], prior), prior, centre
+        self.u, self.v, self.known, self.t = torch.zeros_like(mean), torch.zeros_like(mean), 1.0, 0
+        self.average = None
+
+    def step(self, g, curvature, rate, depth, crowding, steady):
+        self.t += 1
+        self.r = self.r + rate / BATCHES * (self.prior - self.r) + rate * POWER * curvature
+        self.u = BETA * self.u + (1 - BETA) * g
+        if self.t <= EARLY or self.t % EVERY == 0:
+            kept = MEMORY if self.t <= EARLY else MEMORY**EVERY
+            self.v = kept * self.v + (1 - kept) * g.square()
+        u = POWER * self.u / (1 - BETA**self.t) - (self.m - self.centre) * self.prior / BATCHES
+        share = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
+        if not steady:
+            limit = NOISE * rate / PEAK / math.sqrt(max(1.0, depth))
+            share = torch.minimum(share, limit * math.sqrt(1 - MEMORY**self.t) / (POWER * self.v.sqrt()))
+        d = u * share
+        length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
+        self.m = self.m + d * (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
+        if self.t % 4 == 0:
+            self.average = self.m if self.average is None else self.average
+            self.average = self.average + (self.m - self.average) * min(1.0, 4 / (TAIL * self.t))
+
+
+@pytest.mark.parametrize("steady", [False, True], ids=["bounded", "steady"])
+@pytest.mark.parametrize("centred", [False, True], ids=["around_zero", "around_the_start"])
+@pytest.mark.parametrize(("size", "depth", "crowding"), [(1e-4, 0.5, 1.0), (1e-2, 4.0, 2.0), (10.0, 4.0, 1.0)])
+def test_a_run_of_steps_is_that_of_the_formula(steady, centred, size, depth, crowding):
+    layer = nn.Linear(4, 3)
+    marginal = attach(layer, "weight", Prior(0.05, 0.0))
+    if centred:
+        marginal.set_prior_mean(layer.weight)
+    centre = layer.weight.detach().clone() if centred else torch.zeros(3, 4)
+    reference, store, state = Reference(layer.weight.detach(), 20.0, centre), AveragedSites(), {}
+    for _ in range(40):
+        g, curvature = size * torch.randn(3, 4) * torch.tensor([1e-3, 1.0, 1.0, 30.0]), size**2 * torch.rand(1, 4)
+        rate = 0.1 + 0.3 * torch.rand(()).item()
+        step = Step(rate, BATCHES, None, POWER, depth, 1.0, True, crowding, steady)
+        with torch.no_grad():
+            store.commit(marginal, state, Message(g.clone(), curvature), step)
+        reference.step(g, curvature, rate, depth, crowding, steady)
+        assert_close(layer.weight.detach(), reference.m, rtol=1e-9, atol=1e-12)
+        assert_close(marginal.precision, reference.r, rtol=1e-12, atol=0)
+    assert_close(state["average"], reference.average, rtol=1e-9, atol=1e-12)
+
+
+def test_a_weight_that_nobody_speaks_to_stays_and_a_rate_of_0_moves_nothing():
+    layer = nn.Linear(4, 3)
+    marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
+    marginal.set_prior_mean(layer.weight)
+    before, store, state = layer.weight.detach().clone(), AveragedSites(), {}
+    with torch.no_grad():
+        store.commit(marginal, state, Message(torch.zeros(3, 4), torch.zeros(3, 4)), Step(0.4, BATCHES, probed=True))
+        assert torch.equal(layer.weight, before)
+        store.commit(marginal, state, Message(torch.ones(3, 4), torch.ones(3, 4)), Step(0.0, BATCHES, probed=True))
+    assert torch.equal(layer.weight, before)
+
+
+def test_likelihoods_with_constant_curvature_are_steady():
+    steady = {name for name in gbp.__all__ if getattr(getattr(gbp, name), "steady", False) is True}
+    assert steady == {"Regression", "OneHotRegression"}
+    output = torch.randn(5, 3)
+    for likelihood in (gbp.Regression(0.3), gbp.OneHotRegression()):
+        targets = [output + far for far in (0.0, 5.0)] if isinstance(likelihood, gbp.Regression) else [torch.arange(5) % 3] * 2
+        near, far = (likelihood.evidence(output, torch.zeros_like(output), y).precision for y in targets)
+        assert torch.equal(near, far)

@@ -1,0 +1,1 @@
+"""Message passing as a torch optimizer: stores, steps, schedules, checks."""

@@ -1,0 +1,169 @@
+"""MessageOptimizer: an optimizer that knows what came to its marginals since `zero_grad`, by sweeps of messages and by probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import Optimizer
+
+from torch_gbp.autograd.probes import EVERY, Prober, own_seed
+from torch_gbp.autograd.sweep import Listener, Total, processes, rank
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Message
+from torch_gbp.optim.groups import MarginalOptimizer, moves_weights
+from torch_gbp.optim.message_weight import crowding, depth, strength
+from torch_gbp.optim.plain_parameters import Companion
+from torch_gbp.optim.schedule import progress_of, rate_of
+from torch_gbp.optim.settings import CURVATURE, check_group, name_of, require_same_parts
+from torch_gbp.optim.stores import Step, Store
+from torch_gbp.optim.update_checks import NOTHING, Turn, has_message, no_probe, require_examples
+from torch_gbp.weights.parameter import GaussianParameter
+
+
+class MessageOptimizer(MarginalOptimizer):
+    """An optimizer over marginals, with a torch optimizer beside it, and the messages of the sweeps since `zero_grad`.
+
+    Args:
+        params, defaults, store: as in `MarginalOptimizer`.
+        accumulated: the loss was divided by this many accumulated batches.
+        plain: torch optimizer of parameters without marginals.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any], store: Store, accumulated: int, plain: Optimizer | None) -> None:
+        self.accumulated = accumulated
+        self._listener = Listener()
+        self._prober = Prober(own_seed(rank()), 1 if store.cavity else EVERY)
+        self._sizes: list[int] = []  # how many weights each marginal is of
+        self._companion = None if plain is None else Companion(plain)
+        self._own_rate = True  # the store's, and a factor that suits the likelihood
+        self._batch: int | None = None  # under visit
+        super().__init__(params, defaults, store)
+
+    def attach(self, marginal: GaussianParameter) -> None:
+        self._listener.attach(marginal)
+        self._sizes.append(marginal.mean.numel())
+        self._prober.attach(marginal)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        if self._companion is not None:
+            self._companion.optimizer.zero_grad(set_to_none)
+        self._listener.clear()
+        for marginal in self.marginals:
+            marginal.forget()
+            if not set_to_none:
+                marginal.arrive()  # zeros are a message that says nothing
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the marginals, the plain parameters' optimizer, and the generator of probes."""
+        state = super().state_dict() | {"probes": self._prober.state()}
+        return state if self._companion is None else state | {"plain": self._companion.optimizer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where the optimizer stood that gave this state.
+
+        Raises:
+            InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
+        """
+        require_same_parts(state_dict, self._companion is not None)
+        super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes")})
+        if self._companion is not None:
+            self._companion.optimizer.load_state_dict(state_dict["plain"])
+        self._prober.load(state_dict.get("probes", {}))
+        self._prober.wait(self.param_groups[0]["steps"])
+
+    @property
+    def depth(self) -> float:
+        """How deep the network is (`torch_gbp.optim.message_weight.depth`)."""
+        return depth(self.layers, self._sizes, self.param_groups[0]["num_data"])
+
+    @property
+    def probed_depth(self) -> float:
+        """The same, by all weights of two axes or more: whether their layers carry moments does not count in a means sweep."""
+        return depth(sum(map(moves_weights, self.marginals)), self._sizes, self.param_groups[0]["num_data"])
+
+    @property
+    def crowding(self) -> float:
+        """How crowded the network is (`torch_gbp.optim.message_weight.crowding`)."""
+        return crowding(self._sizes, self.param_groups[0]["num_data"])
+
+    @property
+    def scale(self) -> float:
+        """By how much `step` multiplies the messages it finds (`torch_gbp.optim.message_weight.strength`)."""
+        return strength(self._listener, self._sizes, self.param_groups[0]["num_data"], self.accumulated)
+
+    def messages(self) -> list[tuple[GaussianParameter, Message]]:
+        """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
+        turns = self._turns(self._total().examples)
+        return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
+
+    def set_rate(self, rate: float) -> None:
+        """The rate from now on, in place of the store's and of what suits the likelihood."""
+        self._own_rate = False
+        for group in self.param_groups:
+            group["lr"] = rate
+
+    def teach(self, lesson: Callable[[float], None]) -> None:
+        """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
+        self._listener.lesson = lesson
+
+    def _turns(self, examples: int, take: bool = False) -> list[Turn]:
+        """Whose turn it is in this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
+        if self.store.fixed_batches and self._batch is None:
+            raise InvalidInput(
+                "BatchSites needs to know which batch this is",
+                where="MessagePassing.step",
+                cause="an ordinary loader",
+                fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
+            )
+        turns, means, alone = [], self._listener.means, processes() == 1
+        for group, owned in zip(self.param_groups, self._owned, strict=True):
+            check_group(group, started=True)
+            step = self._step_of(group, examples)
+            probed = step._replace(depth=self.probed_depth, probed=True)
+            for i, marginal in enumerate(owned):
+                if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
+                    continue
+                if marginal.probed:
+                    turns.append(self._probed(Turn(group, i, marginal, NOTHING, probed), examples, take))
+                else:
+                    turns.append(Turn(group, i, marginal, marginal.message(take), step))
+        return turns
+
+    def _probed(self, turn: Turn, examples: int, take: bool) -> Turn:
+        """The turn of a marginal that got a score: with the precision of the last probe, for so many examples."""
+        marginal, each = turn.marginal, examples / (self.accumulated * processes())  # in an average of gradients
+        probed = marginal.curvature
+        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
+        if curvature is None:
+            raise no_probe(marginal.mean, turn.name)
+        return turn._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)
+
+    def _total(self) -> Total:
+        """What the sweeps of all processes say together."""
+        total = self._listener.total(self.marginals[0].mean.device)
+        require_examples(total.examples, self.param_groups[0]["num_data"])
+        return total
+
+    def _step_of(self, group: dict[str, Any], examples: int) -> Step:
+        batches, progress = group["num_data"] / examples, progress_of(group, examples)
+        rate = rate_of(group, examples)
+        if self._own_rate and self.store.rated_by_likelihood:
+            rate *= self._listener.rate_factor(batches)
+        return Step(
+            min(1.0, rate),
+            batches,
+            self._batch,
+            self.scale,
+            self.depth,
+            progress,
+            crowding=self.crowding,
+            steady=self._listener.steady,
+        )
+
+    def _advance(self, examples: int) -> None:
+        for group in self.param_groups:
+            group["steps"] += 1
+            group["examples_seen"] += examples
+        self._prober.wait(self.param_groups[0]["steps"])

@@ -1,0 +1,86 @@
+"""The watch over a run: whether the outputs say anything about the targets of their inputs; if not, it warns, once."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torch_gbp.autograd.sweep import Sweep
+from torch_gbp.errors import NotLearning, explain
+
+FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
+SPARSE = 0.0025  # share of the passes between two batches that it looks at
+FEWEST = 16  # batches that it judges by
+SIGNIFICANT = 1.5  # standard errors; no more, as a run in which nothing is learnt has to pass every time
+DOUBTS = 2  # judgements in turn that find nothing learnt; a network that starts at a symmetric point leaves it late
+
+
+class Gain(NamedTuple):
+    """After which share of the passes, and by how many nats an example's log evidence was better than with another's target."""
+
+    progress: float
+    nats: float
+
+
+class Watch:
+    """Compares the log evidence of every target with that of the target before it, log p(y_n | x_n) - log p(y_(n-1) | x_n).
+
+    Where the outputs do not depend on the inputs, or depend on them in a way that has nothing to do with the targets, the
+    difference is 0 on the average and of either sign as often, whatever the likelihood and the units; a network that learns is
+    soon many standard errors above. Judged are the batches since half of the present share of the passes.
+    """
+
+    def __init__(self) -> None:
+        self.gains: list[Gain] = []
+        self._last: Tensor | None = None  # target of the batch before
+        self._next_look, self._next_judgement = 0.0, FIRST
+        self._warned, self._doubts = False, 0
+
+    def look(self, sweeps: Iterable[Sweep], progress: float, way_out: str = "") -> None:
+        """Takes in the sweeps of a step, after which this share of the passes is done; may warn `NotLearning`."""
+        if self._warned:
+            return
+        if progress >= min(self._next_look, 1.0):
+            self._next_look = progress + SPARSE
+            gains = [gain for gain in map(self._gain, sweeps) if math.isfinite(gain)]
+            self.gains += [Gain(progress, sum(gains) / len(gains))] if gains else []  # sweeps of a step are not independent
+        if progress >= min(self._next_judgement, 1.0):
+            self._judge(progress, way_out)
+
+    def _gain(self, sweep: Sweep) -> float:
+        if sweep.outcome is None or not len(sweep.outcome.target):
+            return math.nan
+        target, each, evidence_of = sweep.outcome
+        others = target.roll(1, 0)
+        if self._last is not None and self._last.shape == others[0].shape and self._last.dtype == others.dtype:
+            others[0] = self._last
+        self._last = target[-1].clone()
+        return float((each - evidence_of(others)).mean())
+
+    def _judge(self, progress: float, way_out: str) -> None:
+        recent = torch.tensor([gain.nats for gain in self.gains if gain.progress > progress / 2], dtype=torch.float64)
+        if len(recent) < FEWEST:
+            return
+        self._next_judgement = progress + EVERY if progress < 1 else math.inf
+        mean, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
+        signs = float(recent.sign().mean()) * math.sqrt(len(recent))  # few large gains must not hide many small ones
+        if mean > SIGNIFICANT * error or signs > SIGNIFICANT or not recent.any():  # all targets alike: nothing can be told
+            self._doubts = 0
+            return
+        self._doubts += 1
+        if self._doubts < DOUBTS and progress < 1:
+            return
+        self._warned = True
+        text = explain(
+            "the network is not learning: its outputs say no more about the target of an input than about any other's",
+            where=f"MessagePassing, {progress:.0%} of the passes",
+            got=f"a gain in log evidence of {mean:.2g} +- {error:.2g} nats an example",
+            cause="inputs far from mean 0 and scale 1, a signal that noise drowns in a deep network, or targets in another order",
+            fix=way_out or "put gbp.Standardise() first, use residual connections or fewer layers, and check the targets",
+        )
+        warnings.warn(text, NotLearning, stacklevel=4)

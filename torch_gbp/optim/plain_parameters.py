@@ -1,0 +1,57 @@
+"""Companion: the torch optimizer of the parameters that have no marginal, under the schedule of the marginals' own.
+
+Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md).
+They are trained by the loss's gradient, in the same steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.optim.schedule import warmup_cosine
+
+RATE = 3e-3  # of AdamW, at its peak
+
+
+class Companion:
+    """A torch optimizer whose rates rise and fall with the passes: lr x `warmup_cosine` down to 0, as no averages are taken.
+
+    Args:
+        optimizer: over parameters without marginals; its rates now are the peak rates.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise InvalidInput(
+                "plain parameters need a torch optimizer",
+                where="MessagePassing",
+                got=type(optimizer).__name__,
+                fix="pass e.g. torch.optim.AdamW(parameters, 3e-3)",
+            )
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
+    def check(self) -> None:
+        """Raises ImproperMarginal for gradients that are not finite, before any parameter is written to."""
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradients and not bool(torch.stack([gradient.sum() for gradient in gradients]).isfinite().all()):
+            bad = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
+            if bad:
+                raise ImproperMarginal(
+                    f"{bad} gradients of plain parameters are NaN or Inf",
+                    where="MessagePassing.step",
+                    cause="activations that overflowed",
+                    fix="lower lr, or standardise the inputs; everything is as before the step",
+                )
+
+    def step(self, group: dict[str, Any], before: float, after: float) -> None:
+        """One step, which takes the passes of the message-passing `group` from the share `before` to `after`."""
+        factor = 1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0)
+        for own in self.optimizer.param_groups:
+            own["lr"] = own["initial_lr"] * factor
+        self.optimizer.step()

@@ -1,0 +1,134 @@
+"""What every store is: how a batch's message enters a marginal, and what is remembered of it.
+
+A weight marginal is prior x product of sites, a site being the message of a part of the data. A store sees
+one marginal at a time, as plain tensors, and keeps what it remembers in the optimizer's state of it.
+R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred at m, a the rate of the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from torch_gbp.gaussian import Message
+from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.priors import empirical_variance
+
+State = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
+    much its message counts (the message itself comes as the sweep left it); how deep the network is
+    (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
+    the precision of the message is that of probes; how crowded the network is (`message_weight.crowding`); and whether the
+    likelihood's curvature stays as the fit gets better."""
+
+    rate: float
+    batches: float
+    batch: int | None = None
+    scale: float = 1.0
+    depth: float = 1.0
+    progress: float = 1.0
+    probed: bool = False
+    crowding: float = 1.0
+    steady: bool = False
+
+
+class Store:
+    """One interface for the three stores; what a store does not need does nothing."""
+
+    fixed_batches = False  # True: every batch must be announced with `MessagePassing.visit`
+    cavity = False  # True: the marginals of a sweep do not know what its examples say
+
+    keeps: tuple[str, ...] = ()  # names in a marginal's state from its first step on; tensors like its mean, or messages
+    may_keep: tuple[str, ...] = ()  # others that may be there
+
+    def whole(self, state: State) -> bool:
+        """Whether all is there that a marginal's state has from its first step on."""
+        return set(self.keeps) <= state.keys()
+
+    rated_by_likelihood = False  # True: `Likelihood.rate_factor` multiplies the store's own rate
+    way_out = ""  # what to try where nothing is learnt, if it is the store's affair
+
+    def default_rate(self, depth: float) -> float:
+        """The peak rate for a network of this depth, where the user gives none."""
+        return 1.0
+
+    def begin(self, marginal: GaussianParameter, state: State, depth: float) -> None:
+        """Before the first sweep: what a marginal that is still its prior starts with, in a network of this depth."""
+
+    def release(self, marginal: GaussianParameter, state: State) -> None:
+        """Takes out a surplus of precision that is left, another optimizer's too (`annealing.py`)."""
+        if marginal.surplus and marginal.anneals:
+            marginal.precision.copy_(marginal.without_surplus())
+            marginal.surplus = 0.0
+        state.pop("annealing", None)
+
+    def learnt(self, marginal: GaussianParameter, state: State) -> bool:
+        """Whether a marginal is surer of its weights than the prior because of messages."""
+        return bool((marginal.precision > marginal.prior_precision).any())
+
+    def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
+        """Before the first step: what the store will need for these marginals and so many batches in a pass."""
+
+    def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
+        """Turns the marginal into what it is before the sweep of this batch."""
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        """Lets the batch's centred message (g, G) into the marginal."""
+        raise NotImplementedError
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        """The precision that `commit` would write, for the check before it."""
+        return marginal.precision + step.scale * message.precision
+
+    def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
+        """How far from its prior mean `commit` would put a mean, in prior deviations; 0 where no step can go far."""
+        return 0.0
+
+    def restore(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts back the marginal from before `open`, if no commit came."""
+
+    def settle(self, marginal: GaussianParameter, state: State) -> None:
+        """Puts the mean where the last steps, taken together, say it is."""
+
+    def rebuild(self, marginal: GaussianParameter, state: State) -> None:
+        """Recomputes the marginal from zero, which removes rounding drift."""
+
+    def prior(self, marginal: GaussianParameter, state: State) -> Message:
+        """The prior that is in the product, as a message."""
+        return marginal.prior_message()
+
+    def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
+        """Puts a prior of another precision, with the same mean, in the place of the one in the product.
+
+        marginal <- marginal / N(m0, 1 / R0) x N(m0, 1 / R): no site changes, so the precision stays at least the prior's.
+        """
+        old = self.prior(marginal, state)
+        new = precision + (old.precision - marginal.prior_precision)
+        said = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
+        centre = old.information / old.precision
+        information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
+        marginal.precision.copy_(said + new)
+        marginal.mean.copy_(centre + information / marginal.precision)
+        marginal.prior_precision.copy_(precision)
+
+    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+        """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
+        if marginal.mean.requires_grad:  # a frozen marginal stays what it is
+            prior = self.prior(marginal, state)
+            variance = empirical_variance(*marginal.belief(), prior.information / prior.precision)
+            self.set_prior(marginal, state, variance.reciprocal())
+
+
+def natural(marginal: GaussianParameter) -> Message:
+    """The marginal as a message: (R m, R)."""
+    return Message(marginal.precision.detach() * marginal.mean.detach(), marginal.precision.detach())
+
+
+def write(marginal: GaussianParameter, product: Message) -> None:
+    """The marginal becomes this product of messages."""
+    marginal.precision.copy_(product.precision)
+    marginal.mean.copy_(product.information / product.precision)

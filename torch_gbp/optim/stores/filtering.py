@@ -1,0 +1,52 @@
+"""Filtering: the posterior becomes the next prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torch_gbp.checks import SHARE, require
+from torch_gbp.gaussian import Message
+from torch_gbp.optim.stores.base import State, Step, Store, write
+from torch_gbp.weights.parameter import GaussianParameter
+
+
+class Filtering(Store):
+    """The posterior becomes the next prior: one pass, streams, continual learning.
+
+    R <- R_p + G,  m <- (R_p m_p + g + G m) / R,  with (m_p, R_p) the marginal, drawn towards the first prior by
+    forget: sigma_p = f sigma_0 + (1 - f) sigma, m_p = f m_0 + (1 - f) m. The rate is not used. The message (g, G) is what the
+    batch said to the marginal before it was drawn: exactly the posterior from the drawn prior where a batch's message to one
+    weight does not depend on the marginals of the others.
+    The first batch meets the first prior, wherever the means start (`GaussianParameter.batch_prior`). Around 0 all hidden units
+    are alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
+
+    Args:
+        forget: f in [0, 1); 0 keeps everything.
+    """
+
+    cavity = True
+    way_out = (
+        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
+    )
+
+    def __init__(self, forget: float = 0.0) -> None:
+        self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
+
+    def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        said = Message.centred(*message.tempered(step.scale), marginal.mean)
+        write(marginal, self._prior(marginal) * said)
+
+    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        return self._prior(marginal).precision + step.scale * message.precision
+
+    def _prior(self, marginal: GaussianParameter) -> Message:
+        before = marginal.batch_prior()
+        if not self.forget:
+            return before
+        first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
+        deviation = torch.lerp(before.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
+        precision = deviation.square().reciprocal()
+        mean = self.forget * first + (1 - self.forget) * before.information / before.precision
+        return Message(precision * mean, precision)

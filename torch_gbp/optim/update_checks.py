@@ -1,0 +1,248 @@
+"""What MessagePassing checks before it writes: its parameters and every message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
+from torch_gbp.gaussian import Message
+from torch_gbp.optim.settings import name_of
+from torch_gbp.optim.stores import Step, Store
+from torch_gbp.optim.stores.base import State
+from torch_gbp.weights.parameter import TOLERANCE, GaussianParameter, owner_of
+
+FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
+
+
+NOTHING = Message(torch.zeros(()), torch.zeros(()))
+
+
+class Turn(NamedTuple):
+    """One marginal's part of a step: its parameter group, its place in it, the message and how that enters."""
+
+    group: dict[str, Any]
+    position: int
+    marginal: GaussianParameter
+    message: Message
+    step: Step
+    curvature: Tensor | None = None  # precision of an example's message, from a probe
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, if the optimizer was given named parameters."""
+        return name_of(self.group, self.position)
+
+
+@contextmanager
+def giving_back(turns: list[Turn]) -> Iterator[None]:
+    """After an error inside, the gradients are again what they were before the turns took them."""
+    try:
+        yield
+    except BaseException:
+        for turn in turns:
+            turn.marginal.give_back()
+        raise
+
+
+def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bool, alone: bool) -> bool:
+    """Whether sweeps have brought the marginal, called `where`, a message since the last step.
+
+    In a means sweep its mean alone gets a gradient; `alone` is a single process.
+
+    Raises:
+        InvalidInput: only half of the marginal can get one, a step took it in before, or its gradients were written to. (Not
+            looked at among several processes, where DDP writes their averages.)
+    """
+    states = {name: (half.requires_grad, half.grad is None) for name, half in marginal.halves.items()}
+    if len(set(states.values())) > 1 and not (means and len({free for free, _ in states.values()}) == 1):
+        raise InvalidInput(
+            "a message goes to mean and precision together",
+            where=f"MessagePassing.step, {where()}",
+            got=", ".join(
+                f"{half} {'trained' if free else 'frozen'}{', no gradient' * none}" for half, (free, none) in states.items()
+            ),
+            cause="requires_grad_(False), or grad = None, on one of the two",
+            fix="freeze both: layer.requires_grad_(False)",
+        )
+    if marginal.mean.grad is None:
+        return False
+    if marginal.arrived is None:
+        raise InvalidInput(
+            "the message was taken in by a step before",
+            where=f"MessagePassing.step, {where()}",
+            got="gradients without a sweep of their own",
+            cause="two optimizers with the same parameters, or no zero_grad since the last step",
+            fix="give every marginal to one optimizer, and call zero_grad before every sweep",
+        )
+    if alone and not marginal.untouched():
+        raise InvalidInput(
+            "gradients were changed between backward and step",
+            where=f"MessagePassing.step, {where()}",
+            got="other tensors, or values written since",
+            cause="clip_grad_norm_, or another operation on .grad; the pair is a message, no direction",
+            fix="leave it out; lower lr if beliefs overshoot",
+        )
+    return True
+
+
+def owners(group: dict[str, Any]) -> list[GaussianParameter]:
+    """The Gaussian parameters of an optimizer's group, each once.
+
+    Raises:
+        InvalidInput: an ordinary parameter, or a mean without its precision (or the reverse).
+    """
+    found = [owner_of(parameter) for parameter in group["params"]]
+    strangers = [tuple(p.shape) for p, owner in zip(group["params"], found, strict=True) if owner is None]
+    if strangers:
+        raise InvalidInput(
+            f"{len(strangers)} of {len(found)} parameters are not Gaussian",
+            where="MessagePassing",
+            got=f"shapes {strangers[:4]}",
+            cause="a torch layer among the GBP layers, or a network without marginals",
+            fix="use torch_gbp.configure_optimizers(model, ...), which trains them too, after torch_gbp.from_torch(model)",
+        )
+    sharded = [tuple(p.shape) for p in group["params"] if hasattr(p, "full_tensor")]
+    if sharded:
+        raise InvalidInput(
+            "sharded parameters have no messages yet",
+            where="MessagePassing",
+            got=f"{len(sharded)} DTensors, shapes {sharded[:4]}",
+            cause="torch.distributed.fsdp.fully_shard, or tensor parallelism",
+            fix="train with DistributedDataParallel, which keeps all parameters in every process",
+        )
+    unique = list(dict.fromkeys(owner for owner in found if owner is not None))
+    if sum(len(owner.halves) for owner in unique) != len(found):
+        raise InvalidInput(
+            "every Gaussian parameter must come with both mean and precision, in one group",
+            where="MessagePassing",
+            fix="pass all of layer.parameters()",
+        )
+    return unique
+
+
+def require_unscaled(optimizer: Any) -> None:
+    """Raises InvalidInput if a GradScaler calls the step: score and precision, and what stands beside them, scale differently."""
+    marks = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+    if marks:
+        raise InvalidInput(
+            "a loss that is scaled up for half precision makes messages of another size",
+            where="MessagePassing.step",
+            got="torch.amp.GradScaler",
+            cause='float16 training (precision="16-mixed")',
+            fix='use bfloat16, which needs no scaling: torch.autocast(..., torch.bfloat16), precision="bf16-mixed"',
+        )
+
+
+def require_examples(examples: int, num_data: int) -> None:
+    """Raises InvalidInput for a step without examples, or with more than there are."""
+    if not examples:
+        raise InvalidInput(
+            "step() found no message",
+            where="MessagePassing",
+            cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
+            fix="call likelihood(model(x), y).backward() first",
+        )
+    if examples > num_data:
+        raise InvalidInput(
+            "the batch has more examples than the data set",
+            where="MessagePassing",
+            got=f"{examples} examples, num_data={num_data}",
+            cause="num_data counts batches, or was left at another data set's size",
+            fix="pass num_data=len(dataset)",
+        )
+
+
+def no_probe(mean: Tensor, where: str) -> InvalidInput:
+    """The error where no probe has ever reached a marginal, which so has a score and no precision."""
+    return InvalidInput(
+        "a score came without a precision: no probe has reached the marginal",
+        where=f"MessagePassing.step, {where}",
+        got=f"shape {tuple(mean.shape)}",
+        cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
+        fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
+    )
+
+
+def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
+    """Raises InvalidInput if no marginal knows more of its weights than the prior."""
+    if not any(map(store.learnt, marginals, states)):
+        raise InvalidInput(
+            "nothing has been learnt that priors could follow",
+            where="MessagePassing.learn_priors",
+            got="marginals that no message has reached",
+            cause="a call before the first step",
+            fix="call it after a pass",
+        )
+
+
+def check_turns(store: Store, turns: list[Turn], states: list[State]) -> None:
+    """Raises ImproperMarginal or Diverged, before anything is written, if any of the messages should not be."""
+    quick = sound([turn.message for turn in turns])
+    for turn, state in zip(turns, states, strict=True):
+        entry = turn.marginal, state, turn.message, turn.step
+        if not quick:
+            check_message(turn, store.foresee(*entry))
+        check_distance(turn, store.distance(*entry))
+
+
+def sound(messages: list[Message]) -> bool:
+    """True if all messages are finite and none has a negative precision; one read-back from the device.
+
+    A sum is NaN or Inf if an entry is (one that overflows is looked at again by `check_message`).
+    """
+    totals = [part.sum() for message in messages for part in message]
+    lowest = [message.precision.amin() for message in messages]
+    numbers = torch.stack([*totals, *lowest]).tolist()
+    return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
+
+
+def check_message(turn: Turn, after: Tensor) -> None:
+    """The slow and exact check of one marginal, after the quick one was not passed; `after`: the precision to be written.
+
+    Raises:
+        ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
+    """
+    message, where = turn.message, f"{turn.name}, step {turn.group['steps'] + 1}"
+    bad = ~(message.information.isfinite() & message.precision.isfinite())
+    if bad.any():
+        raise ImproperMarginal(
+            f"{int(bad.sum())} of {bad.numel()} messages are NaN or Inf",
+            where=where,
+            got=f"largest finite |g| {_largest(message.information):.3g}",
+            cause="beliefs that overflowed: rate or likelihood power too high",
+            fix="lower lr or power; the marginals from before the step are kept",
+        )
+    floor = turn.marginal.prior_precision
+    bad = ~(after >= floor * (1 - TOLERANCE))
+    if bad.any():
+        raise ImproperMarginal(
+            f"{int(bad.sum())} of {bad.numel()} precisions would fall below the prior's",
+            where=where,
+            got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
+            cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
+            fix="use the score form, or lower lr; the marginals from before the step are kept",
+        )
+
+
+def check_distance(turn: Turn, distance: float) -> None:
+    """Raises Diverged if a mean would be so many prior deviations away that no posterior is there."""
+    if distance > FARTHEST:
+        raise Diverged(
+            "the iteration diverges: a mean would be far from everything its prior allows",
+            where=f"{turn.name}, step {turn.group['steps'] + 1}",
+            got=f"{distance:.3g} prior deviations",
+            cause="all examples of a batch answer at once, and overshoot together; or data that are not standardised",
+            fix="use Inference(iterations=1000, damping=0.95), smaller batches, or AveragedSites; "
+            "the marginals from before the step are kept",
+        )
+
+
+def _largest(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else math.nan

@@ -1,0 +1,219 @@
+"""ParameterMarginal: a marginal on a parameter that a module of torch, or of the user's own, already has.
+
+The parameter is the mean, and stays where it is; the precision stands beside it, in a module of its own that is saved with the
+network (`fc.weight` and `fc.weight_marginal.precision`). It is no parameter: nothing but `MessagePassing` writes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.weights.parameter import GaussianParameter, owner_of
+from torch_gbp.weights.priors import Prior
+
+SUFFIX = "_marginal"
+_STACKED = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
+
+
+class Sharing(NamedTuple):
+    """Which weights of a parameter share a precision: those that differ along `axes` alone, within each of the blocks of axis 0.
+
+    With several blocks (stacked projections, groups of a convolution) the precision is stored for each weight.
+    """
+
+    axes: tuple[int, ...] = ()
+    blocks: int = 1
+
+    def stored(self, shape: torch.Size) -> tuple[int, ...]:
+        """Shape of the precision."""
+        if self.blocks > 1:
+            return tuple(shape)
+        return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
+
+    def average(self, values: Tensor) -> Tensor:
+        """Means over the weights that share a precision, as the precision is stored.
+
+        >>> Sharing((0,), blocks=2).average(torch.tensor([[1.0], [3.0], [5.0], [5.0]])).flatten()
+        tensor([2., 2., 5., 5.])
+        """
+        if not self.axes:
+            return values
+        if self.blocks == 1:
+            return values.mean(self.axes, keepdim=True)
+        split = values.unflatten(0, (self.blocks, -1))
+        return split.mean([axis + 1 for axis in self.axes], keepdim=True).expand_as(split).flatten(0, 1)
+
+
+def sharing_of(module: nn.Module, name: str, parameter: Tensor) -> Sharing:
+    """Weights that read one input share a precision; where nobody knows what an axis is, every weight has its own.
+
+    >>> sharing_of(nn.MultiheadAttention(4, 1), "in_proj_weight", torch.zeros(12, 4))
+    Sharing(axes=(0,), blocks=3)
+    """
+    kernel = tuple(range(2, parameter.ndim))
+    if isinstance(module, _ConvTransposeNd):
+        return Sharing((1, *kernel))
+    if isinstance(module, _ConvNd):
+        return Sharing((0, *kernel), module.groups)
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return Sharing((1,))
+    if isinstance(module, nn.MultiheadAttention):
+        return Sharing((0,), 3 if name == "in_proj_weight" else 1)
+    if type(module) in _STACKED and parameter.ndim == 2:
+        return Sharing((0,), 1 if "_hr_" in name else _STACKED[type(module)])
+    return Sharing((0,)) if isinstance(module, nn.Linear) and parameter.ndim == 2 else Sharing()
+
+
+class ParameterMarginal(GaussianParameter):
+    """Marginal N(parameter, 1 / precision) of a module's own parameter, with prior N(prior_mean, 1 / prior_precision).
+
+    Args:
+        module, name: whose parameter it is, and its name there.
+        prior: as for any weights.
+        sharing: which weights share a precision; None takes `sharing_of`.
+
+    Raises:
+        InvalidInput: no such parameter, one that is no floating-point tensor, or one that has a marginal already.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> marginal = attach(layer, "weight", Prior(variance=0.5, start_deviation=0.1))
+    >>> sorted(layer.state_dict())
+    ['bias', 'weight', 'weight_marginal.precision', 'weight_marginal.prior_precision']
+    """
+
+    precision: Tensor  # type: ignore[assignment]
+    _module: Any  # in __dict__: the module, and its parameter, belong to somebody else
+    _mean: nn.Parameter
+    own_entries = frozenset(("precision", "prior_precision", "prior_mean"))
+    moments = False
+
+    def __init__(self, module: nn.Module, name: str, prior: Prior, sharing: Sharing | None = None) -> None:
+        nn.Module.__init__(self)
+        parameter = _parameter(module, name)
+        self.prior, self.name = prior, name
+        self.sharing = sharing_of(module, name, parameter) if sharing is None else sharing
+        self.__dict__["_module"], self.__dict__["_mean"] = module, parameter  # not as a submodule and a parameter of its own
+        like = parameter.new_full((), 1.0 / prior.variance)
+        self.register_buffer("precision", like.expand(self.sharing.stored(parameter.shape)).clone())
+        self.register_buffer("prior_precision", like)
+        self.register_buffer("prior_mean", None)
+        self._register()
+
+    @property
+    def mean(self) -> nn.Parameter:  # type: ignore[override]
+        """The module's parameter, whichever it is by now: sharding and `load_state_dict(assign=True)` put others in place."""
+        held = self._module.__dict__.get("_parameters", {}).get(self.name)
+        if held is not None and held is not self._mean:
+            self.__dict__["_mean"] = held
+            self._register()
+        return self._mean
+
+    @property
+    def halves(self) -> dict[str, nn.Parameter]:
+        return {"mean": self.mean}
+
+    def trust(self) -> None:
+        """Nobody else writes to the precision, which is no parameter, so nothing is watched."""
+
+    def averaged(self, values: Tensor) -> Tensor:
+        return self.sharing.average(values)
+
+    def narrow(self, variance: float) -> None:
+        """Starts with a variance below the prior's: the precision above is a surplus, which an optimizer anneals away."""
+        self.prior = self.prior._replace(start_variance=min(variance, self.prior.variance))
+        self.surplus = max(0.0, 1 / variance - float(self.prior_precision.mean()))
+        self._refresh()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A loaded precision that is the same for all weights is one that nobody has learnt: above the prior it is a surplus."""
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        first = float(self.precision.flatten()[0]) if prefix + "precision" in state_dict else 0.0
+        if self.precision.numel() > 1 and bool((self.precision == first).all()):
+            self.narrow(1 / first)
+
+    def _refresh(self) -> None:
+        """The precision of a marginal that has learnt nothing."""
+        with torch.no_grad():
+            self.precision.copy_((self.prior_precision + self.surplus).expand_as(self.precision))
+        self.trust()
+
+    def belief(self) -> Gaussian:
+        return Gaussian(self.mean.detach(), self.precision.reciprocal().expand_as(self.mean))
+
+    def entries(self, prefix: str) -> dict[str, str]:
+        own = super().entries(prefix)
+        return own | {"mean": prefix.removesuffix(f"{self.name}{SUFFIX}.") + self.name}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> ParameterMarginal:
+        empty = self.precision.is_meta
+        started = not empty and self.surplus > 0 and self.fresh()
+        nn.Module._apply(self, fn, recurse)
+        self._register()
+        if empty and not self.precision.is_meta:  # to_empty() leaves whatever was in the memory
+            self.prior_precision.fill_(1.0 / self.prior.variance)
+            self._refresh()
+        elif started and not self.precision.is_meta:  # a sum rounds otherwise in another dtype
+            self._refresh()
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.name} {super().extra_repr()}"
+
+
+def attach(module: nn.Module, name: str, prior: Prior, sharing: Sharing | None = None) -> ParameterMarginal:
+    """Gives a module's parameter a marginal, which becomes its submodule `<name>_marginal`."""
+    marginal = ParameterMarginal(module, name, prior, sharing)
+    module.add_module(name + SUFFIX, marginal)
+    return marginal
+
+
+def detach(marginal: ParameterMarginal) -> None:
+    """Takes a marginal off its parameter, which keeps the mean."""
+    marginal._module._modules.pop(marginal.name + SUFFIX)
+    marginal.mean.grad = None
+
+
+def marginals(model: nn.Module) -> dict[str, GaussianParameter]:
+    """All marginals of a network, by the qualified name of what they are the marginals of.
+
+    >>> network = nn.Sequential(nn.Linear(3, 2))
+    >>> _ = attach(network[0], "weight", Prior(variance=0.5, start_deviation=0.1))
+    >>> list(marginals(network))
+    ['0.weight']
+    """
+    found = {name: own for name, own in model.named_modules() if isinstance(own, GaussianParameter)}
+    for own in found.values():
+        own._register()
+    return {name.removesuffix(SUFFIX) if isinstance(own, ParameterMarginal) else name: own for name, own in found.items()}
+
+
+def plain_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that have no marginal."""
+    owned = {id(half) for own in marginals(model).values() for half in own.halves.values()}
+    return ((name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in owned)
+
+
+def _parameter(module: nn.Module, name: str) -> nn.Parameter:
+    parameter = module._parameters.get(name)
+    if not isinstance(parameter, nn.Parameter) or not parameter.is_floating_point():
+        raise InvalidInput(
+            f"'{name}' is no floating-point parameter of {type(module).__name__}",
+            where="attach",
+            got=type(parameter).__name__,
+            cause="a buffer, a submodule, or a lazy layer that has seen no input",
+            fix=f"use one of {sorted(module._parameters)}",
+        )
+    if owner_of(parameter) is not None:
+        raise InvalidInput("the parameter has a marginal already", where="attach", got=name, fix="detach that first")
+    return parameter
+
+
+Filter = Callable[[nn.Module, str], bool]
+"""(module, qualified name of its parameter) -> whether that parameter becomes Gaussian."""

@@ -1,0 +1,105 @@
+"""Received: what sweeps have brought a marginal since the last step, as gradients, beside them, or as probes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp.gaussian import Message
+
+Gradients = tuple[tuple[int, int] | None, ...]  # which tensors the gradients are, and how often they were written to
+
+
+class Received:
+    """The part of a marginal in which messages wait for a step."""
+
+    mean: nn.Parameter
+    precision: nn.Parameter
+    arrived: Gradients | None = None  # the gradients that wait for a step
+    told: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
+    rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.autograd.probes`)
+
+    @property
+    def halves(self) -> dict[str, nn.Parameter]:
+        """The parameters that an optimizer is given, in order."""
+        return {"mean": self.mean, "precision": self.precision}
+
+    @property
+    def probed(self) -> bool:
+        """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
+        return self.told is None and self.precision.grad is None
+
+    def message(self, take: bool = False) -> Message:
+        """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
+
+        A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
+        takes the memory of the mean's gradient, until `give_back`."""
+        if self.told is not None:
+            return self.told
+        assert self.precision.grad is not None
+        return Message(self.score(take), self.centred_precision(self.precision.grad))
+
+    def score(self, take: bool = False) -> Tensor:
+        """g, from the gradient of the mean; with `take` in its memory, until `give_back`."""
+        gradient = self.mean.grad
+        assert gradient is not None
+        score = torch.neg(gradient, out=gradient if take else None)
+        if take:
+            self.arrive()
+        return score
+
+    def give_back(self) -> None:
+        """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
+        if self.told is None and self.mean.grad is not None:
+            self.mean.grad.neg_()
+            self.arrive()
+
+    def centred_precision(self, by_variance: Tensor) -> Tensor:
+        """G, from the gradient G / 2 of the variance, of which a shared precision got the sum."""
+        return by_variance * (2 * by_variance.numel() / self.mean.numel())
+
+    def tell(self, message: Message) -> None:
+        """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
+        score, precision = message
+        self.mean.grad, self.precision.grad = -score, precision * (0.5 * (score.numel() // precision.numel()))
+        self.told = None
+        self.arrive()
+
+    def hear(self, message: Message) -> None:
+        """Multiplies a message that came beside the gradients to those before it."""
+        self.told = message if self.told is None else self.told * message
+
+    def probe(self, score: Tensor, weight: Tensor) -> None:
+        """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
+        score = score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())
+        self.rho = score if self.rho is None else self.rho + score
+
+    @property
+    def curvature(self) -> Tensor | None:
+        """The precision that probes gave since the last step, rho^2, a shared one the mean."""
+        return None if self.rho is None else self.averaged(self.rho.square())
+
+    def averaged(self, values: Tensor) -> Tensor:
+        """The mean of what is there for each weight, over the weights that share a precision."""
+        axes = [axis for axis, size in enumerate(self.precision.shape) if size != values.shape[axis]]
+        return values.mean(axes, keepdim=True) if axes else values
+
+    def forget(self) -> None:
+        """Forgets the messages since the last step."""
+        self.told = self.rho = None
+
+    def arrive(self) -> None:
+        """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
+        self.arrived = self._gradients()
+
+    def spend(self) -> None:
+        """Marks the present gradients as taken in by a step."""
+        self.arrived = None
+
+    def untouched(self) -> bool:
+        """Whether the gradients are, bit for bit, what arrived."""
+        return self.arrived == self._gradients()
+
+    def _gradients(self) -> Gradients:
+        grads = (half.grad for half in self.halves.values())
+        return tuple(None if grad is None else (id(grad), grad._version) for grad in grads)
