@@ -24,7 +24,7 @@ class BatchSites(Store):
     With a likelihood power of 1 that is Bayes' bookkeeping; another power counts every example that many times.
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
     The prior is that of the weights, wherever their means start (`GaussianParameter.batch_prior`). Around 0 all hidden units are
-    alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    alike: where batches say little beside the prior, give a deep network `Prior(mean="start")`.
     Memory: 2 numbers per weight and batch, in `needed` (bytes) and the log before the first site is made.
     Source: AMP-BNN thesis section 4.2.2 (the old batch message is divided out, the new one damped).
 
@@ -38,7 +38,7 @@ class BatchSites(Store):
     fixed_batches = True
     cavity = True
     way_out = (
-        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
+        'use prior=Prior(mean="start") in the layers (this store starts from the prior, whose means are all alike), or AveragedSites'
     )
     keeps, may_keep = ("sites", "prior"), ("before",)
 
