@@ -36,7 +36,7 @@ def public():
 
 
 def pinned(place, names):
-    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `crowding`."""
+    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `optim.monitor`."""
     if place in public():
         return defaults(place)
     room, _, name = place.rpartition(".")
