@@ -45,7 +45,7 @@ from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Argmax",
