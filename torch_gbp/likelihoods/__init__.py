@@ -2,6 +2,7 @@
 
 from torch_gbp.likelihoods.argmax import Argmax
 from torch_gbp.likelihoods.base import Likelihood
+from torch_gbp.likelihoods.elementwise import ElementwiseLikelihood
 from torch_gbp.likelihoods.heteroscedastic import HeteroscedasticRegression
 from torch_gbp.likelihoods.integrated_softmax import IntegratedSoftmax
 from torch_gbp.likelihoods.one_hot import OneHotRegression
@@ -12,6 +13,7 @@ from torch_gbp.likelihoods.squared_softmax import SquaredSoftmax
 
 __all__ = [
     "Argmax",
+    "ElementwiseLikelihood",
     "HeteroscedasticRegression",
     "IntegratedSoftmax",
     "Likelihood",
