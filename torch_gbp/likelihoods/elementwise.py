@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
-from torch_gbp.likelihoods.tilted import derivatives, rule
+from torch_gbp.likelihoods.tilted import derivatives, rule, slope
 
 _NODES, _REACH = 128, 9.0  # of the mixture that stands for a predictive distribution, in deviations of the output
 
@@ -65,10 +65,10 @@ class ElementwiseLikelihood(Likelihood):
 
     def known_evidence(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         log = self.log_prob(output, target)
-        return log.flatten(1).sum(1) if log.ndim > 1 else log, self._slopes(output, target)[0]
+        return log.flatten(1).sum(1) if log.ndim > 1 else log, self.score(output, target)
 
     def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
-        return self._slopes(output, self.draw(output, generator))[0]
+        return self.score(output, self.draw(output, generator))
 
     def distribution(self, output: Gaussian) -> Compound:
         return Compound(self, output)
@@ -89,16 +89,29 @@ class ElementwiseLikelihood(Likelihood):
             x, log_weight = rule(lambda z: self.log_prob(z, y), m, deviation)
             z = m.unsqueeze(-1) + deviation.unsqueeze(-1) * x
             log_joint = log_weight + self.log_prob(z, y)
-            message = _by_moments(torch.softmax(log_joint, -1), x, deviation)
-            narrow = _by_derivatives(torch.softmax(log_joint, -1), *self._slopes(z, y))
-            score, precision = (torch.where(v > 1, *both).to(mean) for both in zip(message, narrow, strict=True))
-            log = torch.logsumexp(log_joint, -1).to(mean)
-        by_variance = 0.5 * (score.square() - precision)
-        log = log + score * (mean - mean.detach()) + by_variance * (variance - variance.detach())
-        return log, score, precision
+            message = _message(torch.softmax(log_joint, -1), x, v, derivatives(lambda z: self.log_prob(z, y), z))
+            log = torch.logsumexp(log_joint, -1)
+        return _first_order(log, *message, mean, variance)
 
-    def _slopes(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return derivatives(lambda z: self.log_prob(z, target), output)
+    def score(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """l', the derivative of log p(y | z), at known outputs."""
+        return slope(lambda z: self.log_prob(z, target), outputs)
+
+
+def _message(chance: Tensor, x: Tensor, variance: Tensor, slopes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """g and G by moments where the target says more than the belief, or so little that l'' falls between the nodes."""
+    spread, *wide = _by_moments(chance, x, variance.clamp_min(0).sqrt())
+    narrow = _by_derivatives(chance, *slopes)
+    score, precision = (torch.where((variance > 1) | (spread < 0.5), *both) for both in zip(wide, narrow, strict=True))
+    return score, precision
+
+
+def _first_order(log: Tensor, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(y) with its gradients, g and G, in the dtype of the moments."""
+    largest = torch.finfo(mean.dtype).max
+    by_variance = (0.5 * (score.square() - precision)).clamp(-largest, largest)
+    log, score, precision, by_variance = (part.to(mean) for part in (log, score, precision, by_variance))
+    return log + score * (mean - mean.detach()) + by_variance * (variance - variance.detach()), score, precision
 
 
 def _by_derivatives(chance: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,12 +121,12 @@ def _by_derivatives(chance: Tensor, first: Tensor, second: Tensor) -> tuple[Tens
     return score, (-(chance * second).sum(-1) - spread).clamp_min(0)  # below 0 by rounding only
 
 
-def _by_moments(chance: Tensor, x: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """g = E[x] / s and G = (1 - Var[x]) / s^2, which are proper where s is so large that l'' falls between the nodes."""
+def _by_moments(chance: Tensor, x: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Var[x], g = E[x] / s and G = (1 - Var[x]) / s^2, which lose no digits where the target says more than the belief."""
     centre = (chance * x).sum(-1)
     spread = (chance * (x - centre.unsqueeze(-1)).square()).sum(-1)
-    scale = deviation.clamp_min(1)
-    return centre / scale, (1 - spread).clamp_min(0) / scale.square()
+    scale = deviation.clamp_min(torch.finfo(x.dtype).eps)
+    return spread, centre / scale, (1 - spread).clamp_min(0) / scale.square()
 
 
 class Compound(MixtureSameFamily):
