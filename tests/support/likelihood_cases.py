@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
-from torch_gbp import Argmax, ElementwiseLikelihood, Gaussian, IntegratedSoftmax, OneHotRegression, Softmax
+from torch_gbp import Argmax, ElementwiseLikelihood, Gaussian, IntegratedSoftmax, OneHotRegression, Poisson, Softmax
 
 CLASSIFIERS = {
     "softmax": Softmax(),
@@ -71,5 +71,6 @@ class Elementwise(NamedTuple):
 ELEMENTWISE = {
     "measured": Elementwise(Measured(), lambda z: z + 2 * torch.randn_like(z)),
     "coin": Elementwise(Coin(), lambda z: torch.bernoulli(z.sigmoid())),
+    "poisson": Elementwise(Poisson(), lambda z: torch.poisson(z.clamp_max(12).exp())),
 }
 each_elementwise = pytest.mark.parametrize("case", ELEMENTWISE.values(), ids=ELEMENTWISE)

@@ -7,6 +7,7 @@ from torch_gbp.likelihoods.heteroscedastic import HeteroscedasticRegression
 from torch_gbp.likelihoods.integrated_softmax import IntegratedSoftmax
 from torch_gbp.likelihoods.one_hot import OneHotRegression
 from torch_gbp.likelihoods.pairwise_argmax import PairwiseArgmax
+from torch_gbp.likelihoods.poisson import Poisson
 from torch_gbp.likelihoods.regression import Regression
 from torch_gbp.likelihoods.softmax import Softmax
 from torch_gbp.likelihoods.squared_softmax import SquaredSoftmax
@@ -19,6 +20,7 @@ __all__ = [
     "Likelihood",
     "OneHotRegression",
     "PairwiseArgmax",
+    "Poisson",
     "Regression",
     "Softmax",
     "SquaredSoftmax",
