@@ -36,7 +36,7 @@ def public():
 
 
 def pinned(place, names):
-    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `crowding`."""
+    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `optim.monitor`."""
     if place in public():
         return defaults(place)
     room, _, name = place.rpartition(".")
@@ -47,28 +47,28 @@ def pinned(place, names):
 ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
 
 TABLE = {
-    "crowding": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
+    "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
     "layers.base": {"PRIOR_SCALE": 0.1},
-    "monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
-    "probes": {"EARLY": 16, "EVERY": 8},
-    "stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "MEMORY": 0.99, "EARLY": 16, "EVERY": 4},
-    "companion": {"RATE": 0.003},
-    "priors": {"BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
-    "layers.cosine_basis": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
-    "layers.input_basis": {"EXPLAINED": 0.97, "POWER": 0.25},
-    "layers.patch_basis": {"EXPLAINED": 1.0, "POWER": -0.25, "IMAGES": 2000},
+    "optim.monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
+    "autograd.probes": {"EARLY": 16, "EVERY": 8},
+    "optim.stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "MEMORY": 0.99, "EARLY": 16, "EVERY": 4},
+    "optim.plain_parameters": {"RATE": 0.003},
+    "weights.priors": {"BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
+    "bases.cosine": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
+    "bases.inputs": {"EXPLAINED": 0.97, "POWER": 0.25},
+    "bases.patch": {"EXPLAINED": 1.0, "POWER": -0.25, "IMAGES": 2000},
     "likelihoods.argmax": {"REGULARISER_VARIANCE": 0.1},
-    "numerics": {"COMPARISON_NOISE": 0.3},
+    "factors.numerics": {"COMPARISON_NOISE": 0.3},
     "likelihoods.regression": {"FIRST_NOISE": 0.01, "HOLD": 0.25, "RATE_FACTOR": 2.5},
-    "schedule": {"FINAL": 0.4, "NO_SCHEDULE": 2.0},
-    "soundness": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
-    "standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 100.0, "FEWEST": 8},
+    "optim.schedule": {"FINAL": 0.4, "NO_SCHEDULE": 2.0},
+    "optim.update_checks": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
+    "layers.standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 100.0, "FEWEST": 8},
     "likelihoods.base": {"MANY": 40},
     "likelihoods.tilted": {"NODES": 128, "DROP": 40.0},
-    "stores.annealing": {"END": 0.5, "GROWTH": 3},
-    "stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
+    "optim.stores.annealing": {"END": 0.5, "GROWTH": 3},
+    "optim.stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
     "trace": {"GROWTH": 100000.0},
-    "calibration": {"OCTAVES": {"widening": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
+    "predictive.calibration": {"OCTAVES": {"widening": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
     "predictive.announced": {"SHOWN": 6},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
     "predictive.linear": {"APART": 0.1},
@@ -77,7 +77,7 @@ TABLE = {
     "predictive.samples": {"SMALL": 32768},
     "denoise.denoiser": {"BLOWN_UP": 10},
     "denoise.stack": {"UPPER_HASTE": 0.1},
-    "rules.patch_conv": {"MOST": 32},
+    "factors.patch_conv": {"MOST": 32},
     "likelihoods.Likelihood": {"automatic_power": 1.0, "automatic_widening": 1.0},
     "likelihoods.Softmax": {"automatic_power": 64.0, "automatic_widening": 4.0},
     "likelihoods.IntegratedSoftmax": {"automatic_power": 64.0, "automatic_widening": 1.0},
@@ -301,9 +301,8 @@ def test_stores_choose_the_pinned_rates(store, rate):
 def inherited(name):
     """Whether a class takes its constructor from another public class, whose defaults are in the table."""
     found = getattr(torch_gbp, name, None)
-    return isinstance(found, type) and any(
-        found.__init__ is getattr(torch_gbp, one.__name__, one).__init__ and one.__name__ in TABLE for one in found.__mro__[1:]
-    )
+    bases = found.__mro__[1:] if isinstance(found, type) else ()
+    return any(one.__name__ in TABLE and found.__init__ is one.__init__ for one in bases)
 
 
 def test_every_public_name_with_defaults_is_in_the_table():

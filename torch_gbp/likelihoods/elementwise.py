@@ -81,17 +81,20 @@ class ElementwiseLikelihood(Likelihood):
     def of_each(self, mean: Tensor, variance: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log p(y), g and G of every target by itself, as the outputs are shaped.
 
-        log p(y) has its first derivatives with respect to both moments, g and (g^2 - G) / 2, and no second ones.
+        log p(y) is differentiable: by the mean as often as l is, by the variance once, where the derivative is (g^2 - G) / 2.
         """
-        m, v, y = mean.detach().double(), variance.detach().double(), target.double().unsqueeze(-1)
+        m, v, y = mean.double(), variance.detach().double(), target.double().unsqueeze(-1)
+        deviation = v.clamp_min(0).sqrt()
+        x, log_weight = rule(lambda z: self.log_prob(z, y), m.detach(), deviation)
+        z = m.unsqueeze(-1) + deviation.unsqueeze(-1) * x
+        log_joint = log_weight + self.log_prob(z, y)
         with torch.no_grad():
-            deviation = v.clamp_min(0).sqrt()
-            x, log_weight = rule(lambda z: self.log_prob(z, y), m, deviation)
-            z = m.unsqueeze(-1) + deviation.unsqueeze(-1) * x
-            log_joint = log_weight + self.log_prob(z, y)
-            message = _message(torch.softmax(log_joint, -1), x, v, derivatives(lambda z: self.log_prob(z, y), z))
-            log = torch.logsumexp(log_joint, -1)
-        return _first_order(log, *message, mean, variance)
+            slopes = derivatives(lambda z: self.log_prob(z, y), z)
+            score, precision = _message(torch.softmax(log_joint, -1), x, v, slopes)
+            largest = torch.finfo(mean.dtype).max
+            by_variance = (0.5 * (score.square() - precision)).clamp(-largest, largest).to(mean)
+        log = torch.logsumexp(log_joint, -1).to(mean) + by_variance * (variance - variance.detach())
+        return log, score.to(mean), precision.to(mean)
 
     def score(self, outputs: Tensor, target: Tensor) -> Tensor:
         """l', the derivative of log p(y | z), at known outputs."""
@@ -104,14 +107,6 @@ def _message(chance: Tensor, x: Tensor, variance: Tensor, slopes: tuple[Tensor, 
     narrow = _by_derivatives(chance, *slopes)
     score, precision = (torch.where((variance > 1) | (spread < 0.5), *both) for both in zip(wide, narrow, strict=True))
     return score, precision
-
-
-def _first_order(log: Tensor, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(y) with its gradients, g and G, in the dtype of the moments."""
-    largest = torch.finfo(mean.dtype).max
-    by_variance = (0.5 * (score.square() - precision)).clamp(-largest, largest)
-    log, score, precision, by_variance = (part.to(mean) for part in (log, score, precision, by_variance))
-    return log + score * (mean - mean.detach()) + by_variance * (variance - variance.detach()), score, precision
 
 
 def _by_derivatives(chance: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
