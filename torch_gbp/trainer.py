@@ -187,7 +187,7 @@ class Trainer:
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
-            self.optimizer.settle()  # the last step has done so, unless the loader drops examples
+            self.optimizer.use_averaged_means()  # the last step has done so, unless the loader drops examples
             renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:

@@ -37,7 +37,7 @@ class BatchSites(Store):
 
     fixed_batches = True
     cavity = True
-    way_out = 'use prior=Prior(mean="start") in the layers (this store starts from the prior, whose means are all alike), or AveragedSites'
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
     keeps, may_keep = ("sites", "prior"), ("before",)
 
     def __init__(self, device: Any = None) -> None:
@@ -68,7 +68,7 @@ class BatchSites(Store):
         state["sites"][step.batch] = self._pack(site)
         del state["before"]
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         return marginal.precision + self._damped(marginal, state, message, step).precision
 
     def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
@@ -80,7 +80,7 @@ class BatchSites(Store):
     def _damped(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Message:
         """The batch's new site: its message at the cavity, damped towards the old site."""
         old = state["sites"].get(step.batch)
-        site = Message.centred(*message.tempered(step.scale), marginal.mean)
+        site = Message.centred(*message.tempered(step.message_weight), marginal.mean)
         return site.damp(_unpack(old, marginal) if old is not None else _silence(site), step.rate)
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:

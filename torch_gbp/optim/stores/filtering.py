@@ -27,17 +27,17 @@ class Filtering(Store):
     """
 
     cavity = True
-    way_out = 'use prior=Prior(mean="start") in the layers (this store starts from the prior, whose means are all alike), or AveragedSites'
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
 
     def __init__(self, forget: float = 0.0) -> None:
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        said = Message.centred(*message.tempered(step.scale), marginal.mean)
+        said = Message.centred(*message.tempered(step.message_weight), marginal.mean)
         write(marginal, self._prior(marginal) * said)
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
-        return self._prior(marginal).precision + step.scale * message.precision
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        return self._prior(marginal).precision + step.message_weight * message.precision
 
     def _prior(self, marginal: GaussianParameter) -> Message:
         before = marginal.batch_prior()
