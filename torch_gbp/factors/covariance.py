@@ -93,7 +93,7 @@ class Full(Covariance):
     """
 
     def spread(self, map: Map, options: Any, terms: Terms) -> tuple[Tensor, Parts]:
-        raise MissingRule("a full covariance has messages to first order only", where="Bilinear", got="order 2", fix="use order=1")
+        raise MissingRule("a full covariance is for linearised factors", where="Bilinear", got="order 2", fix="use order=1")
 
     def spread_first(self, map: Map, options: Any, terms: Terms) -> tuple[Tensor, Parts]:
         rows = map.rows(options, terms.mean, terms.weights)  # (n, groups d, p)

@@ -60,7 +60,6 @@ class Factor:
         return self  # a constant, by which the bridge knows what it has made
 
 
-
 @dataclass(frozen=True)
 class Linearised(Factor):
     """The first-order form of a factor whose moments are differentiable twice by autograd."""
@@ -78,8 +77,10 @@ class Linearised(Factor):
             return self.factor.moments(options, *values)[1]
 
         mean = self.factor.moments(options, *known)[0]
+        if not hidden:
+            return mean, torch.zeros_like(mean)
         points, directions = (tuple(values[place] for place in hidden) for values in (known, inputs))
-        return mean, torch.func.jvp(variance, points, directions)[1]  # type: ignore[arg-type]
+        return mean, torch.autograd.functional.jvp(variance, points, directions)[1]  # type: ignore[return-value]
 
     def backward(self, options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
         parts = [
@@ -90,6 +91,7 @@ class Linearised(Factor):
 
 
 def _without_variances(inputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """The inputs as if they were known at their means."""
     return tuple(torch.zeros_like(x) if place % 2 and x is not None else x for place, x in enumerate(inputs))
 
 

@@ -57,12 +57,13 @@ class PerEdge(Factor):
         """Messages to a, W and b, centred at the means that went forward."""
         mean, _, weight_mean, weight_var, _ = saved
         assert mean is not None and weight_mean is not None and weight_var is not None
-        groups = [_exact(*group) for group in self._groups(options, saved, score, precision)]
-        *to_input, to_weight, to_variance, bias_score, bias_precision = map(_joined, (1, 1, 0, 0, 0, 0), zip(*groups, strict=True))
+        groups = [_exact(*group) for group in self._groups(options, saved, score, precision)]  # type: ignore[arg-type]
+        pairs = zip((1, 1, 0, 0, 0, 0), zip(*groups, strict=True), strict=True)  # the axis that the groups divide
+        *to_input, to_weight, to_variance, to_bias, sharp = (_joined(axis, parts) for axis, parts in pairs)
         back = (None if part is None else self._fold(options, part, mean, weight_mean) for part in to_input)
         assert to_weight is not None and to_variance is not None
         to_variance = to_variance.view_as(weight_mean).sum_to_size(weight_var.shape)
-        return *back, to_weight.view_as(weight_mean), to_variance, bias_score, bias_precision
+        return *back, to_weight.view_as(weight_mean), to_variance, to_bias, sharp
 
     def _groups(self, options: Any, saved: Saved, score: Tensor, precision: Tensor) -> Iterator[tuple[Tensor | None, ...]]:
         """Rows, weights, biases and what comes from above, of each group."""
