@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from torch_gbp.factors import linearised
+from torch_gbp.factors import leaky_relu
 
 SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
@@ -106,7 +106,7 @@ def network(
 ) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
     factor: dict[str, Any] = {"bias_variance": 0.1**2, "noise": SIGMA, "linearise": True}
-    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
+    bend = gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
     side = pooled(shape[-1] - kernel + 1, net.window)
     prior = {"prior_variance": deviation**2, "activation_sigma": 3.0, "shared_precision": False}
     filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **prior, **factor)

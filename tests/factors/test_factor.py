@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from cases import FACTOR_MAPS, MAPS
 from case_inputs import message, shared, weighted
+from cases import FACTOR_MAPS, MAPS
 from torch.testing import assert_close
 
 from torch_gbp.errors import MissingRule

@@ -12,7 +12,7 @@ import torch_gbp.factors
 from torch_gbp.factors import leaky_relu
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 
-WITHOUT_RULE = {"factor", "maps", "convolutions", "held", "numerics"}
+WITHOUT_RULE = {"factor", "maps", "convolutions", "held", "quadrature", "tilted", "torch_functions", "numerics"}
 KINDS = ("random", "asymmetric", "extreme")
 
 

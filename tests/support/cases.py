@@ -15,15 +15,18 @@ import oracle
 import oracle_activation
 import oracle_exact
 import oracle_pool
+import torch
 from case_inputs import Case, belief, bridge, correlated, kinds, near_kink, shared, weighted, with_above
 from oracle import by_autograd
-from torch import Tensor
+from torch import Tensor, nn
 
 from torch_gbp.autograd.bridge import Rule
-from torch_gbp.factors import avg_pool, bilinear, exact_leaky_relu, leaky_relu, linearised, max_pool, per_edge, unary, upsample
+from torch_gbp.factors import activations, avg_pool, bilinear, elementwise, leaky_relu, max_pool, per_edge, unary, upsample
 from torch_gbp.factors import covariance as covariances
+from torch_gbp.factors.activations import SIGMOID, factor_of
 from torch_gbp.factors.bilinear import rule_of
 from torch_gbp.factors.convolutions import CONV, CONV_TRANSPOSE, ConvOptions, ConvTransposeOptions
+from torch_gbp.factors.elementwise import ElementwiseOptions
 from torch_gbp.factors.held import HELD_CONV, patches_of
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 from torch_gbp.factors.maps import MATMUL
@@ -118,8 +121,8 @@ def _upsample(options: UpsampleOptions, size: tuple[int, int]) -> Case:
 
 def _exact_rectifier(slope: float, above: bool) -> Case:
     sample = with_above if above else lambda kind: (*near_kink(kind), None, None)
-    send, answer = bridge(exact_leaky_relu.RULE, LeakyReLUOptions(slope)), partial(oracle_activation.exact_rectifier, slope)
-    return Case(f"exact_leaky_relu_{slope}{'_above' * above}", exact_leaky_relu, send, sample, answer, 2e-9, 5e-4, bounded=True)
+    send, answer = bridge(leaky_relu.EXACT, LeakyReLUOptions(slope)), partial(oracle_activation.exact_rectifier, slope)
+    return Case(f"exact_leaky_relu_{slope}{'_above' * above}", leaky_relu, send, sample, answer, 2e-9, 5e-4, bounded=True)
 
 
 def _max_pool(name: str, form: str, image: tuple[int, ...] = IMAGE) -> Case:
@@ -154,15 +157,13 @@ def _rectifier_ep(slope: float) -> Case:
     return Case(f"leaky_relu_ep_{slope}", leaky_relu, send, near_kink, answer, 2e-9, 5e-5, signed=True)
 
 
-def _linearised_rectifier(slope: float) -> Case:
-    answer, send = by_autograd(partial(oracle_activation.linearised_rectifier, slope), "mv"), linearised.LEAKY_RELU
-    options = LeakyReLUOptions(slope)
-    return Case(f"linearised_leaky_relu_{slope}", linearised, bridge(send, options), near_kink, answer, 1e-14, 1e-6)
-
-
-def _linearised_sigmoid() -> Case:
-    answer = by_autograd(oracle_activation.linearised_sigmoid, "mv")
-    return Case("linearised_sigmoid", linearised, bridge(linearised.SIGMOID, None), near_kink, answer, 1e-14, 1e-6)
+def _elementwise(name: str, linearise: bool) -> Case:
+    """A row of an activation: score form by quadrature, or to first order."""
+    (own, options), form = factor_of(ACTIVATIONS[name]), "linearised_" * linearise
+    answer = partial(oracle_activation.linearised if linearise else oracle_activation.elementwise, ACTIVATIONS[name])
+    rule = (own.linearised() if linearise else own).rule()
+    tolerances = (1e-14, 1e-6) if linearise or name[-4:] == "relu" else (1e-6, 2e-5)
+    return Case(f"{form}{name}", elementwise, bridge(rule, options), near_kink, answer, *tolerances)
 
 
 def _unary(noise: float, prior: float) -> Case:
@@ -178,6 +179,22 @@ MAPS = {  # the oracle's moments, and geometries: shapes of inputs and weights, 
     "held_conv": (oracle.conv_moments, ALONE),
 }
 FACTOR_MAPS = {"matmul": MATMUL, "conv": CONV, "conv_transpose": CONV_TRANSPOSE, "held_conv": HELD_CONV}
+ACTIVATIONS = {  # a new activation is a row here
+    "relu": nn.ReLU(),
+    "leaky_relu": nn.LeakyReLU(0.2),
+    "identity": nn.LeakyReLU(1.0),
+    "sigmoid": nn.Sigmoid(),
+    "tanh": nn.Tanh(),
+    "logsigmoid": nn.LogSigmoid(),
+    "silu": nn.SiLU(),
+    "mish": nn.Mish(),
+    "gelu": nn.GELU(),
+    "gelu_by_tanh": nn.GELU("tanh"),
+    "selu": nn.SELU(),
+    "elu": nn.ELU(0.7),
+    "celu": nn.CELU(2.0),
+    "softplus": nn.Softplus(2.0),
+}
 BOTH = (False, True)
 CASES = [
     *(
@@ -196,8 +213,16 @@ CASES = [
     *(_per_edge("matmul", "plain", observed, bias, tied) for observed in BOTH for bias in BOTH for tied in BOTH),
     *(_per_edge("conv", name, observed=False, bias=True, tied=False) for name in CONVOLUTIONS),
     *(_per_edge("conv", "rest", observed, bias=not observed, tied=True) for observed in BOTH),
-    *(_linearised_rectifier(slope) for slope in (0.0, 0.2, 1.0)),
-    _linearised_sigmoid(),
+    *(_elementwise(name, linearise) for name in ACTIVATIONS for linearise in BOTH),
+    Case(
+        "linearised_sigmoid_closed",
+        activations,
+        bridge(SIGMOID.linearised().rule(), ElementwiseOptions()),
+        near_kink,
+        partial(oracle_activation.linearised, torch.sigmoid),
+        1e-14,
+        1e-6,
+    ),
     *(_unary(noise, prior) for noise in (0.0, 0.3) for prior in (0.0, 0.25)),
     _upsample(UpsampleOptions(scale=(2, 3)), (10, 18)),
     _upsample(UpsampleOptions(size=(7, 6)), (7, 6)),
