@@ -84,7 +84,7 @@ def _gbp(case: Case, data: Data) -> Row:
         propagate.zero_grad()
         likelihood(model(x), y).backward()
         propagate.step()
-    propagate.settle()
+    propagate.use_averaged_means()
     with torch.no_grad():
         return _scores(likelihood.predictive(model(data.scored_x)), data)
 
