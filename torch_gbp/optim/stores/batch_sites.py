@@ -49,8 +49,8 @@ class BatchSites(Store):
         self.needed = memory_of_sites(marginals, batches)
         device = self.device or marginals[0].mean.device
         _LOG.info("BatchSites: %.3g GB on %s for the sites of %d batches", self.needed / 1e9, device, math.ceil(batches))
-    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
-    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
+        way_out = "use larger batches, BatchSites(device='cpu'), or AveragedSites, which keeps one site for all batches"
+        require_memory(self.needed, device, f"the sites of {math.ceil(batches)} batches", way_out)
 
     def open(self, marginal: GaussianParameter, state: State, batch: int) -> None:
         """The marginal becomes the batch's cavity; the one from before is kept until the commit."""
@@ -136,7 +136,7 @@ def require_memory(
     needed: int,
     device: torch.device,
     what: str,
-    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
+    way_out: str,
     cause: str = "two numbers are kept for every weight and message",
 ) -> None:
     """Raises OutOfMemory where so many bytes are not free on the device."""
@@ -146,7 +146,7 @@ def require_memory(
             f"{what} do not fit into memory",
             got=f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free on {device}",
             cause=cause,
-    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
+            fix=way_out,
         )
 
 

@@ -28,8 +28,6 @@ class Filtering(Store):
 
     cavity = True
     way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
-        'use prior=Prior(mean="start") in the layers (here all means start at the prior\'s, which are alike), or AveragedSites'
-    )
 
     def __init__(self, forget: float = 0.0) -> None:
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
