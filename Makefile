@@ -8,7 +8,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: demo test check clean
 
 demo: $(STAMP)  ## train on the embedded digits, write runs/demo
-	$(ONE_THREAD) $(BIN)/python -m lightning_modules.demo --out runs/demo
+	$(ONE_THREAD) $(BIN)/python -m examples.demo --out runs/demo
 
 test: $(STAMP)  ## run all tests and doctests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2

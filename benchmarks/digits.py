@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Request, Result
-from lightning_modules import demo
+from examples import demo
 from lightning_modules.data.images import load_digits
 
 

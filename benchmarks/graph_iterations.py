@@ -13,7 +13,7 @@ from benchmarks.graph_recipes import RECIPES, SUMMED, learned
 from benchmarks.markdown import NOT_RUN, grid, number
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED
-from lightning_modules.evaluation import classification_scores
+from torch_gbp.metrics import classification_scores
 
 LIMIT, SCORED = 1000, 1000
 TRAINING, PREDICTION = (4, 8, 16, 32, 64), (0, 1, 4, 16, 32)  # 0: a plain forward pass

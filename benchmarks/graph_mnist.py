@@ -15,7 +15,7 @@ from benchmarks.graph_recipes import NETS, PATCHES, PIXELS, RECIPES, SIGMA, STAR
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import QUICK_SCORED, SUBSET_SEED, VALIDATION
 from lightning_modules.data.images import load_cifar10, load_fashion_mnist, load_mnist
-from lightning_modules.evaluation import classification_scores
+from torch_gbp.metrics import classification_scores
 
 LOADERS: dict[str, Callable[..., Any]] = {
     "mnist": lambda folder, _: load_mnist(folder),

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from benchmarks.memory import PeakMemory
 from benchmarks.methods import Method
-from lightning_modules.calibration import relative_calibration_auc
-from lightning_modules.evaluation import classification_scores, ood_auroc
+from torch_gbp.metrics import classification_scores, ood_auroc, relative_calibration_auc
 
 CHUNK = 1000  # images predicted at a time
 REPEATS, PATIENCE = 5, 3.0  # predictions that are timed, as long as they take no more than these seconds together

@@ -10,8 +10,8 @@ from torch import nn
 
 from benchmarks.methods.base import Augment
 from benchmarks.report import Request
+from examples.networks import CIFAR_SHAPE, conv890k, conv_one_pass, lenet5, mlp
 from lightning_modules.data.images import Images, load_cifar10, load_fashion_mnist, load_mnist
-from lightning_modules.networks import CIFAR_SHAPE, conv890k, conv_one_pass, lenet5, mlp
 
 QUICK_EPOCHS, QUICK_LIMIT, QUICK_PLANS = 2, 192, 2
 

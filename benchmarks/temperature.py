@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from lightning_modules.evaluation import classification_scores
+from torch_gbp.metrics import classification_scores
 
 COLDEST, WARMEST = 0.05, 20.0  # a classifier that is never wrong would be tempered to 0
 

@@ -14,7 +14,7 @@ from benchmarks.measure import CHUNK, scores, timed
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, Split, limited, load
 from benchmarks.tasks import TASKS
-from lightning_modules.networks import mlp
+from examples.networks import mlp
 from torch_gbp import (
     Argmax,
     BatchSites,

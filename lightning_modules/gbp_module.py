@@ -17,10 +17,10 @@ from torch_gbp import (
     MessagePassing,
     Predictive,
     configure_optimizers,
-    passes,
     predict,
     renew_statistics,
 )
+from torch_gbp.autograd import passes
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.report import StepReport

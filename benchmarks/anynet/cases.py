@@ -17,11 +17,9 @@ from benchmarks.anynet.nets import HALF_SHAPE, CharacterModel, he_started, resne
 from benchmarks.report import Request, Row
 from benchmarks.splits import Split
 from benchmarks.tasks import TASKS, Net, Plan
+from examples.networks import ResNet, ViT, conv890k, lenet5, mlp
 from lightning_modules.data.augmentation import Augmentation
 from lightning_modules.data.images import Images
-from lightning_modules.networks import conv890k, lenet5, mlp
-from lightning_modules.resnet import ResNet
-from lightning_modules.vit import ViT
 
 Load = Callable[[Request, bool], Split]
 """(call, held_out) -> examples to train on and to score: test examples, or held-out training examples for a search."""

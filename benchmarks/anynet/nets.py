@@ -5,46 +5,11 @@ Convolutional networks and perceptrons start by He et al. 2015, transformers by 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_modules.networks import CIFAR_SHAPE
-from lightning_modules.resnet import FilterResponseNorm, ResNet
-from lightning_modules.vit import EMBEDDED, encoder_layer
+from examples.networks import CIFAR_SHAPE, FilterResponseNorm, ResNet
 
 HALF_SHAPE = (3, 16, 16)  # CIFAR-10 at half its size
-SYMBOLS = 128  # of a text: the bytes of ASCII
-
-
-class CharacterModel(nn.Module):
-    """Causal transformer over characters; input (n, t) of integers, output (n, t, symbols): the logits of each next character.
-
-    Args:
-        symbols: different characters.
-        context: the most characters of an input.
-        width, depth, heads: as in `lightning_modules.ViT`.
-
-    >>> CharacterModel()(torch.zeros(2, 5, dtype=torch.long)).shape
-    torch.Size([2, 5, 128])
-    """
-
-    mask: Tensor
-
-    def __init__(self, symbols: int = SYMBOLS, context: int = 64, width: int = 64, depth: int = 4, heads: int = 4) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(symbols, width)
-        self.positions = nn.Parameter(EMBEDDED * torch.randn(context, width))
-        self.blocks = nn.ModuleList(encoder_layer(width, heads) for _ in range(depth))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols)
-        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(context), persistent=False)
-        nn.init.normal_(self.embedding.weight, std=EMBEDDED)
-
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
-        tokens = self.embedding(x) + self.positions[:length]
-        for block in self.blocks:
-            tokens = block(tokens, src_mask=self.mask[:length, :length], is_causal=True)
-        return self.head(self.norm(tokens))
 
 
 def resnet_frn() -> nn.Module:

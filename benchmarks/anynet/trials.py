@@ -20,7 +20,7 @@ from benchmarks.report import Request, Result, Row, say
 from benchmarks.results import committed, key
 from benchmarks.splits import SUBSET_SEED, limited
 from benchmarks.temperature import fit_temperature, tempered_scores
-from lightning_modules.evaluation import classification_scores
+from torch_gbp.metrics import classification_scores
 
 SEARCH = "anynet_search"
 SCORES = ("accuracy", "nll", "ece", "brier")

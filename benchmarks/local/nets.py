@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from benchmarks.report import Request
 from benchmarks.tasks import TASKS, Net, Plan, Task, asked_plans
-from lightning_modules.networks import CIFAR_SHAPE, MNIST_SHAPE
-from lightning_modules.resnet import ResNet
+from examples.networks import CIFAR_SHAPE, MNIST_SHAPE, ResNet
 
 
 class Case(NamedTuple):

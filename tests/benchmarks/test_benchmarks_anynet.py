@@ -29,7 +29,7 @@ from benchmarks.report import Request
 from benchmarks.results import committed
 from benchmarks.splits import Split
 from benchmarks.tasks import Net, Plan
-from lightning_modules import FilterResponseNorm, ViT
+from examples.networks import FilterResponseNorm, ViT
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by"}

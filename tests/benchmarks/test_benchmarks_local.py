@@ -24,8 +24,7 @@ from benchmarks.local.nets import CASES
 from benchmarks.local.search import chosen_rate
 from benchmarks.results import committed
 from benchmarks.tasks import Net, Plan
-from lightning_modules.networks import CIFAR_SHAPE
-from lightning_modules.resnet import ResNet
+from examples.networks import CIFAR_SHAPE, ResNet
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from benchmarks.race import Run, made, make_training, race
 from benchmarks.report import Request
 from benchmarks.splits import Split, limited, load_held_out
 from benchmarks.tasks import TASKS, Net, Plan, Task, asked_plans
+from examples.networks import mlp
 from lightning_modules.data.image_modules import Normaliser
 from lightning_modules.data.images import Images, load_digits
-from lightning_modules.networks import mlp
 
 NET = Net("small", lambda: mlp(64, (32,)), [])
 PLAN = Plan(epochs=20, batch=16, first_batch=8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.calibration import calibration_error, relative_calibration_auc, vector_calibration_error
+from torch_gbp.metrics import calibration_error, relative_calibration_auc, vector_calibration_error
 
 
 @pytest.fixture

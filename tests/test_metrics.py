@@ -7,8 +7,15 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from lightning_modules.calibration import calibration_error, relative_calibration_auc, vector_calibration_error
-from lightning_modules.evaluation import classification_scores, ood_auroc, predictive_entropy, regression_scores
+from torch_gbp.metrics import (
+    calibration_error,
+    classification_scores,
+    ood_auroc,
+    predictive_entropy,
+    regression_scores,
+    relative_calibration_auc,
+    vector_calibration_error,
+)
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
+from examples.networks import DigitsConv
+from examples.plots import Gallery, plot_gallery, plot_reliability
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.calibrate import Calibrate
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.data import Digits
-from lightning_modules.networks import DigitsConv
-from lightning_modules.plots import Gallery, plot_gallery, plot_reliability
 from torch_gbp import Softmax
 
 # Chosen among .001, .003 and .01 by the likelihood of a held-out quarter of the training part; torch_gbp as it comes.
@@ -127,7 +127,7 @@ def table(metrics: dict[str, dict[str, float]]) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Reads the arguments, runs the demo and prints its table."""
-    parser = argparse.ArgumentParser(prog="python -m lightning_modules.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for figures, metrics and checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the training digits")

@@ -1,12 +1,13 @@
-"""A vision transformer for small images, of torch's own layers."""
+"""Small transformers of torch's own layers: for images and for characters."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.networks import CIFAR_SHAPE, Shape
+from examples.networks.classic import CIFAR_SHAPE, Shape
 
+SYMBOLS = 128  # of a text: the bytes of ASCII
 EMBEDDED = 0.02  # standard deviation of embeddings and positions at the start
 
 
@@ -36,6 +37,37 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
         return self.head(self.norm(self.blocks(tokens)).mean(1))
+
+
+class CharacterModel(nn.Module):
+    """Causal transformer over characters; input (n, t) of integers, output (n, t, symbols): the logits of each next character.
+
+    Args:
+        symbols: different characters.
+        context: the most characters of an input.
+        width, depth, heads: as in `ViT`.
+
+    >>> CharacterModel()(torch.zeros(2, 5, dtype=torch.long)).shape
+    torch.Size([2, 5, 128])
+    """
+
+    mask: Tensor
+
+    def __init__(self, symbols: int = SYMBOLS, context: int = 64, width: int = 64, depth: int = 4, heads: int = 4) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, width)
+        self.positions = nn.Parameter(EMBEDDED * torch.randn(context, width))
+        self.blocks = nn.ModuleList(encoder_layer(width, heads) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(context), persistent=False)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDED)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        tokens = self.embedding(x) + self.positions[:length]
+        for block in self.blocks:
+            tokens = block(tokens, src_mask=self.mask[:length, :length], is_causal=True)
+        return self.head(self.norm(tokens))
 
 
 def encoder_layer(width: int, heads: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks import CIFAR_SHAPE, Shape
+from examples.networks.classic import CIFAR_SHAPE, Shape
 from torch_gbp import GBPLinear, Softmax
 from torch_gbp.local import BlockLocal, split_equally
 

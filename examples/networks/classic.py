@@ -1,4 +1,4 @@
-"""Networks by name: plain torch networks, and modules that are their GBP twins for the command line.
+"""Perceptrons and small convolutional networks of plain torch, and classes that are their GBP twins for the command line.
 
 Max-pooling comes before the activation: a monotone activation commutes with it, and fewer entries are left.
 """
@@ -96,7 +96,7 @@ def _headed(body: Sequence[nn.Module], in_shape: Shape, widths: Sequence[int], s
     except RuntimeError as error:
         raise InvalidInput(
             "the images do not go through the convolutions",
-            where="lightning_modules.networks",
+            where="examples.networks",
             got=f"images of shape {tuple(in_shape)}",
             cause="images that convolutions and pooling shrink to nothing",
             fix="give (channels, height, width), or take a smaller network",
@@ -109,7 +109,7 @@ class Network(nn.Module):
 
     Args:
         plain: the torch network.
-        gbp: message passing (True), or gradients and `AdamWClassifier` (False).
+        gbp: message passing (True), or gradients (False).
         prior_scale: factor on the weight prior's variance, see `torch_gbp.GBPLinear`.
     """
 

@@ -7,14 +7,13 @@ import pytest
 import torch
 from lightning_helpers import IGNORED
 
+from examples.demo import COLUMNS, HELD_OUT, main
+from examples.networks import DigitsConv
+from examples.plots import reliability
 from lightning_modules import GBPClassifier
-from lightning_modules.calibration import calibration_error
 from lightning_modules.data import Digits
-from lightning_modules.demo import COLUMNS, HELD_OUT, main
-from lightning_modules.evaluation import classification_scores
-from lightning_modules.networks import DigitsConv
-from lightning_modules.plots import reliability
 from torch_gbp import Softmax
+from torch_gbp.metrics import calibration_error, classification_scores
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
 

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_modules.calibration import BINS, calibration_error
+from torch_gbp.metrics import BINS, calibration_error
 
 COLOURS = ("#14746f", "#e07a2f")  # first and second model; told apart by colour-blind readers too
 matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
