@@ -61,7 +61,7 @@ def head(name):
     torch.manual_seed(2)
     made = nn.Sequential(*HEADS[name]())
     for module in made.modules():
-        if isinstance(module, gbp.parameter.GaussianParameter):
+        if isinstance(module, gbp.weights.parameter.GaussianParameter):
             with torch.no_grad():
                 module.precision.mul_(1 + torch.rand_like(module.precision))
                 module.mean.add_(0.3 * torch.randn_like(module.mean))

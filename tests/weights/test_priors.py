@@ -8,13 +8,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import (
-    GBPConv2d,
-    GBPLinear,
-    from_torch,
-    priors,
-)
+from torch_gbp import GBPConv2d, GBPLinear, from_torch
 from torch_gbp.errors import InvalidInput
+from torch_gbp.weights import priors
 
 TABLE = [  # fan-in, fan-out, code, thesis, corrected
     (256, 256, 0.00600, 0.00217, 0.00179),
