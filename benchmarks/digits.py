@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Request, Result
+from benchmarks.results import Request, Result
 from examples import demo
 from lightning_modules.data.images import load_digits
 

@@ -11,9 +11,8 @@ from torch.distributions import Categorical
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.measure import CHUNK, scores, timed
-from benchmarks.report import Request, Result, Row, say
-from benchmarks.splits import SUBSET_SEED, Split, limited, load
-from benchmarks.tasks import TASKS
+from benchmarks.results import Request, Result, Row, say
+from benchmarks.tasks import SUBSET_SEED, TASKS, Split, limited, load
 from examples.networks import mlp
 from torch_gbp import (
     Argmax,
@@ -60,7 +59,7 @@ def _rows(request: Request) -> Iterator[Row]:
     data = load(TASKS["mnist"]._replace(ood={}), request)
     for limit in [request.limit or 16] if request.quick else [request.limit] if request.limit else LIMITS:
         ways = {order: way for order, way in WAYS.items() if request.limit or limit <= way.largest}
-        for seed in request.seeds[: 1 if request.quick else None]:
+        for seed in request.runs:
             split = limited(data, limit, draw=seed)
             for order, way in ways.items():
                 for method in [name for name in way.likelihoods if name in (request.methods or way.likelihoods)]:
@@ -72,7 +71,7 @@ def _row(order: str, way: Way, method: str, split: Split, seed: int, request: Re
     trained: list[Trainer] = []
     seconds = timed(lambda: trained.append(way.train(way.likelihoods[method](), split, request)))
     case: Row = {"net": "mlp", "limit": len(split.x), "seed": seed, "epochs": trained[0].epochs}
-    found = scores(_log_probabilities(trained[0], split.scored_x), split.scored_y, {})
+    found = scores(_log_probabilities(trained[0], split.scored_x), split.scored_y)
     say(case, f"{method}, {order}: {100 * found['accuracy']:.2f} % in {seconds:.0f} s")
     return {"method": method, "order": order, **case, **found, "train_seconds": seconds}
 
