@@ -85,7 +85,7 @@ def _gbp(case: Case, data: Data) -> Row:
         likelihood.fit_targets(data.y)
     propagate = gbp.MessagePassing(model.parameters(), len(data.x), epochs=case.epochs)
     _train(MessagePassed(model, likelihood, propagate), case, data)
-    propagate.settle()
+    propagate.use_averaged_means()
     with torch.no_grad():
         return _scores(likelihood.predictive(model(data.scored_x)), data)
 

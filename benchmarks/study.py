@@ -15,7 +15,7 @@ from benchmarks.methods.gbp import GBP
 from benchmarks.race import Racer, Run, race
 from benchmarks.results import Request, Result, Row, committed
 from benchmarks.tasks import SUBSET_SEED, TASKS, Trial, limited, load_held_out
-from torch_gbp import AveragedSites, calibrate
+from torch_gbp import AveragedSites, Prior, calibrate
 from torch_gbp.local import GradientFeedback, RidgeFeedback, conv_head, heads_only, linear_head, variational
 
 
@@ -64,7 +64,7 @@ def _store(**changed: Any) -> dict[str, Any]:
 
 RECIPE = {
     "as shipped": _gbp(),
-    "a precision for every weight": _gbp(prior={"shared_precision": False}),
+    "a precision for every weight": _gbp(prior={"covariance": "diagonal"}),
     "a prior that follows the inputs": Run("gbp", {"follow": True}),
     "no trust region": _gbp(optimizer=_store(trust=math.inf)),
     "no warm-up": _gbp(optimizer={"warmup": 0.0}),
@@ -74,8 +74,8 @@ RECIPE = {
     "rate down to 0.025": _gbp(optimizer={"final": 0.025}),
     "no momentum": _gbp(optimizer=_store(momentum=0.0)),
     **{f"power {power}": _gbp(likelihood={"power": float(power)}) for power in (32, 64, 128, 256)},
-    **{f"prior scale {scale}": _gbp(prior={"prior_scale": scale}) for scale in (0.03, 0.3)},
-    "Bayes' rule: power 1, prior scale 1": _gbp(likelihood={"power": 1.0}, prior={"prior_scale": 1.0}),
+    **{f"prior scale {scale}": _gbp(prior={"prior": Prior(scale=scale)}) for scale in (0.03, 0.3)},
+    "Bayes' rule: power 1, prior scale 1": _gbp(likelihood={"power": 1.0}, prior={"prior": Prior(scale=1.0)}),
 }
 _RECIPE_CASES = [("mnist", "mlp", None), ("mnist", "lenet", None), ("lowdata", "mlp", 640), ("lowdata", "lenet", 640)]
 

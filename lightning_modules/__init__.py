@@ -1,5 +1,9 @@
 """lightning_modules: torch_gbp under Lightning: modules, data, evaluation, command line."""
 
+from lightning_modules.requirements import require_packages
+
+require_packages()
+
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.calibrate import Calibrate

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fuzz import SCALARS, TENSORS, Case, outcome, seeded
 from helpers import mlp
+from likelihood_cases import ELEMENTWISE
 from torch import nn
 
 import torch_gbp as gbp
@@ -89,6 +90,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "Parallel": (gbp.Parallel, {}, as_is),
     "PatchBasis": (gbp.PatchBasis, {"in_channels": 2, "out_channels": 3, "kernel_size": 2}, on(IMAGES)),
     "PatchBasis.fit": (gbp.PatchBasis.fit, {"images": IMAGES, "kernel_size": 2}, on(IMAGES)),
+    "Prior": (gbp.Prior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "RandomLayers": (gbp.RandomLayers, {}, as_is),
     "Regression": (gbp.Regression, {"noise_variance": 0.1}, predict),
     "Sequential": (gbp.Sequential, {}, as_is),
@@ -137,7 +139,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
-    "predict", "Predictive", "Calibration", "random_layers",
+    "predict", "Predictive", "Calibration", "random_layers", "ElementwiseLikelihood",
     "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
@@ -212,6 +214,10 @@ TASKS: dict[str, tuple[Callable[[], gbp.Likelihood], int, torch.Tensor]] = {
     "learned": (lambda: gbp.Regression(0.1, learn_noise=True), 1, VALUES),
     "heteroscedastic": (gbp.HeteroscedasticRegression, 2, VALUES),
 }
+
+PUBLIC = {name: case for name, case in ELEMENTWISE.items() if type(case.likelihood).__name__ in gbp.__all__}
+VALID |= {type(case.likelihood).__name__: (type(case.likelihood), {}, predict) for case in PUBLIC.values()}
+TASKS |= {name: (type(case.likelihood), 1, case.targets(VALUES)) for name, case in PUBLIC.items()}
 
 
 def step(model: nn.Module, likelihood: gbp.Likelihood, x: Any, y: Any) -> Any:

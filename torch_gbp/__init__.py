@@ -1,5 +1,6 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
@@ -20,17 +21,7 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.standardise import Standardise
-from torch_gbp.likelihoods import (
-    Argmax,
-    HeteroscedasticRegression,
-    IntegratedSoftmax,
-    Likelihood,
-    OneHotRegression,
-    PairwiseArgmax,
-    Regression,
-    Softmax,
-    SquaredSoftmax,
-)
+from torch_gbp.likelihoods import *
 from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optim.configure import configure_optimizers
@@ -44,11 +35,11 @@ from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
+from torch_gbp.weights.priors import Prior
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
-    "Argmax",
+__all__ = [  # and those of likelihoods, below
     "AveragedSites",
     "BatchSites",
     "Calibration",
@@ -68,27 +59,20 @@ __all__ = [
     "GBPSigmoid",
     "GBPUpsample",
     "Gaussian",
-    "HeteroscedasticRegression",
     "Inference",
     "InputBasis",
-    "IntegratedSoftmax",
     "Latent",
     "LayerSweeps",
-    "Likelihood",
     "LinearResponse",
     "Message",
     "MessagePassing",
-    "OneHotRegression",
     "Pace",
-    "PairwiseArgmax",
     "Parallel",
     "PatchBasis",
     "Predictive",
+    "Prior",
     "RandomLayers",
-    "Regression",
     "Sequential",
-    "Softmax",
-    "SquaredSoftmax",
     "Standardise",
     "StepReport",
     "Trace",
@@ -111,3 +95,4 @@ __all__ = [
     "thesis_rate",
     "to_torch",
 ]
+__all__ += likelihoods.__all__

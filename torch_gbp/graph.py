@@ -169,8 +169,8 @@ class FactorGraph:
         """The batch as the step takes it; a likelihood learns from the outputs' beliefs, which know the targets once."""
         if self.likelihood is None or self.target is None:
             return Sweep(self.examples, log_evidence)
-        lesson = self.likelihood.lesson(self.output_belief(), self.target, self.observed)
-        learn = None if lesson is None else lambda _, share: lesson(True, share)
+        m_step = self.likelihood.m_step(self.output_belief(), self.target, self.observed)
+        learn = None if m_step is None else lambda _, share: m_step(True, share)
         return Sweep(self.examples, log_evidence, self.likelihood.automatic, learn)
 
     def _look(self, trace: Trace, pace: Pace) -> None:

@@ -141,7 +141,7 @@ def _check_sequential(likelihood: Likelihood, damping: float) -> None:
             where="Inference, sequential order",
             got=f"{type(likelihood).__name__} with power {likelihood.power:g}",
             cause="the automatic power, which suits the default order and narrow prior",
-            fix=f"use {type(likelihood).__name__}(..., power=1), and prior_scale=1 in the layers",
+            fix=f"use {type(likelihood).__name__}(..., power=1), and prior=Prior(scale=1) in the layers",
         )
 
 
@@ -216,14 +216,14 @@ def _hand_over(visit: Visit, said: Weights) -> None:
     learn_from_outputs(visit, said)
     for marginal, message in said.items():
         score = message.information - message.precision * marginal.mean
-        marginal.tell(Message(score, message.precision).tempered(1 / visit.propagate.scale))
+        marginal.tell(Message(score, message.precision).tempered(1 / visit.propagate.message_weight))
 
 
 @torch.no_grad()
 def learn_from_outputs(visit: Visit, said: Weights) -> None:
     """Has the step's M step of a likelihood that learns use outputs that know the batch's targets once."""
     if visit.likelihood.learns:
-        visit.propagate.teach(partial(visit.likelihood.learn, *_informed(visit, said), visit.y, True))
+        visit.propagate.learn_by(partial(visit.likelihood.learn, *_informed(visit, said), visit.y, True))
 
 
 def _informed(visit: Visit, said: Weights) -> Gaussian:

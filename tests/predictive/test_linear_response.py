@@ -9,7 +9,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import GBPLinear, LinearResponse, Regression, Softmax
 from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
-from torch_gbp.optim.message_weight import crowding
+from torch_gbp.optim.message_weight import automatic_power_factor
 from torch_gbp.optim.stores import batch_sites
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -48,7 +48,7 @@ def test_of_a_linear_layer_is_bayesian_linear_regression():
     """Correlated inputs, where a product of marginals cannot have the variance."""
     x = torch.randn(30, 4) @ torch.randn(4, 4) + 2.0
     y, new = x @ torch.randn(4, 1) + 0.3 * torch.randn(30, 1), torch.randn(9, 4)
-    model = GBPLinear(4, 1, bias=False, prior_variance=2.0, shared_precision=False)
+    model = GBPLinear(4, 1, bias=False, prior=gbp.Prior(variance=2.0), covariance="diagonal")
     precision = torch.eye(4) / 2.0 + x.T @ x / 0.1
     model.weight.mean.data.copy_(torch.linalg.solve(precision, x.T @ y / 0.1).T)
     found = LinearResponse(model, Regression(0.1), x, y)(new)
@@ -68,7 +68,7 @@ def test_of_a_regression_network_against_dense_matrices():
 @pytest.mark.parametrize("power", [1.0, 3.0])
 def test_of_classes_takes_the_whole_curvature(power):
     plain = nn.Sequential(nn.Linear(3, 5), nn.LeakyReLU(0.1), nn.Linear(5, 4))
-    model, x, new = known(plain, prior_scale=1.0), 4 * torch.randn(10, 3), torch.randn(6, 3)
+    model, x, new = known(plain, prior=gbp.Prior(scale=1.0)), 4 * torch.randn(10, 3), torch.randn(6, 3)
     joint = LinearResponse(model, Softmax(power), x, torch.arange(10) % 4)
     p = plain(x).softmax(1).detach()
     curvature = power * (torch.diag_embed(p) - p[:, :, None] * p[:, None])
@@ -78,8 +78,8 @@ def test_of_classes_takes_the_whole_curvature(power):
 def test_an_automatic_power_is_that_of_training():
     model, (x, y) = GBPLinear(3, 3), three_classes(36)
     own = LinearResponse(model, Softmax(), x, y)
-    told = LinearResponse(model, Softmax(Softmax().power * crowding([9, 3], 36)), x, y)
-    assert 1 < crowding([9, 3], 36) < 2
+    told = LinearResponse(model, Softmax(Softmax().power * automatic_power_factor([9, 3], 36)), x, y)
+    assert 1 < automatic_power_factor([9, 3], 36) < 2
     assert_close(tuple(own(x)), tuple(told(x)), rtol=1e-12, atol=0)
 
 

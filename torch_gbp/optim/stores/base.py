@@ -22,17 +22,17 @@ class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is
     (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
-    the precision of the message is that of probes; how crowded the network is (`message_weight.crowding`); and whether the
+    the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); and whether the
     likelihood's curvature stays as the fit gets better."""
 
     rate: float
     batches: float
     batch: int | None = None
-    scale: float = 1.0
+    message_weight: float = 1.0
     depth: float = 1.0
     progress: float = 1.0
     probed: bool = False
-    crowding: float = 1.0
+    power_factor: float = 1.0
     steady: bool = False
 
 
@@ -80,9 +80,9 @@ class Store:
         """Lets the batch's centred message (g, G) into the marginal."""
         raise NotImplementedError
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         """The precision that `commit` would write, for the check before it."""
-        return marginal.precision + step.scale * message.precision
+        return marginal.precision + step.message_weight * message.precision
 
     def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
         """How far from its prior mean `commit` would put a mean, in prior deviations; 0 where no step can go far."""
@@ -91,7 +91,7 @@ class Store:
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
 
-    def settle(self, marginal: GaussianParameter, state: State) -> None:
+    def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """Puts the mean where the last steps, taken together, say it is."""
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:

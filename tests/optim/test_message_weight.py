@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from torch_gbp import Argmax, MessagePassing, OneHotRegression, Regression, Softmax
 from torch_gbp.autograd.sweep import Total
-from torch_gbp.optim.message_weight import crowding
+from torch_gbp.optim.message_weight import automatic_power_factor
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -38,9 +38,9 @@ def test_the_optimizer_raises_an_automatic_power(num_data, factor, batches, monk
 
 
 def test_the_rule():
-    assert [crowding([n], 10) for n in (1, 5, 10, 1000)] == [1.0, 1.0, 2.0, 2.0]
-    assert crowding([500, 100, 150], 1000) == 1.125  # 2 x 500, and 250 halved
-    assert crowding([0, 1_000_000], 50_000) == 1.0 and crowding([0, 1_000_000], 10_000) == 2.0
+    assert [automatic_power_factor([n], 10) for n in (1, 5, 10, 1000)] == [1.0, 1.0, 2.0, 2.0]
+    assert automatic_power_factor([500, 100, 150], 1000) == 1.125  # 2 x 500, and 250 halved
+    assert automatic_power_factor([0, 1_000_000], 50_000) == 1.0 and automatic_power_factor([0, 1_000_000], 10_000) == 2.0
 
 
 def test_classifiers_are_automatic_and_regression_is_not():
