@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, curve, digits, graph_images, local_learning, posterior, robust, thesis, uci, video
+from benchmarks import anynet, digits, graph_images, local_learning, uci, video
+from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from benchmarks import curve, graph_images, video
+from benchmarks import graph_images, video
+from benchmarks.checks import curve
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
 from benchmarks.tables import DATA, FULL

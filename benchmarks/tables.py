@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, evidence_tables, graph_images, local_learning
+from benchmarks import anynet, graph_images, local_learning, other_tables
+from benchmarks.checks import tables as checks
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, matching, read
@@ -177,24 +178,24 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in TASKS},
     "ablation": ablation,
     "anynet": any_network,
-    "coverage": evidence_tables.coverage,
+    "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
-    "graph_video": evidence_tables.denoised,
+    "graph_video": other_tables.denoised,
     "local": local,
     "local_ablation": local,
     "local_search": local_search,
-    "posterior": evidence_tables.distances,
-    "posterior_reference": evidence_tables.reference,
-    "robust": evidence_tables.robust_table,
-    "synthetic": evidence_tables.synthetic,
-    "thesis": evidence_tables.thesis_table,
-    "uci": evidence_tables.uci_table,
+    "posterior": checks.distances,
+    "posterior_reference": checks.reference,
+    "robust": checks.robust_table,
+    "synthetic": checks.synthetic,
+    "thesis": checks.thesis_table,
+    "uci": other_tables.uci_table,
     "widening": widening,
 }
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
-    "graph_regression": evidence_tables.fitted_curve,
-    "graph_xor": evidence_tables.xor,
+    "graph_regression": other_tables.fitted_curve,
+    "graph_xor": other_tables.xor,
 }
 
 

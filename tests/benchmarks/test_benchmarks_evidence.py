@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from benchmarks import curve, evidence_tables, figures, posterior, tables
+from benchmarks import figures, other_tables, tables
+from benchmarks.checks import curve, posterior
+from benchmarks.checks import tables as check_tables
+from benchmarks.checks.posterior import distances, levels, told, told_by_samples, wasserstein2
+from benchmarks.checks.problems import PROBLEMS, SCORED, marginals, network, plain
 from benchmarks.methods.base import MissingPackage, rival
 from benchmarks.methods.bayes import convert
-from benchmarks.posterior import distances, levels, told, told_by_samples, wasserstein2
-from benchmarks.posterior_problems import PROBLEMS, SCORED, marginals, network, plain
 from benchmarks.uci import PLAN, fit, load
 from lightning_modules.data.tables import load_uci
 
@@ -142,7 +144,7 @@ def test_the_variational_divergence_is_that_of_the_layers_priors() -> None:
 
 def test_every_posterior_is_told(run: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
     truth = [{"net": "moons", "predictive": [[0.5, 0.5]] * 2 * SCORED}]
-    monkeypatch.setattr("benchmarks.posterior.committed", lambda name: truth)
+    monkeypatch.setattr("benchmarks.checks.posterior.committed", lambda name: truth)
     rows = run("posterior", "--net", "moons", "--epochs", "3", "--seeds", "0", "--methods", "gbp")
     assert [row["method"] for row in rows] == ["gbp"]
     assert all(0 <= row[key] <= 0.5 for row in rows for key in ("tv", "tv_far"))
@@ -169,7 +171,7 @@ def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20")
     assert [row["seed"] for row in covered] == [0, 0, 1, 1, "all", "all"]
     assert [row["method"] for row in covered] == ["gbp", "gbp_joint", "gbp", "gbp_joint", "gbp", "gbp_joint"]
-    assert "| linear response | 2 | x < -10 |" in evidence_tables.coverage(covered)
+    assert "| linear response | 2 | x < -10 |" in check_tables.coverage(covered)
     run("synthetic", "--net", "width4", "--seeds", "3", "--epochs", "1")
     assert curve.NETS["width4"].title in tables.table("synthetic", folder=tmp_path)
     assert [path.name for path in figures.draw(tmp_path, tmp_path)] == ["synthetic.png", "coverage.png"]
@@ -177,7 +179,7 @@ def test_coverage_and_synthetic_write_what_tables_and_figures_need(
 
 def test_the_published_figures_stand_beside_ours() -> None:
     rows = [{"net": "yacht", "rmse": 1.0, "log_likelihood": -2.0}, {"net": "wine", "rmse": 0.5, "log_likelihood": -0.5}]
-    lines = evidence_tables.uci_table(rows).splitlines()
+    lines = other_tables.uci_table(rows).splitlines()
     assert lines[0].split(" | ")[3:6] == ["torch_gbp", "VI", "PBP"]
     assert lines[6].startswith("| RMSE | yacht | 1 | **1.000** | 6.89 | 1.02 |")
     assert lines[8].startswith("| RMSE | torch_gbp at least as good on |  |  | 2 of 2 | 2 of 2 | 2 of 2 |")

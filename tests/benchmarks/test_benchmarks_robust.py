@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import robust
-from benchmarks.evidence_tables import robust_table
+from benchmarks.checks import robust
+from benchmarks.checks.grid import Case, cases, changed, load
+from benchmarks.checks.robust import _told, verdicts
+from benchmarks.checks.tables import robust_table
 from benchmarks.results import Request
-from benchmarks.robust import _told, verdicts
-from benchmarks.robust_grid import Case, cases, changed, load
 
 
 def row(method: str, seed: int = 0, **found: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import figures, video
 from benchmarks.__main__ import main
-from benchmarks.evidence_tables import denoised as table
+from benchmarks.other_tables import denoised as table
 from benchmarks.results import FORMAT
 from torch_gbp.denoise import Denoiser
 

@@ -17,13 +17,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
+from benchmarks.checks.problems import PRIOR_SEED, PROBLEMS, SCORED, Problem, marginals, network, plain
+from benchmarks.checks.textbook import AVERAGED, PARALLEL, SEQUENTIAL, SLOPE, Fitting
 from benchmarks.measure import timed
 from benchmarks.methods.base import rival
 from benchmarks.methods.bayes import convert, marginals_of
 from benchmarks.methods.gradient import Descent
-from benchmarks.posterior_problems import PRIOR_SEED, PROBLEMS, SCORED, Problem, marginals, network, plain
 from benchmarks.results import Request, Result, Row, committed, say
-from benchmarks.textbook import AVERAGED, PARALLEL, SEQUENTIAL, SLOPE, Fitting
 from torch_gbp.weights.parameter import GaussianParameter
 
 REFERENCE = "posterior_reference"

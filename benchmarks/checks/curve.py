@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import torch_gbp as gbp
+from benchmarks.checks.textbook import PARALLEL, SEQUENTIAL, Fitting, make
 from benchmarks.measure import timed
 from benchmarks.results import Request, Result, Row, say
-from benchmarks.textbook import PARALLEL, SEQUENTIAL, Fitting, make
 
 NOISE = 0.05  # standard deviation, known to the network
 DATA_SEED = 98  # every network sees the same points

@@ -10,8 +10,8 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris, make_moons
 from torch import Tensor, nn
 
-from benchmarks.curve import line, points
-from benchmarks.textbook import SLOPE, make
+from benchmarks.checks.curve import line, points
+from benchmarks.checks.textbook import SLOPE, make
 from lightning_modules.data.tables import Scaler
 from torch_gbp.weights.parameter import GaussianParameter
 

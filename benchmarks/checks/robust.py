@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 
 import torch_gbp as gbp
+from benchmarks.checks.grid import Case, Data, cases, changed, load, network
 from benchmarks.methods.base import Method, train
 from benchmarks.methods.gbp import MessagePassed
 from benchmarks.methods.gradient import Descent
 from benchmarks.results import Request, Result, Row
-from benchmarks.robust_grid import Case, Data, cases, changed, load, network
 from torch_gbp.errors import FarFromStandard, NotLearning
 
 LIKELIHOODS: dict[str, Callable[[], gbp.Likelihood]] = {
