@@ -56,3 +56,21 @@ def test_scores_of_real_targets():
     density = norm(mean.double().numpy(), variance.double().sqrt().numpy()).logpdf(target.double().numpy())
     assert scores["log_likelihood"] == pytest.approx(density.mean(), rel=1e-6)
     assert scores["rmse"] == pytest.approx(float((mean - target).square().mean().sqrt()), rel=1e-6)
+
+
+def test_equal_entropies_count_a_half():
+    """Few distinct predictions, so that most pairs are ties; scikit-learn knows them too."""
+    rows = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.5, 0.5]], dtype=torch.float64).log()
+    inside, outside = rows[torch.randint(3, (50,))], rows[torch.randint(3, (40,))]
+    entropy = predictive_entropy(torch.cat([inside, outside])).numpy()
+    assert ood_auroc(inside, outside) == pytest.approx(roc_auc_score([0] * 50 + [1] * 40, entropy), abs=1e-12)
+    assert ood_auroc(inside, inside.flip(0)) == pytest.approx(0.5)
+
+
+def test_a_confidence_at_the_edge_of_two_bins_is_in_the_upper_one():
+    """Bins of a quarter: .5 shares its bin with .7, not with .3 (of four classes); 1 is in the last."""
+    confidence = torch.tensor([0.5, 0.7, 0.3, 0.75, 1.0], dtype=torch.float64)
+    probabilities = torch.stack([confidence, *((1 - confidence) / 3 for _ in range(3))], 1)
+    labels = torch.tensor([1, 0, 0, 1, 0])
+    gaps = [0.0 - 0.5 + 1.0 - 0.7, 1.0 - 0.3, 0.0 - 0.75 + 1.0 - 1.0]
+    assert calibration_error(probabilities, labels, bins=4) == pytest.approx(sum(map(abs, gaps)) / 5, abs=1e-12)
