@@ -37,7 +37,7 @@ class BatchSites(Store):
 
     fixed_batches = True
     cavity = True
-    way_out = 'use prior=Prior(mean="start") in the layers (this store starts from the prior, whose means are all alike), or AveragedSites'
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
     keeps, may_keep = ("sites", "prior"), ("before",)
 
     def __init__(self, device: Any = None) -> None:

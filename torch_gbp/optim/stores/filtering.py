@@ -27,7 +27,7 @@ class Filtering(Store):
     """
 
     cavity = True
-    way_out = 'use prior=Prior(mean="start") in the layers (this store starts at the prior, whose means are all alike), or AveragedSites'
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
 
     def __init__(self, forget: float = 0.0) -> None:
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
