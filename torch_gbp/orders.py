@@ -141,7 +141,7 @@ def _check_sequential(likelihood: Likelihood, damping: float) -> None:
             where="Inference, sequential order",
             got=f"{type(likelihood).__name__} with power {likelihood.power:g}",
             cause="the automatic power, which suits the default order and narrow prior",
-            fix=f"use {type(likelihood).__name__}(..., power=1), and prior_scale=1 in the layers",
+            fix=f"use {type(likelihood).__name__}(..., power=1), and prior=Prior(scale=1) in the layers",
         )
 
 

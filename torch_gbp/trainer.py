@@ -74,7 +74,7 @@ class Trainer:
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> x = torch.randn(64, 2)
     >>> data = TensorDataset(x, (x[:, 0] > 0).long())
-    >>> trainer = Trainer(gbp.GBPLinear(2, 2, prior_scale=1.0), gbp.Softmax(), epochs=4, progress=False)
+    >>> trainer = Trainer(gbp.GBPLinear(2, 2, prior=gbp.Prior(scale=1.0)), gbp.Softmax(), epochs=4, progress=False)
     >>> history = trainer.fit(DataLoader(data, batch_size=8, shuffle=True))
     >>> trainer.evaluate(DataLoader(data, batch_size=64)).accuracy > 0.8
     True

@@ -40,7 +40,7 @@ def test_the_last_layer_alone_is_gaussian_and_trained():
 
 
 def test_another_layer_can_be_named_and_options_given():
-    model = gbp.last_layer(Recurrent(), "cell", as_prior=True, prior_variance=0.3)
+    model = gbp.last_layer(Recurrent(), "cell", as_prior=True, prior=gbp.Prior(variance=0.3))
     assert set(marginals(model)) == {"cell.weight_ih", "cell.weight_hh"}
     assert trained(model) == {f"cell.{kind}_{gate}" for kind in ("weight", "bias") for gate in ("ih", "hh")}
     own = marginals(model)["cell.weight_ih"]
@@ -152,7 +152,6 @@ BAD = {
     "no linear layer": (lambda: gbp.last_layer(nn.Conv2d(1, 2, 3)), "no nn.Linear.*name one of the network"),
     "a misspelling": (lambda: gbp.last_layer(Transformer(), "haed"), "'haed'.*embed, .*head"),
     "a layer without weights": (lambda: gbp.last_layer(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "1"), "'1' .ReLU"),
-    "an option": (lambda: gbp.last_layer(nn.Linear(2, 2), rank=3), "unknown options.*rank"),
     "rank": (lambda: gbp.adapters(nn.Linear(2, 2), rank=0), "rank"),
     "nothing": (lambda: gbp.adapters(nn.Conv2d(1, 2, 3)), "no parameter that may be Gaussian"),
     "recurrent": (lambda: gbp.adapters(Recurrent(), which=lambda module, name: "lstm.weight" in name), "recurrent layer"),

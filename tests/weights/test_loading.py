@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def full(**options):
-    return mlp(shared_precision=False, **options)
+    return mlp(covariance="diagonal", **options)
 
 
 def trained(make=full):
@@ -70,7 +70,7 @@ SPOILED = {  # what becomes of the state, and what the error says
     "list": (with_entry("2.weight.mean", lambda old: old.tolist()), r"must be a floating-point tensor.*Got: list"),
     "meta": (with_entry("2.weight.mean", lambda old: old.to("meta")), r"must be a floating-point tensor.*float64 on meta"),
     "widths": (lambda state: marginals(full(hidden=7)), r"another shape.*Got: \(7, 3\), the network has \(6, 3\)"),
-    "shared": (lambda state: marginals(mlp()), r"'0\.weight\.precision' has another shape.*shared_precision"),
+    "shared": (lambda state: marginals(mlp()), r"'0\.weight\.precision' has another shape.*covariance"),
 }  # fmt: skip
 PLAIN = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.1), nn.Linear(6, 3))
 STRICT = {
@@ -111,7 +111,7 @@ def test_after_a_refused_state_training_goes_on_as_if_it_had_not_been():
     """With known prior means, which belong to what must not be lost."""
     (x, y), one = (
         three_classes(),
-        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False, moments=True),
+        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, covariance="diagonal", moments=True),
     )
     two = copy.deepcopy(one)
     first, second = (gbp.MessagePassing(model.parameters(), 60) for model in (one, two))

@@ -24,7 +24,7 @@ class BatchSites(Store):
     With a likelihood power of 1 that is Bayes' bookkeeping; another power counts every example that many times.
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
     The prior is that of the weights, wherever their means start (`GaussianParameter.batch_prior`). Around 0 all hidden units are
-    alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    alike: where batches say little beside the prior, give a deep network `Prior(mean="start")`.
     Memory: 2 numbers per weight and batch, in `needed` (bytes) and the log before the first site is made.
     Source: AMP-BNN thesis section 4.2.2 (the old batch message is divided out, the new one damped).
 
@@ -37,9 +37,7 @@ class BatchSites(Store):
 
     fixed_batches = True
     cavity = True
-    way_out = (
-        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
-    )
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
     keeps, may_keep = ("sites", "prior"), ("before",)
 
     def __init__(self, device: Any = None) -> None:
@@ -126,7 +124,7 @@ def memory_of_sites(marginals: list[GaussianParameter], batches: float) -> int:
     """Bytes of one site for each of the batches, and of the prior: information and precision of every weight.
 
     >>> import torch_gbp as gbp
-    >>> layer = gbp.GBPLinear(9, 10, shared_precision=False, dtype=torch.float64)
+    >>> layer = gbp.GBPLinear(9, 10, covariance="diagonal", dtype=torch.float64)
     >>> memory_of_sites([layer.weight, layer.bias], batches=3)  # 2 numbers of 8 bytes, 90 weights + 10 biases, 4 messages
     6400
     """

@@ -19,7 +19,7 @@ class Filtering(Store):
     batch said to the marginal before it was drawn: exactly the posterior from the drawn prior where a batch's message to one
     weight does not depend on the marginals of the others.
     The first batch meets the first prior, wherever the means start (`GaussianParameter.batch_prior`). Around 0 all hidden units
-    are alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    are alike: where batches say little beside the prior, give a deep network `Prior(mean="start")`.
     Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
 
     Args:
@@ -27,9 +27,7 @@ class Filtering(Store):
     """
 
     cavity = True
-    way_out = (
-        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
-    )
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
 
     def __init__(self, forget: float = 0.0) -> None:
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
