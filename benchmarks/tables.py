@@ -37,7 +37,7 @@ from benchmarks.tasks import TASKS
 from benchmarks.toys import table as toys_table
 
 ROOT = Path(__file__).parent.parent
-PLACES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PLACES = (ROOT / "docs" / "results.md", ROOT / "docs" / "local_learning.md", ROOT / "benchmarks" / "README.md")
 OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
     "ablation": ablation_table.table,
     "anynet": anynet_table.table,
