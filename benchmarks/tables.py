@@ -20,37 +20,10 @@ from benchmarks.study import CALIBRATED
 from benchmarks.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
-<<<<<<< HEAD
 NOT_RUN = "(not run yet)\n"
 DATA = {"mnist": "MNIST", "mnist_wide": "MNIST, pool 8 x 8", "lowdata": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
 NETS = {"mlp": "MLP", "lenet": "LeNet-5"}
 SMALLEST_SET, FULL = 50_000, 45_000  # images: CIFAR-10 has 50,000, and fewer are a part of a set; as many have published figures
-=======
-PLACES = (ROOT / "docs" / "results.md", ROOT / "docs" / "local_learning.md", ROOT / "benchmarks" / "README.md")
-OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
-    "ablation": ablation_table.table,
-    "anynet": anynet_table.table,
-    "coverage": curve_tables.coverage_table,
-    "graph_ablation": graph_ablation.table,
-    "graph_cost": graph_cost.table,
-    "graph_iterations": graph_iterations.table,
-    "graph_mnist": graph_mnist_table.table,
-    "graph_regression": toys_table.curve_table,
-    "graph_video": video_table.table,
-    "graph_xor": toys_table.xor_table,
-    "local": local_table.table,
-    "local_ablation": local_table.table,
-    "local_pipeline": local_table.pipeline_table,
-    "local_search": local_table.search_table,
-    "posterior": posterior_table.table,
-    "posterior_reference": posterior_table.reference_table,
-    "robust": robust_table.table,
-    "synthetic": curve_tables.synthetic_table,
-    "thesis": thesis_table.table,
-    "uci": uci_table.table,
-    "widening": widening_table.table,
-}
->>>>>>> docs
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
