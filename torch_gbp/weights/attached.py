@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.weights.parameter import GaussianParameter, owner_of, prior_mean
+from torch_gbp.weights.held_prior import mean_of
+from torch_gbp.weights.parameter import GaussianParameter, owner_of
 from torch_gbp.weights.priors import Prior
 
 SUFFIX = "_marginal"
@@ -126,7 +127,7 @@ class ParameterMarginal(GaussianParameter):
         self.register_buffer("precision", like.expand(self.sharing.stored(parameter.shape)).clone())
         self.register_buffer("prior_precision", like)
         at_start = isinstance(prior.mean, str)
-        self.register_buffer("prior_mean", parameter.detach().clone() if at_start else prior_mean(prior, parameter))
+        self.register_buffer("prior_mean", parameter.detach().clone() if at_start else mean_of(prior, parameter))
         self._register()
 
     @property
