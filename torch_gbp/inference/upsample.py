@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.nodes.node import Bound, Node
-from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.inference.node import Bound, Node
+from torch_gbp.inference.damping import DampedMessage, Iteration
 
 
 class UpsampleNode(Node):
@@ -21,12 +20,10 @@ class UpsampleNode(Node):
 
     def __init__(self, bound: Bound, noise: float, prior: Message | None) -> None:
         self.bound, self.noise, self.prior = bound, noise, prior
-        self.told = Kept()
+        self.told = DampedMessage()
 
-    def up(self, pace: Pace) -> None:
-        mean, variance = self.lower.upward()
-        below = mean, torch.zeros_like(mean) if variance is None else variance
-        (mean, variance), self.saved = self.bound.forward(*below)
+    def up(self, now: Iteration) -> None:
+        (mean, variance), self.saved = self.bound.forward(*self.lower.cavity_moments())
         if self.told.parts is not None:
             others = (self._copied(part) - own for part, own in zip(self._sums(), self.told.parts, strict=True))
             information, precision = others
@@ -35,14 +32,14 @@ class UpsampleNode(Node):
         self.cavity = Gaussian(mean, variance)
         self.upper.predict(mean, variance + self.noise)
 
-    def down(self, pace: Pace) -> None:
-        self.told.keep(self.cavity.evidence_message(*self.upper.answer()), pace, pace.rate)
+    def down(self, now: Iteration) -> None:
+        self.told.update(self.cavity.evidence_message(*self.upper.score()), now, now.rate)
         self.lower.replace(Message(*self._sums()))
 
-    def predicted(self, mean: Tensor) -> Tensor:
-        return self._copied(mean)
+    def predicted(self, *means: Tensor) -> Tensor:
+        return self._copied(*means)
 
-    def kept(self) -> list[Kept]:
+    def damped(self) -> list[DampedMessage]:
         return [self.told]
 
     def _copied(self, entries: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_gbp.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.nodes.variable import Variable, normal_prior
+from torch_gbp.inference.variable import Variable, normal_prior
 
 
 class Latent:

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.nodes.node import Node
-from torch_gbp.nodes.pace import Pace
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.damping import Iteration
 
 Evidence = Callable[[Tensor, Tensor, Tensor | None], Any]
 """(mean, variance, belief mean or None at first) -> `likelihoods.base.Evidence`."""
@@ -28,15 +28,15 @@ class ObservationNode(Node):
         self.evidence, self.power, self.known = evidence, power, known
         self.at: Tensor | None = None
 
-    def up(self, pace: Pace) -> None:
+    def up(self, now: Iteration) -> None:
         """Nothing is above."""
 
-    def down(self, pace: Pace) -> None:
-        mean, variance = self.lower.upward()
+    def down(self, now: Iteration) -> None:
+        mean, variance = self.lower.cavity()
         assert variance is not None
         found = self.evidence(mean, variance, self.at).masked(self.known)
         message = Gaussian(mean, variance).evidence_message(found.score, found.precision).tempered(self.power)
-        self.lower.hear(message, pace, pace.rate if pace.iteration else 1.0)
+        self.lower.hear(message, now, now.rate if now.number else 1.0)
         self.at, _ = self.lower.belief()
 
     def energy(self) -> float:

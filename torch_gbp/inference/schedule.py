@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from torch_gbp.nodes.node import Node
-from torch_gbp.nodes.pace import Pace
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.damping import Iteration
 
-Visit = Callable[[Pace], None]
+Visit = Callable[[Iteration], None]
 Schedule = Callable[[list[Node], bool], Iterable[Visit]]
 """(nodes from input to output, whether it is the first iteration) -> the visits of one iteration, in their order."""
 
