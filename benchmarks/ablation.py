@@ -17,7 +17,7 @@ from torch_gbp import AveragedSites
 CASES = (("mnist", "mlp", None), ("mnist", "lenet", None), ("lowdata", "mlp", 640), ("lowdata", "lenet", 640))
 VARIANTS: dict[str, Settings] = {
     "as shipped": {},
-    "a precision for every weight": {"prior": {"shared_precision": False}},
+    "a precision for every weight": {"prior": {"covariance": "diagonal"}},
     "a prior that follows the inputs": {"follow": True},
     "no trust region": {"optimizer": {"store": AveragedSites(trust=math.inf)}},
     "no warm-up": {"optimizer": {"warmup": 0.0}},
@@ -30,9 +30,9 @@ VARIANTS: dict[str, Settings] = {
     "power 64": {"likelihood": {"power": 64.0}},
     "power 128": {"likelihood": {"power": 128.0}},
     "power 256": {"likelihood": {"power": 256.0}},
-    "prior scale 0.03": {"prior": {"prior_scale": 0.03}},
-    "prior scale 0.3": {"prior": {"prior_scale": 0.3}},
-    "Bayes' rule: power 1, prior scale 1": {"likelihood": {"power": 1.0}, "prior": {"prior_scale": 1.0}},
+    "prior scale 0.03": {"prior": {"prior": Prior(scale=0.03)}},
+    "prior scale 0.3": {"prior": {"prior": Prior(scale=0.3)}},
+    "Bayes' rule: power 1, prior scale 1": {"likelihood": {"power": 1.0}, "prior": {"prior": Prior(scale=1.0)}},
 }
 
 

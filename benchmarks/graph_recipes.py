@@ -105,16 +105,15 @@ def network(
     shape: torch.Size, recipe: Recipe, net: Net = NETS["mnist"], kernel: int = KERNEL, deviation: float = PIXELS
 ) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
-    factor: dict[str, Any] = {"bias_variance": 0.1**2, "noise": SIGMA, "linearise": True}
+    factor: dict[str, Any] = {"noise": SIGMA, "linearise": True}
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
     side = pooled(shape[-1] - kernel + 1, net.window)
-    prior = {"prior_variance": deviation**2, "activation_sigma": 3.0, "shared_precision": False}
-    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **prior, **factor)
-    prior = {"prior_variance": net.dense_deviation**2, "activation_sigma": recipe.logit_sigma, "shared_precision": recipe.shared}
-    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, joint=True, **prior, **factor)
-    for layer, start in ((filters, deviation), (dense, START)):
-        layer.weight.prior = layer.weight.prior._replace(start_deviation=start)
-        layer.reset_parameters()
+    prior = gbp.Prior(deviation**2, start_deviation=deviation, bias=0.1**2)
+    own = {"prior": prior, "activation_sigma": 3.0, "covariance": "diagonal"}
+    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **own, **factor)
+    prior = gbp.Prior(net.dense_deviation**2, start_deviation=START, bias=0.1**2)
+    own = {"prior": prior, "activation_sigma": recipe.logit_sigma, "covariance": "shared" if recipe.shared else "diagonal"}
+    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, joint=True, **own, **factor)
     smooth = [gbp.CosineBasis(FILTERS, side, net.length)] if recipe.smooth else []
     pool = gbp.GBPMaxPool2d(net.window, STEP, noise=SIGMA, activation_sigma=3.0, exchange=False)
     return nn.Sequential(filters, pool, nn.Flatten(), *smooth, dense)

@@ -11,17 +11,18 @@ from benchmarks.race import Run, race
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 from benchmarks.tasks import TASKS, Plan, asked_plans
-from torch_gbp.weights import priors
+from torch_gbp import Prior
+from torch_gbp.weights import variances
 
 NET = "mlp"
 PLANS = (Plan(60, 640, 16, 16), Plan(16, 5000, 32, 32))
-FORMULAS = {"code": priors.code, "thesis": priors.thesis, "corrected": priors.corrected}
+FORMULAS = {"code": variances.offset_scaled, "thesis": variances.fan_in_scaled, "corrected": variances.variance_preserving}
 BAYES: Settings = {"likelihood": {"power": 1.0}}
 VARIANTS: dict[str, Settings] = {
-    **{f"{name}, as shipped": {"prior": {"prior_formula": formula}} for name, formula in FORMULAS.items()},
-    **{f"{name}, scale 1, power 1": BAYES | {"prior": {"prior_formula": f, "prior_scale": 1.0}} for name, f in FORMULAS.items()},
-    "code, random prior means": {"prior": {"random_prior_mean": True}},
-    "code, scale 1, power 1, random prior means": BAYES | {"prior": {"prior_scale": 1.0, "random_prior_mean": True}},
+    **{f"{name}, as shipped": {"prior": {"prior": Prior(variance=formula)}} for name, formula in FORMULAS.items()},
+    **{f"{name}, scale 1, power 1": BAYES | {"prior": {"prior": Prior(variance=f, scale=1.0)}} for name, f in FORMULAS.items()},
+    "code, random prior means": {"prior": {"prior": Prior(mean="start")}},
+    "code, scale 1, power 1, random prior means": BAYES | {"prior": {"prior": Prior(scale=1.0, mean="start")}},
 }
 
 

@@ -29,13 +29,13 @@ class Variant(NamedTuple):
 
 VARIANTS: dict[str, Variant] = {
     **{
-        f"{name}, {scaled}, power {power:g}": Variant({"prior_formula": formula, "prior_scale": scale}, power)
+        f"{name}, {scaled}, power {power:g}": Variant({"prior": Prior(variance=formula, scale=scale)}, power)
         for power in (1.0, 8.0)
         for scaled, scale in SCALES.items()
         for name, formula in FORMULAS.items()
     },
-    "code, scale 1, power 8, random prior means": Variant({"prior_scale": 1.0, "random_prior_mean": True}, 8.0),
-    "code, scale 1, power 8, learned priors": Variant({"prior_scale": 1.0}, 8.0, {"learn_priors": True}),
+    "code, scale 1, power 8, random prior means": Variant({"prior": Prior(scale=1.0, mean="start")}, 8.0),
+    "code, scale 1, power 8, learned priors": Variant({"prior": Prior(scale=1.0)}, 8.0, {"learn_priors": True}),
 }
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import torch_gbp as gbp
 
 SLOPE = 0.1
-TEXTBOOK: dict[str, Any] = {"prior_scale": 1.0, "shared_precision": False, "random_prior_mean": True}
+TEXTBOOK: dict[str, Any] = {"prior": gbp.Prior(scale=1.0, mean="start"), "covariance": "diagonal"}
 
 
 class Fitting(NamedTuple):

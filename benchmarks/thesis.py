@@ -79,8 +79,9 @@ def _row(order: str, way: Way, method: str, split: Split, seed: int, request: Re
 
 def _sequential(likelihood: Likelihood, split: Split, request: Request) -> Trainer:
     """As published: float64, one example after the other, exact messages, 90 sweeps of every batch in 18 passes."""
-    options: dict[str, Any] = {"shared_precision": False, "dtype": torch.float64, "prior_scale": 1.0, "random_prior_mean": True}
-    layers = [GBPLinear(784, 256, prior_variance=FIRST_LAYER, **options), GBPLeakyReLU(0.1), GBPLinear(256, 256, **options)]
+    options: dict[str, Any] = {"covariance": "diagonal", "dtype": torch.float64, "prior": Prior(scale=1.0, mean="start")}
+    first = GBPLinear(784, 256, **options | {"prior": Prior(FIRST_LAYER, mean="start")})
+    layers = [first, GBPLeakyReLU(0.1), GBPLinear(256, 256, **options)]
     model = nn.Sequential(nn.Flatten(), *layers, GBPLeakyReLU(0.1), GBPLinear(256, 10, **options))
     epochs = request.epochs or (2 if request.quick else EPOCHS)
     inference = Inference(thesis_iterations(epochs), thesis_rate, order=Sequential())

@@ -11,16 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
-from torch_gbp import (
-    Gaussian,
-    Likelihood,
-    MessagePassing,
-    Predictive,
-    configure_optimizers,
-    passes,
-    predict,
-    renew_statistics,
-)
+from torch_gbp import Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict, renew_statistics
+from torch_gbp.autograd import passes
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.report import StepReport

@@ -20,6 +20,7 @@ from torch_gbp import (
     Softmax,
 )
 from torch_gbp.errors import ForeignUpdate, GBPError, InvalidInput, MissingRule
+from torch_gbp.weights.parameter import GaussianParameter
 
 with torch.random.fork_rng():
     torch.manual_seed(0)
@@ -142,9 +143,25 @@ SETTINGS = {
         lambda p: Argmax(regulariser_variance=0.0),
         r"regulariser_variance must be positive and finite in float32 \(in Argmax\)",
     ),
-    "prior_variance": (lambda p: gbp.GBPLinear(2, 2, prior_variance=0.0), r"prior_variance must be positive.*Got: 0\.0"),
-    "prior_negative": (lambda p: gbp.GBPConv2d(1, 1, 3, prior_variance=-1.0), r"prior_variance must be positive"),
-    "prior_scale": (lambda p: gbp.GBPLinear(2, 2, prior_scale=float("nan")), r"prior_scale must be positive.*Got: nan"),
+    "prior_variance": (lambda p: gbp.Prior(0.0), r"variance must be positive.*\(in Prior\).*Got: 0\.0"),
+    "prior_negative": (lambda p: gbp.Prior(-1.0), r"variance must be positive"),
+    "prior_scale": (lambda p: gbp.Prior(scale=float("nan")), r"scale must be positive.*Got: nan"),
+    "prior_bias": (lambda p: gbp.Prior(bias=0.0), r"bias must be positive.*Got: 0\.0"),
+    "prior_start": (lambda p: gbp.Prior(start_deviation=-1.0), r"start_deviation must be 0, or positive.*Got: -1\.0"),
+    "prior_start_variance": (lambda p: gbp.Prior(start_variance=0.0), r"start_variance must be positive.*Got: 0\.0"),
+    "prior_two_variances": (lambda p: gbp.Prior(0.5, scale=2.0), r"scale is a factor on a formula.*multiply the variance"),
+    "prior_mean": (lambda p: gbp.Prior(mean="random"), r"mean must be finite.*Got: 'random'.*\"start\""),
+    "prior_mean_nan": (lambda p: gbp.Prior(mean=torch.tensor([0.0, torch.nan])), r"mean must be finite"),
+    "prior_mean_shape": (lambda p: gbp.GBPLinear(2, 2, prior=gbp.Prior(mean=torch.ones(2))), r"another shape.*Got: \(2,\)"),
+    "prior_number": (lambda p: gbp.GBPLinear(2, 2, prior=0.1), r"prior must be a Prior.*GBPLinear.*Got: 0\.1"),
+    "prior_unresolved": (lambda p: GaussianParameter((2, 2), gbp.Prior()), r"depends on a fan-in.*resolved"),
+    "covariance": (lambda p: gbp.GBPLinear(2, 2, covariance="dense"), r"covariance must be.*GBPLinear.*Got: 'dense'"),
+    "old_scale": (lambda p: gbp.GBPLinear(2, 2, prior_scale=1.0), r"prior_scale is gone \(in GBPLinear\).*Prior\(scale=1\.0\)"),
+    "old_means": (lambda p: gbp.GBPConv2d(1, 1, 3, random_prior_mean=True), r"GBPConv2d.*prior=Prior\(mean=\"start\"\)"),
+    "old_bias": (lambda p: gbp.GBPConvTranspose2d(1, 1, 3, bias_variance=2), r"GBPConvTranspose2d.*prior=Prior\(bias=2\)"),
+    "old_shared": (lambda p: gbp.from_torch(p, shared_precision=False), r"from_torch.*covariance=\"shared\" for True"),
+    "old_formula": (lambda p: gbp.adapters(p, prior_formula=len), r"adapters.*torch_gbp.weights.variances"),
+    "old_variance": (lambda p: gbp.last_layer(p, prior_variance=0.5), r"last_layer.*Prior\(variance=0\.5\)"),
     "slope": (lambda p: gbp.GBPLeakyReLU(1.2), r"negative_slope must be in \[0, 1\].*Got: 1\.2"),
     "groups": (lambda p: gbp.GBPConv2d(3, 4, 3, groups=2), r"divisible by groups.*Got: 3, 4, groups 2"),
     "transposed_groups": (lambda p: gbp.GBPConvTranspose2d(3, 4, 3, groups=2), r"divisible by groups.*Got: 3, 4, groups 2"),
@@ -256,7 +273,7 @@ def test_a_fall_that_stays_above_the_prior_is_found_too(move):
 
 @pytest.mark.parametrize("value", [0.5, torch.nan], ids=["low", "nan"])
 def test_one_precision_below_the_prior_is_found(value):
-    model = mlp(shared_precision=False)
+    model = mlp(covariance="diagonal")
     with torch.no_grad():
         model[0].weight.precision[4, 2] = value
     with pytest.raises(ForeignUpdate, match=r"marginal of shape \(6, 3\)\)\. Got: 1 below the prior precision"):

@@ -27,7 +27,7 @@ class Residual(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.enter, self.inner, self.leave = (GBPLinear(*size, prior_scale=1.0) for size in ((2, 16), (8, 8), (16, 1)))
+        self.enter, self.inner, self.leave = (GBPLinear(*size, prior=Prior(scale=1.0)) for size in ((2, 16), (8, 8), (16, 1)))
         self.act = GBPLeakyReLU(0.1)
 
     def forward(self, x):
@@ -56,7 +56,7 @@ def test_custom_network_learns_a_curve(dtype):
 def test_every_store_learns_three_classes(store):
     x, y = three_classes(120)
     batches = DataLoader(FixedBatches(TensorDataset(x, y), 10), batch_size=None, shuffle=True)
-    model = nn.Sequential(GBPLinear(3, 6, prior_scale=1.0), GBPLeakyReLU(0.1), GBPLinear(6, 3, prior_scale=1.0))
+    model = nn.Sequential(GBPLinear(3, 6, prior=Prior(scale=1.0)), GBPLeakyReLU(0.1), GBPLinear(6, 3, prior=Prior(scale=1.0)))
     trainer = Trainer(model, Softmax(power=1.0), epochs=8, lr=0.4, store=store, progress=False)
     history = trainer.fit(batches)
     assert history[-1].log_evidence > max(history[0].log_evidence, -0.3)  # guessing has -1.1

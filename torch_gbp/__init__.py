@@ -44,6 +44,7 @@ from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
+from torch_gbp.weights.priors import Prior
 
 __version__ = "0.1.0"
 
@@ -84,6 +85,7 @@ __all__ = [
     "Parallel",
     "PatchBasis",
     "Predictive",
+    "Prior",
     "RandomLayers",
     "Regression",
     "Sequential",

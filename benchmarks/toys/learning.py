@@ -37,7 +37,7 @@ class Pacing(NamedTuple):
 
 def layer(i: int, o: int, seed: int, **options: Any) -> gbp.GBPLinear:
     """A linear layer in float64 with random weights, prior means 0."""
-    made = gbp.GBPLinear(i, o, shared_precision=False, linearise=True, dtype=torch.float64, **options)
+    made = gbp.GBPLinear(i, o, covariance="diagonal", linearise=True, dtype=torch.float64, **options)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         made.weight.mean.copy_(START * torch.randn(o, i, generator=generator, dtype=torch.float64))

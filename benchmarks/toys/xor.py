@@ -31,7 +31,7 @@ def run(request: Request) -> Result:
 def network(seed: int) -> nn.Sequential:
     """2 - 8 - 2, LeakyReLU of slope 0.2 inside the factor."""
     bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
-    own: dict[str, Any] = {"noise": SIGMA, "prior_variance": 3.0**2, "bias_variance": 1.0}
+    own: dict[str, Any] = {"noise": SIGMA, "prior": gbp.Prior(variance=3.0**2, bias=1.0)}
     hidden = layer(2, HIDDEN, 2 * seed, activation=bend, activation_sigma=5.0, **own)
     return nn.Sequential(hidden, layer(HIDDEN, 2, 2 * seed + 1, activation_sigma=2.0, **own))
 

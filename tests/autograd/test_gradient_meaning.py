@@ -27,7 +27,7 @@ def waves(*shape, scale=1.0, shift=0.0):
 
 def layer(inputs, outputs, shift, variance=0.4):
     """A layer with means and variances from `waves`, a precision for every weight."""
-    made = GBPLinear(inputs, outputs, prior_variance=variance, bias_variance=variance, shared_precision=False)
+    made = GBPLinear(inputs, outputs, prior=gbp.Prior(variance=variance, bias=variance), covariance="diagonal")
     with torch.no_grad():
         made.weight.mean.copy_(waves(outputs, inputs, scale=0.6, shift=shift))
         made.bias.mean.copy_(waves(outputs, scale=0.3, shift=shift + 1))

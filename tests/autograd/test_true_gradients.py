@@ -11,7 +11,7 @@ from torch_gbp.factors import leaky_relu, max_pool
 pytestmark = pytest.mark.usefixtures("float64")
 HEADS = {
     "linear": lambda: (gbp.GBPLinear(6, 3),),
-    "full_precision": lambda: (gbp.GBPLinear(6, 3, shared_precision=False),),
+    "full_precision": lambda: (gbp.GBPLinear(6, 3, covariance="diagonal"),),
     "deep": lambda: (gbp.GBPLinear(6, 5), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 4), gbp.GBPReLU(), gbp.GBPLinear(4, 3)),
     "ep": lambda: (gbp.GBPLinear(6, 5), gbp.GBPLeakyReLU(0.2, rule=leaky_relu.EP), gbp.GBPLinear(5, 3)),
     "sigmoid": lambda: (gbp.GBPLinear(6, 5), gbp.GBPSigmoid(), gbp.GBPLinear(5, 3)),
@@ -61,7 +61,7 @@ def head(name):
     torch.manual_seed(2)
     made = nn.Sequential(*HEADS[name]())
     for module in made.modules():
-        if isinstance(module, gbp.parameter.GaussianParameter):
+        if isinstance(module, gbp.weights.parameter.GaussianParameter):
             with torch.no_grad():
                 module.precision.mul_(1 + torch.rand_like(module.precision))
                 module.mean.add_(0.3 * torch.randn_like(module.mean))

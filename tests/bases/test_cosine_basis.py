@@ -22,7 +22,7 @@ def basis(length=1.5, smoothness=1.0):
 
 
 def linear(**options):
-    return GBPLinear(WIDTH, 2, noise=0.3, linearise=True, joint=True, shared_precision=False, prior_variance=1.0, **options)
+    return GBPLinear(WIDTH, 2, noise=0.3, linearise=True, joint=True, covariance="diagonal", prior=Prior(variance=1.0), **options)
 
 
 def test_features_are_the_transform_of_scipy_times_prior_deviations():

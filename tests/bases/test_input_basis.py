@@ -56,9 +56,9 @@ def test_uncertain_inputs_pass_their_variance_on():
 def test_from_torch_puts_it_before_a_first_linear_layer():
     x = inputs()
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 5, bias=False), nn.LeakyReLU(), nn.Linear(5, 3))
-    twin = from_torch(network, fresh=True, inputs=x.view(-1, 2, 3), prior_scale=0.7, moments=True)
+    twin = from_torch(network, fresh=True, inputs=x.view(-1, 2, 3), prior=Prior(scale=0.7), moments=True)
     assert [type(part).__name__ for part in twin[1]] == ["InputBasis", "GBPLinear"]
-    alone = GBPLinear(twin[1][0].basis.shape[1], 5, bias=False, prior_scale=0.7)
+    alone = GBPLinear(twin[1][0].basis.shape[1], 5, bias=False, prior=Prior(scale=0.7))
     assert twin[1][1].extra_repr() == alone.extra_repr() and twin[1][1].weight.prior == alone.weight.prior
     assert isinstance(twin[3], GBPLinear) and twin(x.view(-1, 2, 3)).shape == (400, 3)
 
@@ -72,7 +72,7 @@ def test_a_first_convolution_keeps_its_prior():
 def test_it_trains_moves_and_is_saved():
     x, y = three_classes()
     network = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.1), nn.Linear(6, 3))
-    twin = from_torch(network, fresh=True, inputs=x, prior_scale=1.0, moments=True)
+    twin = from_torch(network, fresh=True, inputs=x, prior=Prior(scale=1.0), moments=True)
     propagate = MessagePassing(twin.parameters(), 60, epochs=20)
     losses = [sweep(propagate, twin, Softmax(4.0), x, y) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]

@@ -73,7 +73,7 @@ def test_uncertain_images_pass_their_variance_on():
 def network(first):
     """A learning graph behind `first`, whose features have 18 channels."""
     bend = GBPLeakyReLU(0.2)
-    conv = GBPConv2d(18, 3, 1, activation=bend, noise=0.1, linearise=True, shared_precision=False)
+    conv = GBPConv2d(18, 3, 1, activation=bend, noise=0.1, linearise=True, covariance="diagonal")
     return nn.Sequential(first, conv, nn.Flatten(), GBPLinear(75, 2, noise=0.1, linearise=True, joint=True))
 
 

@@ -99,7 +99,7 @@ def test_start_and_prior():
     start, prior, fresh = (
         from_torch(plain, moments=True),
         from_torch(plain, as_prior=True, moments=True),
-        from_torch(plain, fresh=True, prior_variance=0.25, moments=True),
+        from_torch(plain, fresh=True, prior=gbp.Prior(variance=0.25), moments=True),
     )
     assert start[0].weight.prior_mean is None and torch.equal(start[0].weight.mean, plain[0].weight)
     assert torch.equal(prior[0].weight.prior_mean, plain[0].weight) and torch.equal(prior[0].bias.prior_mean, plain[0].bias)

@@ -118,10 +118,10 @@ def test_what_has_marginals_keeps_them():
 def test_the_prior_follows_fan_in_and_fan_out(layer, name, summed):
     """As the GBP layers' own; a gate of a recurrent layer and a projection of attention are outputs of their own."""
     assert fans(layer, name, getattr(layer, name)) == summed
-    made = marginals(gbp.from_torch(layer, prior_scale=0.3, prior_formula=priors.thesis))[name]
+    made = marginals(gbp.from_torch(layer, prior=gbp.Prior(scale=0.3, variance=variances.fan_in_scaled)))[name]
     expected = 0.3 * priors.thesis(summed[0], min(1, summed[1] / summed[0]))
     assert_close(made.prior_precision.item(), 1 / expected, rtol=1e-6, atol=0)
-    assert_close(marginals(gbp.from_torch(layer, prior_variance=0.7))[name].prior_precision.item(), 1 / 0.7, rtol=1e-6, atol=0)
+    assert_close(marginals(gbp.from_torch(layer, prior=gbp.Prior(variance=0.7)))[name].prior_precision.item(), 1 / 0.7, rtol=1e-6, atol=0)
     for twin in (gbp.GBPLinear, gbp.GBPConvTranspose2d):
         if type(layer).__name__ == twin.__name__[3:]:
             assert_close(twin.from_torch(layer).weight.prior_precision, marginals(gbp.from_torch(layer))[name].prior_precision)
@@ -129,7 +129,7 @@ def test_the_prior_follows_fan_in_and_fan_out(layer, name, summed):
 
 def test_precisions_are_shared_unless_told_otherwise():
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 2))
-    shared, full = gbp.from_torch(network), gbp.from_torch(network, shared_precision=False)
+    shared, full = gbp.from_torch(network), gbp.from_torch(network, covariance="diagonal")
     assert [tuple(own.precision.shape) for own in marginals(shared).values()] == [(1, 2, 1, 1), (1, 12)]
     assert [own.precision.shape for own in marginals(full).values()] == [network[0].weight.shape, network[2].weight.shape]
 
@@ -244,9 +244,9 @@ BAD = {
     ),
     "complex": (lambda: gbp.from_torch(nn.Linear(3, 2, dtype=torch.complex64)), "real numbers.*complex64"),
     "option": (lambda: gbp.from_torch(nn.Linear(3, 2), prior_var=1.0), "unknown options.*prior_var"),
-    "moments' option": (lambda: gbp.from_torch(nn.Linear(3, 2), random_prior_mean=True), "unknown options.*random_prior_mean"),
-    "variance": (lambda: gbp.from_torch(nn.Linear(3, 2), prior_variance=-1.0), "prior_variance"),
-    "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), shared_precision="yes"), "shared_precision"),
+    "moments' option": (lambda: gbp.from_torch(nn.Linear(3, 2), prior=gbp.Prior(mean="start")), "unknown options.*random_prior_mean"),
+    "variance": (lambda: gbp.from_torch(nn.Linear(3, 2), prior=gbp.Prior(variance=-1.0)), "prior_variance"),
+    "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), covariance="yes"), "shared_precision"),
     "both": (lambda: gbp.from_torch(nn.Linear(3, 2), fresh=True, as_prior=True), "contradict"),
     "moments in place": (lambda: gbp.from_torch(nn.Linear(3, 2), moments=True, inplace=True), "contradict"),
     "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "network must be of type Module"),

@@ -40,7 +40,7 @@ def test_the_last_layer_alone_is_gaussian_and_trained():
 
 
 def test_another_layer_can_be_named_and_options_given():
-    model = gbp.last_layer(Recurrent(), "cell", as_prior=True, prior_variance=0.3)
+    model = gbp.last_layer(Recurrent(), "cell", as_prior=True, prior=gbp.Prior(variance=0.3))
     assert set(marginals(model)) == {"cell.weight_ih", "cell.weight_hh"}
     assert trained(model) == {f"cell.{kind}_{gate}" for kind in ("weight", "bias") for gate in ("ih", "hh")}
     own = marginals(model)["cell.weight_ih"]

@@ -17,7 +17,7 @@ def test_the_report_of_a_small_network_in_full():
     )
     network[0].bias.requires_grad_(False)
     torch.nn.init.constant_(network[4].weight, 0.5)
-    model = gbp.from_torch(network, which=lambda module, name: name == "4.weight", prior_variance=0.25, as_prior=True)
+    model = gbp.from_torch(network, which=lambda module, name: name == "4.weight", prior=gbp.Prior(variance=0.25), as_prior=True)
     assert str(gbp.summary(model)) == "\n".join(
         (
             "Gaussian: 1 tensors, 24 weights, 8 precisions",

@@ -33,7 +33,7 @@ each_store = pytest.mark.parametrize("store", STORES)
 def layer(centre=None, **options):
     """Three inputs and two outputs, and the prior mean of the weights."""
     made = gbp.GBPLinear(
-        3, 2, bias=False, prior_variance=PRIOR, shared_precision=False, random_prior_mean=centre == "start", **options
+        3, 2, bias=False, prior=gbp.Prior(variance=PRIOR, mean="start" if centre == "start" else 0.0), covariance="diagonal", **options
     )
     if centre == "known":
         made.weight.set_prior_mean(torch.randn(2, 3))
@@ -182,7 +182,7 @@ def test_a_factor_graph_by_hand_learns_the_noise_from_its_output_beliefs():
 
 def test_a_factor_graph_by_hand_leaves_the_rest_of_an_automatic_power_to_the_step():
     """Four examples and 42 weights: the step takes twice the messages that the graph found."""
-    model, x, y = gbp.GBPLinear(14, 3, bias=False, shared_precision=False), torch.randn(4, 14), torch.arange(4) % 3
+    model, x, y = gbp.GBPLinear(14, 3, bias=False, covariance="diagonal"), torch.randn(4, 14), torch.arange(4) % 3
     propagate = MessagePassing(model.parameters(), 4, store=Filtering(), epochs=None)
     graph = gbp.FactorGraph(model, x, gbp.Softmax(), y)
     graph.infer(20, gbp.Pace(rate=0.1, weight_rate=0.1))
@@ -214,7 +214,7 @@ def test_missing_labels_say_nothing_in_a_single_iteration(order, store):
 
 @pytest.mark.parametrize("iterations", [1, 5])
 def test_a_batch_without_any_label_leaves_what_is_known(iterations):
-    model, x = gbp.GBPLinear(4, 3, random_prior_mean=True), torch.randn(6, 4)
+    model, x = gbp.GBPLinear(4, 3, prior=gbp.Prior(mean="start")), torch.randn(6, 4)
     before = marginals(model)
     learn(model, gbp.Softmax(1.0), Inference(iterations, order=LayerSweeps()), Filtering(), x, torch.full((6,), -100))
     for name, value in model.state_dict().items():

@@ -15,7 +15,7 @@ from torch_gbp.factors import linearised
 from torch_gbp.layers.base import FactorLayer
 
 pytestmark = pytest.mark.usefixtures("float64")
-LINEARISED = {"shared_precision": False, "linearise": True}
+LINEARISED = {"covariance": "diagonal", "linearise": True}
 
 
 def bend():
@@ -106,9 +106,9 @@ def test_one_iteration_is_the_plain_sweep_bit_for_bit():
 def test_the_nodes_first_sweep_is_that_of_autograd(layer):
     """Without noise, damping and memory a layer's node sends what the layer sends through autograd."""
     if layer == "conv":
-        model, x = gbp.GBPConv2d(2, 3, 3, padding=1, shared_precision=False), torch.randn(4, 2, 5, 5)
+        model, x = gbp.GBPConv2d(2, 3, 3, padding=1, covariance="diagonal"), torch.randn(4, 2, 5, 5)
     else:
-        model, x = gbp.GBPLinear(6, 3, shared_precision=layer == "shared"), torch.randn(4, 6)
+        model, x = gbp.GBPLinear(6, 3, covariance="shared" if layer == "shared" else "diagonal"), torch.randn(4, 6)
     y = torch.randn_like(model(x).mean)
     likelihood = gbp.Regression(0.5)
     likelihood(model(x), y).backward()
@@ -129,7 +129,7 @@ def test_the_nodes_first_sweep_is_that_of_autograd(layer):
 
 def test_the_joint_factor_is_bayesian_linear_regression():
     """Weights of all examples at once: exact mean and variance, whatever the number of examples."""
-    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, prior_variance=1.0, shared_precision=False)
+    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, prior=gbp.Prior(variance=1.0), covariance="diagonal")
     x, y = torch.randn(30, 4), torch.randn(30, 2)
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
     graph.infer(300, Pace(rate=0.5), tolerance=1e-13)
@@ -146,7 +146,7 @@ def test_the_joint_factor_is_bayesian_linear_regression():
 @pytest.mark.parametrize("known", [0, 9, 12], ids=["nothing known", "some known", "all known"])
 def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, known):
     """Posterior of every noisy output, whether its target is known or not, from the Gaussian process of the layer."""
-    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, linearise=True, prior_variance=1.0, shared_precision=shared)
+    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, linearise=True, prior=gbp.Prior(variance=1.0), covariance="shared" if shared else "diagonal")
     x, y, mask = torch.randn(12, 4), torch.randn(12, 2), torch.arange(12) < known
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y, observed=mask)
     graph.infer(60, Pace(rate=0.7))
@@ -159,7 +159,7 @@ def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, k
 
 def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
     """Without the joint factor: the same means at convergence, damped, since all examples answer at once."""
-    layer = gbp.GBPLinear(3, 1, noise=0.5, prior_variance=1.0, **LINEARISED)
+    layer = gbp.GBPLinear(3, 1, noise=0.5, prior=gbp.Prior(variance=1.0), **LINEARISED)
     x, y = torch.randn(6, 3), torch.randn(6, 1)
     graph = FactorGraph(layer, x, gbp.Regression(0.25), y)
     trace = graph.infer(20000, Pace(rate=0.2, weight_rate=0.05), tolerance=1e-12, check=50)
@@ -174,7 +174,7 @@ def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
 @pytest.mark.parametrize("joint", [False, True], ids=["summed", "joint filters"])
 def test_a_converged_network_is_a_stationary_point_of_the_energy(joint):
     """Weights, activations and outputs all unknown, so products of two: the gradient of the energy is 0 at the means."""
-    options = {"noise": 0.3, "activation_sigma": 1.0, "prior_variance": 1.0, **LINEARISED}
+    options = {"noise": 0.3, "activation_sigma": 1.0, "prior": gbp.Prior(variance=1.0), **LINEARISED}
     model = nn.Sequential(
         gbp.GBPConv2d(1, 2, 3, joint=joint, **options), nn.Flatten(), gbp.GBPLinear(8, 2, joint=True, **options)
     )
@@ -206,7 +206,7 @@ def test_missing_labels_say_nothing():
     found = []
     for inputs, labels in ((x, torch.where(torch.arange(12) < 7, y, -100)), (x[:7], y[:7])):
         torch.manual_seed(1)
-        model = gbp.GBPLinear(4, 3, noise=0.1, joint=True, prior_variance=1.0, **LINEARISED)
+        model = gbp.GBPLinear(4, 3, noise=0.1, joint=True, prior=gbp.Prior(variance=1.0), **LINEARISED)
         propagate = gbp.MessagePassing(model.parameters(), num_data=12, store=gbp.Filtering(), epochs=None)
         gbp.Inference(300, damping=0.5, order=LayerSweeps(check=300))(model, likelihood, propagate, inputs, labels)
         found.append(model.weight.belief())
@@ -239,7 +239,7 @@ def test_missing_pixels_get_what_the_network_says():
 def test_one_pass_learns_three_classes(order, joint, damping, iterations):
     y = torch.arange(120) % 3
     x = 2 * nn.functional.one_hot(y, 3) - 0.5 + 0.5 * torch.randn(120, 3)
-    options = {"noise": 0.05, "activation_sigma": 3.0, "prior_variance": 1.0, **LINEARISED}
+    options = {"noise": 0.05, "activation_sigma": 3.0, "prior": gbp.Prior(variance=1.0), **LINEARISED}
     model = nn.Sequential(gbp.GBPLinear(3, 8, activation=bend(), **options), gbp.GBPLinear(8, 3, joint=joint, **options))
     propagate = gbp.MessagePassing(model.parameters(), num_data=90, store=gbp.Filtering(), epochs=None)
     inference = gbp.Inference(iterations, damping=damping, order=order)
@@ -250,14 +250,14 @@ def test_one_pass_learns_three_classes(order, joint, damping, iterations):
 
 
 def test_diverging_energy_names_iteration_layer_and_damping():
-    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior_variance=100.0, **LINEARISED)
+    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior=gbp.Prior(variance=100.0), **LINEARISED)
     graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1))
     with pytest.raises(Diverged, match=r"diverged in iteration \d+, most of it in layer .*use damping 0.5"):
         graph.infer(2000)
 
 
 def test_divergence_is_found_though_only_the_last_iteration_is_looked_at():
-    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior_variance=100.0, **LINEARISED)
+    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior=gbp.Prior(variance=100.0), **LINEARISED)
     graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1))
     with pytest.raises(Diverged, match="diverged in iteration 8,"):
         graph.infer(8, check=8)

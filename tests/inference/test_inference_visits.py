@@ -40,7 +40,7 @@ def test_one_parallel_iteration_is_the_plain_loop_bit_for_bit(store):
 @each_order
 @pytest.mark.parametrize("at", [2, 3])
 def test_failure_between_inner_sweeps_leaves_the_marginals_as_they_were(inference, at):
-    model, (x, y) = mlp(shared_precision=False), three_classes(12)
+    model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
     likelihood = OneHotRegression(0.5, power=1)
     propagate = run(model, likelihood, inference, x, y, 4, 1)
     before, calls, evidence = marginals(model), [], likelihood.evidence
@@ -62,7 +62,7 @@ def test_failure_between_inner_sweeps_leaves_the_marginals_as_they_were(inferenc
 @each_order
 @pytest.mark.parametrize("store", [gbp.AveragedSites(), BatchSites(), gbp.Filtering()], ids=lambda store: type(store).__name__)
 def test_messages_that_are_not_finite_leave_the_marginals_as_they_were(inference, store):
-    model, (x, y) = mlp(shared_precision=False), three_classes(12)
+    model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
     likelihood = OneHotRegression(0.5, power=1)
     propagate, before = MessagePassing(model.named_parameters(), 12, store=store), marginals(model)
     evidence = likelihood.evidence
@@ -87,7 +87,7 @@ def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_distance_is_told_in_prior_deviations_on_either_side(sign):
     """Prior N(0, 1), evidence of precision 3 that alone would put the mean at 8 or -8: together at 6 or -6."""
-    weight = GBPLinear(2, 1, prior_variance=1.0, shared_precision=False).weight
+    weight = GBPLinear(2, 1, prior=gbp.Prior(variance=1.0), covariance="diagonal").weight
     weight.mean.data.zero_()
     message = gbp.Message(torch.tensor([[sign * 24.0, 0.0]]), torch.full((1, 2), 3.0))
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_distance_is_told_in_prior_deviations_on_either_side(sign):
 @each_order
 def test_nothing_of_a_visit_is_kept_but_its_sites(inference):
     """The same visit twice, from the same marginals, sites and random numbers, ends in the same marginals."""
-    model, (x, y) = mlp(shared_precision=False), three_classes(12)
+    model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
     likelihood = OneHotRegression(0.5, power=1)
     propagate = MessagePassing(model.parameters(), 12, store=gbp.Filtering(), epochs=None)
     start, results = marginals(model), []
@@ -113,7 +113,7 @@ def test_nothing_of_a_visit_is_kept_but_its_sites(inference):
 @each_order
 @pytest.mark.parametrize("shared", [False, True])
 def test_rebuild_equals_the_running_marginal(inference, shared):
-    model, (x, y) = mlp(shared_precision=shared), three_classes(12)
+    model, (x, y) = mlp(covariance="shared" if shared else "diagonal"), three_classes(12)
     propagate = run(model, OneHotRegression(0.5, power=1), inference, x, y, 4, 3)
     running = marginals(model)
     propagate.rebuild()
@@ -198,7 +198,7 @@ def test_convolutions_iterate_in_both_orders(inference):
 def test_a_kernel_as_large_as_the_image_is_a_linear_layer(inference):
     """Same marginals, seeds and batches: the convolution's one position speaks as the layer's row does."""
     x, y = torch.randn(9, 2, 3, 3), torch.arange(9) % 3
-    linear, kernel = wide(18, 3), gbp.GBPConv2d(2, 3, 3, prior_variance=1.0, shared_precision=False)
+    linear, kernel = wide(18, 3), gbp.GBPConv2d(2, 3, 3, prior=gbp.Prior(variance=1.0), covariance="diagonal")
     kernel.weight.set_prior_mean(linear.weight.mean.detach().view(3, 2, 3, 3))
     for layer in (linear, kernel):
         torch.manual_seed(5)
@@ -216,7 +216,7 @@ STORES = {"averaged": gbp.AveragedSites, "batch": BatchSites, "filtering": gbp.F
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
 def test_noise_is_learned_from_weights_that_know_the_targets_once(inference, make):
     """After the visit for stores of cavities (rate 1), before it for the averaged sites, which hold the whole data set."""
-    model, x, y = mlp(3, 4, 1, shared_precision=False), torch.randn(6, 3), torch.randn(6, 1)
+    model, x, y = mlp(3, 4, 1, covariance="diagonal"), torch.randn(6, 3), torch.randn(6, 1)
     likelihood = Regression(0.6, learn_noise=True)
     propagate = MessagePassing(model.parameters(), 12, lr=1.0, epochs=None, store=make())
     before = expected_square(*model(x).detach(), y)
@@ -231,7 +231,7 @@ def test_a_linear_layer_learns_the_noise_of_most_evidence(inference):
     x = torch.linalg.qr(torch.randn(60, 4))[0] * 60**0.5
     y = x @ torch.randn(4, 1) + 0.3**0.5 * torch.randn(60, 1)
     residual = (y - x @ (x.T @ y / 60)).square().sum() / (60 - 4)  # the maximum of the evidence for a wide prior
-    model = GBPLinear(4, 1, bias=False, prior_variance=100.0, shared_precision=False)
+    model = GBPLinear(4, 1, bias=False, prior=gbp.Prior(variance=100.0), covariance="diagonal")
     likelihood = Regression(2.0, learn_noise=True)
     run(model, likelihood, inference, x, y, 60, 6)
     assert_close(likelihood.noise_variance.double(), residual, rtol=0.03, atol=0)

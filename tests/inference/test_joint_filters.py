@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def regression(stride=1, **options):
     """A convolution without biases and its data: images that are all bright, so that a filter's weights answer as one."""
-    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, noise=0.1, prior_variance=1.0, joint=True, **options)
+    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, noise=0.1, prior=gbp.Prior(variance=1.0), joint=True, **options)
     x = torch.randn(3, 1, 7, 7) + 2
     return layer, x, torch.randn(3, 2, *layer(x).shape[2:])
 
@@ -31,7 +31,7 @@ def dense(layer, x, y, variance):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_joint_filters_are_bayesian_linear_regression(rate, stride):
     """Mean and covariance, without damping too."""
-    layer, x, y = regression(stride, shared_precision=False)
+    layer, x, y = regression(stride, covariance="diagonal")
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
     trace = graph.infer(300, Pace(rate=rate, weight_rate=rate), tolerance=1e-13)
     mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
@@ -43,7 +43,7 @@ def test_joint_filters_are_bayesian_linear_regression(rate, stride):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
-    layer, x, y = regression(shared_precision=shared)
+    layer, x, y = regression(covariance="shared" if shared else "diagonal")
     propagate = gbp.MessagePassing(layer.parameters(), num_data=3, store=gbp.Filtering(), epochs=None)
     order = LayerSweeps(weight_damping=0.0, check=100)
     gbp.Inference(100, damping=0.0, order=order)(layer, gbp.Regression(0.05), propagate, x, y)
@@ -55,7 +55,7 @@ def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
 
 def test_dropout_takes_a_filter_or_nothing():
     """Else a message's matrix would be none of a Gaussian's."""
-    layer, x, y = regression(shared_precision=False)
+    layer, x, y = regression(covariance="diagonal")
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
     graph.infer(20, Pace(rate=0.5, weight_rate=0.5, dropout=0.5))
     (weight,) = graph.nodes[0].weights
@@ -64,7 +64,7 @@ def test_dropout_takes_a_filter_or_nothing():
 
 
 def test_known_weights_need_no_joint_belief():
-    layer, x, y = regression(shared_precision=False)
+    layer, x, y = regression(covariance="diagonal")
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y, learn=False)
     graph.infer(5)
     assert not isinstance(graph.nodes[0].weights[0], FilterBelief)

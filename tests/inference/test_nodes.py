@@ -140,7 +140,7 @@ def chosen(x, at, options):
 
 
 def transposed(**options):
-    layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, shared_precision=False, **NOISY, **options)
+    layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, covariance="diagonal", **NOISY, **options)
     for own in (layer.weight, layer.bias):
         own.mean.data.normal_()
         own.trust()
@@ -178,7 +178,7 @@ def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
 
 def test_a_kernel_over_one_pixel_is_learned_exactly():
     """Without bias every weight is in one factor: the weights' marginals by one visit, damped by nothing."""
-    layer = gbp.GBPConvTranspose2d(1, 1, 2, bias=False, shared_precision=False, prior_variance=0.7, linearise=True, **NOISY)
+    layer = gbp.GBPConvTranspose2d(1, 1, 2, bias=False, covariance="diagonal", prior=gbp.Prior(variance=0.7), linearise=True, **NOISY)
     x, y = torch.tensor([[[[1.7]]]]), torch.randn(1, 1, 2, 2)
     graph = FactorGraph(layer, x, gbp.Regression(OBSERVED), y)
     graph.infer(400, Pace(rate=0.3, weight_rate=0.3), tolerance=1e-14)
@@ -190,7 +190,7 @@ def test_a_kernel_over_one_pixel_is_learned_exactly():
 
 
 def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
-    model, x = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, shared_precision=False), torch.randn(4, 2, 3, 3)
+    model, x = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, covariance="diagonal"), torch.randn(4, 2, 3, 3)
     y, likelihood = torch.randn_like(model(x).mean), gbp.Regression(0.5)
     likelihood(model(x), y).backward()
     plain = messages(*(parameter.grad.clone() for parameter in model.parameters()))

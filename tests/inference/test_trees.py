@@ -61,7 +61,7 @@ def test_star_of_weights(scale, bias):
 @SCALES
 def test_sum_of_stars(scale):
     """Three outputs with weights of their own, joined by a sum with known coefficients."""
-    layer, x, y = scramble(GBPLinear(2, 3, shared_precision=False)), scale * torch.randn(1, 2), torch.randn(1, 1)
+    layer, x, y = scramble(GBPLinear(2, 3, covariance="diagonal")), scale * torch.randn(1, 2), torch.randn(1, 1)
     z = layer(x)
     output = z[:, :1] * 2.0 + z[:, 1:2] - 0.5 * z[:, 2:3] + 3.0
     loss = Regression(NOISE)(output, y - 1)
@@ -73,7 +73,7 @@ def test_sum_of_stars(scale):
 
 def test_shape_operations_carry_the_message():
     """Reshape, permute, cat, flip, pad and slice on the way: the tree is the same."""
-    layer, other, x, y = scramble(GBPLinear(3, 4, shared_precision=False)), leaf(1, 2), torch.randn(1, 3), torch.randn(1, 8)
+    layer, other, x, y = scramble(GBPLinear(3, 4, covariance="diagonal")), leaf(1, 2), torch.randn(1, 3), torch.randn(1, 8)
     z = layer(x).unflatten(1, (2, 2)).permute(0, 2, 1).reshape(1, 4)  # z0 z2 z1 z3
     joined = torch.flip(torch.cat([z, other], 1), (1,))  # o1 o0 z3 z1 z2 z0
     output = nn.functional.pad(joined, (1, 1))
@@ -128,7 +128,7 @@ def test_chain_of_known_layers():
 @pytest.mark.parametrize("channels", [1, 2])
 def test_convolution_with_one_position(channels):
     layer, x, y = (
-        scramble(GBPConv2d(2, channels, (3, 2), shared_precision=False)),
+        scramble(GBPConv2d(2, channels, (3, 2), covariance="diagonal")),
         torch.randn(1, 2, 3, 2),
         torch.randn(1, channels),
     )

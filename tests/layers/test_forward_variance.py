@@ -20,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def linear(*size):
-    return gbp.GBPLinear(*size, prior_scale=1.0)
+    return gbp.GBPLinear(*size, prior=gbp.Prior(scale=1.0))
 
 
 def conv(*size, **options):
-    return gbp.GBPConv2d(*size, prior_scale=1.0, **options)
+    return gbp.GBPConv2d(*size, prior=gbp.Prior(scale=1.0), **options)
 
 
 def rectifier():
@@ -43,7 +43,7 @@ def chain(depth, width=16):
 
 def perceptron():
     """Trained on three classes, so that its weights and activations agree on the same few directions."""
-    layers = [gbp.GBPLinear(*size, prior_scale=0.1) for size in ((3, 16), (16, 16), (16, 3))]
+    layers = [gbp.GBPLinear(*size, prior=gbp.Prior(scale=0.1)) for size in ((3, 16), (16, 16), (16, 3))]
     network = nn.Sequential(layers[0], rectifier(), layers[1], rectifier(), layers[2])
     (x, y), likelihood = three_classes(), gbp.Softmax(power=64)
     store = gbp.AveragedSites(momentum=0.9, trust=16.0, tail=0.125)
@@ -98,7 +98,7 @@ def test_a_max_pool_has_the_moments_of_the_entry_with_the_largest_mean():
 def test_the_first_message_to_a_shared_kernel_counts_its_own_uncertainty_at_every_position():
     """1 x 1 kernel, 16 positions: 16 x^2 / (x^2 v + noise), exact 16 x^2 / noise."""
     x, noise = 1 - 2 * (torch.arange(16.0).view(1, 1, 4, 4) % 2), 0.15  # 1 and -1: x^2 is 1
-    kernel = gbp.GBPConv2d(1, 1, 1, bias=False, prior_variance=1.0, shared_precision=False)
+    kernel = gbp.GBPConv2d(1, 1, 1, bias=False, prior=gbp.Prior(variance=1.0), covariance="diagonal")
     gbp.Regression(noise)(kernel(x), torch.randn(1, 1, 4, 4)).backward()
     found, exact = 2 * kernel.weight.precision.grad.item(), 16 / noise
     assert found == pytest.approx(16 / (1 + noise), rel=1e-12)

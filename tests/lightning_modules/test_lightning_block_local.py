@@ -82,7 +82,7 @@ def test_resumed_run_equals_the_unbroken_one(tmp_path):
 
 
 def test_a_message_passing_head_learns_with_its_trunk():
-    model = blobs_blocks(nn.Sequential(gbp.GBPLinear(8, 3, prior_scale=1.0)))
+    model = blobs_blocks(nn.Sequential(gbp.GBPLinear(8, 3, prior=gbp.Prior(scale=1.0))))
     classifier, run = BlockLocalClassifier(model, lr=0.02), trainer(6)
     run.fit(classifier, Blobs(size=96))
     passing = run.optimizers[-1]

@@ -59,7 +59,7 @@ def line(tmp_path):
 
 
 def test_regression_speaks_in_original_units(line, tmp_path):
-    module = GBPRegressor(gbp.GBPLinear(1, 1, prior_scale=1.0), gbp.Regression(0.0075))  # (5 / 58)^2
+    module = GBPRegressor(gbp.GBPLinear(1, 1, prior=gbp.Prior(scale=1.0)), gbp.Regression(0.0075))  # (5 / 58)^2
     run = trainer(30, limit_val_batches=1.0)
     run.fit(module, line)
     (scores,) = run.test(module, line, verbose=False)
@@ -129,7 +129,7 @@ def test_adamw_rate_falls_to_zero():
 )
 def test_networks_and_their_twins(make, shape, weights):
     x = torch.randn(2, *shape)
-    plain, twin = make(gbp=False), make(gbp=True, prior_scale=0.5)
+    plain, twin = make(gbp=False), make(gbp=True, prior=gbp.Prior(scale=0.5))
     assert sum(p.numel() for p in plain.parameters()) == weights
     assert sum(p.numel() for name, p in twin.named_parameters() if name.endswith("mean")) == weights
     assert plain(x).shape == twin(x).mean.shape == (2, 10)

@@ -138,7 +138,7 @@ def test_a_network_learns_where_the_noise_is():
     x = torch.rand(600, 1) * 4 - 2
     truth = torch.where(x < 0, 0.05, 0.5)
     y = torch.sin(x) + truth * torch.randn(600, 1)
-    model = mlp(1, 32, 2, prior_scale=1.0)
+    model = mlp(1, 32, 2, prior=Prior(scale=1.0))
     propagate, likelihood = MessagePassing(model.parameters(), 600, epochs=12), HeteroscedasticRegression(power=4.0)
     for _ in range(12):
         for part in torch.randperm(600).split(20):

@@ -118,7 +118,7 @@ def test_a_linear_layer_learns_the_noise_of_most_evidence(batch, float64):
     x = torch.linalg.qr(torch.randn(1000, 8))[0] * math.sqrt(1000)
     y = x @ torch.randn(8, 1) + math.sqrt(0.3) * torch.randn(1000, 1)
     residual = (y - x @ (x.T @ y / 1000)).square().sum() / (1000 - 8)  # the maximum of the evidence for a wide prior
-    model = GBPLinear(8, 1, bias=False, prior_variance=1e3, shared_precision=False)
+    model = GBPLinear(8, 1, bias=False, prior=Prior(variance=1e3), covariance="diagonal")
     likelihood = Regression(4.0, learn_noise=True)
     propagate = MessagePassing(model.parameters(), 1000, epochs=30 * batch**0.5 / 4)
     for _ in range(30 if batch < 1000 else 200):
@@ -135,7 +135,7 @@ def wave(n=256, noise=0.01):
 def test_a_network_learns_the_noise_with_the_trainer():
     data = TensorDataset(*wave())
     likelihood = Regression(1.0, power=4.0, learn_noise=True)
-    learner = Trainer(mlp(1, 32, 1, prior_scale=1.0), likelihood, epochs=60, progress=False)
+    learner = Trainer(mlp(1, 32, 1, prior=Prior(scale=1.0)), likelihood, epochs=60, progress=False)
     learner.fit(DataLoader(data, 16, shuffle=True))
     assert 0.005 < float(likelihood.noise_variance) < 0.03
     assert learner.evaluate(DataLoader(data, 256)).rmse < 0.15

@@ -119,7 +119,7 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
 
 def test_a_message_passing_head_is_trained_together_with_its_trunk():
     x, y = three_classes(120, 6)
-    trunk, head = nn.Sequential(nn.Linear(6, 16), nn.ReLU()), nn.Sequential(gbp.GBPLinear(16, 3, prior_scale=1.0))
+    trunk, head = nn.Sequential(nn.Linear(6, 16), nn.ReLU()), nn.Sequential(gbp.GBPLinear(16, 3, prior=gbp.Prior(scale=1.0)))
     model = BlockLocal([trunk, head], CLASSES, x[:2], end_loss=gbp.Softmax())
     own, last = model.block_parameters()
     optimizers = [torch.optim.SGD(own, 0.05, momentum=0.9), gbp.MessagePassing(last, num_data=120, epochs=20)]

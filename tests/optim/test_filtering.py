@@ -23,7 +23,7 @@ def stream(inputs, batches=5, size=6):
 def make(inputs, noisy, centre):
     """A layer without biases, so far at its prior; `centre` is the prior mean, None for 0 with a random start beside it."""
     factor = {"noise": FACTOR_NOISE, "joint": True, "linearise": True} if noisy else {}
-    layer = GBPLinear(inputs, 2, bias=False, prior_variance=PRIOR, shared_precision=False, **factor)
+    layer = GBPLinear(inputs, 2, bias=False, prior=Prior(variance=PRIOR), covariance="diagonal", **factor)
     if centre is not None:
         layer.weight.set_prior_mean(centre)
     return layer

@@ -64,7 +64,7 @@ def test_targets_that_are_all_alike_say_nothing_either_way(likelihood):
 def test_a_network_that_leaves_a_symmetric_point_late_is_not_warned_of():
     """BatchSites starts at means of 0, where all hidden units are alike, and gains nothing for a third of the passes."""
     x, y = three_classes(120)
-    model = mlp(prior_scale=1.0)
+    model = mlp(prior=Prior(scale=1.0))
     propagate = MessagePassing(model.parameters(), 120, store=BatchSites(), lr=0.4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -165,7 +165,7 @@ BREAKS = {
 @pytest.mark.parametrize(("damage", "message"), BREAKS.values(), ids=BREAKS)
 @pytest.mark.parametrize("store", [AveragedSites(), Filtering(), BatchSites()], ids=lambda store: type(store).__name__)
 def test_improper_message_raises_and_nothing_changes(store, damage, message):
-    model, (x, y) = mlp(shared_precision=False), three_classes()
+    model, (x, y) = mlp(covariance="diagonal"), three_classes()
     propagate = MessagePassing(model.named_parameters(), 60, store=store)
     with propagate.visit(0, x, y):
         sweep(propagate, model, Softmax(), x, y)

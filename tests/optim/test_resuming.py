@@ -98,7 +98,7 @@ BAD = {  # the optimizer's store, the state that it is given, what the error say
     "older_averaged": (BATCH, unnamed(AveragedSites()), r"marginal 0 is not one of BatchSites.*\['average', 'mom"),
     "older_into_filtering": (FILTERING, unnamed(AveragedSites()), "marginal 0 is not one of Filtering"),
     "widths": (AVERAGED, other_network(hidden=5), r"'momentum' of marginal 0.*\(5, 3\)"),
-    "shared": (BATCH, other_network(shared_precision=False), r"'sites' of marginal 0.*Got: \(6, 3\), not \(1, 3\)"),
+    "shared": (BATCH, other_network(covariance="diagonal"), r"'sites' of marginal 0.*Got: \(6, 3\), not \(1, 3\)"),
     "fewer": (AVERAGED, fewer, r"groups of \[4\], here \[8\]"),
     "momentum_nan": (AVERAGED, entry("momentum", poisoned), r"'momentum' of marginal 1.*Got: 1 of 6 values NaN or Inf"),
     "momentum_shape": (AVERAGED, entry("momentum", lambda old: old[:2]), r"'momentum' of marginal 1.*Got: \(2,\), not \(6,\)"),

@@ -41,7 +41,7 @@ def test_a_named_device_changes_no_number():
 
 
 def test_sites_that_do_not_fit_are_refused_before_the_first_is_made(monkeypatch, caplog):
-    model, (x, y) = GBPLinear(3, 3, shared_precision=False), three_classes()
+    model, (x, y) = GBPLinear(3, 3, covariance="diagonal"), three_classes()
     needed = 2 * 12 * 8 * (3 + 1)  # information and precision of 12 weights in float64, for 3 batches and the prior
     before = marginals(model)
 

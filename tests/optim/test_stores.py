@@ -197,7 +197,7 @@ def test_foreseen_precision_is_what_commit_writes(store):
 @pytest.mark.parametrize("store", STORES.values(), ids=STORES)
 def test_precision_below_the_prior_raises_before_anything_changes(store):
     """A message of negative precision, seen by the exact check of every store."""
-    model = GBPLinear(3, 2, shared_precision=False)
+    model = GBPLinear(3, 2, covariance="diagonal")
     propagate = MessagePassing(list(model.named_parameters()), 60, store=store)
     x, y = three_classes()
     y = y % 2

@@ -48,7 +48,7 @@ def test_of_a_linear_layer_is_bayesian_linear_regression():
     """Correlated inputs, where a product of marginals cannot have the variance."""
     x = torch.randn(30, 4) @ torch.randn(4, 4) + 2.0
     y, new = x @ torch.randn(4, 1) + 0.3 * torch.randn(30, 1), torch.randn(9, 4)
-    model = GBPLinear(4, 1, bias=False, prior_variance=2.0, shared_precision=False)
+    model = GBPLinear(4, 1, bias=False, prior=gbp.Prior(variance=2.0), covariance="diagonal")
     precision = torch.eye(4) / 2.0 + x.T @ x / 0.1
     model.weight.mean.data.copy_(torch.linalg.solve(precision, x.T @ y / 0.1).T)
     found = LinearResponse(model, Regression(0.1), x, y)(new)
@@ -68,7 +68,7 @@ def test_of_a_regression_network_against_dense_matrices():
 @pytest.mark.parametrize("power", [1.0, 3.0])
 def test_of_classes_takes_the_whole_curvature(power):
     plain = nn.Sequential(nn.Linear(3, 5), nn.LeakyReLU(0.1), nn.Linear(5, 4))
-    model, x, new = known(plain, prior_scale=1.0), 4 * torch.randn(10, 3), torch.randn(6, 3)
+    model, x, new = known(plain, prior=gbp.Prior(scale=1.0)), 4 * torch.randn(10, 3), torch.randn(6, 3)
     joint = LinearResponse(model, Softmax(power), x, torch.arange(10) % 4)
     p = plain(x).softmax(1).detach()
     curvature = power * (torch.diag_embed(p) - p[:, :, None] * p[:, None])

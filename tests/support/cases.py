@@ -1,4 +1,4 @@
-"""The table of message rules: one row a rule and setting. A new rule in torch_gbp/rules needs one row here.
+"""The table of message rules: one row a rule and setting. A new rule in torch_gbp/factors needs one row here.
 
 A row says how to call the rule, which inputs to draw and who knows the answer. `test_rules.py` sends every row
 through the autograd bridge in float64 and float32, with random, asymmetric and extreme inputs, and compares the

@@ -49,10 +49,10 @@ def _hidden() -> gbp.GBPLinear:
 
 NETWORKS: dict[str, Callable[[], Callable[[int], nn.Module]]] = {
     "linear, shared": lambda: _flat(width=16),
-    "linear, full": lambda: _flat(width=16, shared_precision=False),
+    "linear, full": lambda: _flat(width=16, covariance="diagonal"),
     "linear, joint": lambda: _flat(width=16, joint=True, linearise=True, noise=0.1),
     "conv, shared": lambda: _image(_conv(), width=8),
-    "conv, full": lambda: _image(_conv(shared_precision=False), width=8),
+    "conv, full": lambda: _image(_conv(covariance="diagonal"), width=8),
     "conv, joint": lambda: _image(_conv(joint=True, noise=0.1), width=8),
     "transposed conv": lambda: _image(gbp.GBPConvTranspose2d(1, 2, 2), width=50),
     "max-pool": lambda: _image(_conv(), gbp.GBPMaxPool2d(2), width=2),

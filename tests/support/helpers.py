@@ -58,7 +58,7 @@ def changed(before: dict[str, Tensor], model: nn.Module) -> list[str]:
 
 def wide(*size: int, **options: Any) -> GBPLinear:
     """A linear layer with a prior of variance 1 around a random start, and a precision for every weight."""
-    return GBPLinear(*size, prior_variance=1.0, random_prior_mean=True, shared_precision=False, **options)
+    return GBPLinear(*size, prior=Prior(variance=1.0, mean="start"), covariance="diagonal", **options)
 
 
 def visit(

@@ -14,7 +14,7 @@ from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLeakyReLU, GBPLin
 from torch_gbp.errors import InvalidInput
 from torch_gbp.optim.stores import Step
 from torch_gbp.weights.parameter import GaussianParameter
-from torch_gbp.weights.priors import Prior, bias_prior, empirical_variance
+from torch_gbp.weights.priors import Prior, empirical_variance
 
 DEEP = 2.0  # depth of a network that begins with 2^3 times the prior's precision
 LAYERS = 6  # of such a network, where weights outnumber the examples twice and more
@@ -56,7 +56,7 @@ def test_weights_start_with_the_cube_of_the_depth_times_the_priors_precision(dep
 
 @pytest.mark.parametrize(("depth", "variance"), [(0.2, 0.01), (2.0, 0.01), (6.0, 0.5 / 216)])
 def test_biases_start_at_a_hundredth_or_with_the_networks_surplus_if_that_is_more(depth, variance, float64):
-    marginal, _ = begun(AveragedSites(), depth, bias_prior())
+    marginal, _ = begun(AveragedSites(), depth, Prior().of_bias())
     assert_close(marginal.belief().variance, torch.full((4, 3), variance))
 
 

@@ -56,7 +56,7 @@ def _told(make, parameter, words):
 @pytest.mark.parametrize("random_mean", [False, True], ids=["zero", "random"])
 def test_another_prior_replaces_the_old_one_in_the_product(make, random_mean, float64):
     """marginal = prior x sites before and after, where the sites are what is left without the prior."""
-    parameter = GaussianParameter((4, 3), Prior(0.5, 0.3, random_mean))
+    parameter = GaussianParameter((4, 3), Prior(0.5, 0.3, mean="start" if random_mean else 0.0))
     store, state = _told(make, parameter, [Message(torch.randn(4, 3), torch.rand(4, 3)) for _ in range(3)])
     prior = store.prior(parameter, state)
     sites = [
@@ -114,7 +114,7 @@ def test_learned_priors_of_a_linear_layer_reach_the_maximum_of_the_evidence(floa
     x = torch.linalg.qr(torch.randn(1000, 8))[0] * math.sqrt(1000)
     y = x @ torch.randn(8, 1) * 0.05 + torch.randn(1000, 1)
     best = (x.T @ y / 1000).square().mean().item() - 1 / 1000
-    model = GBPLinear(8, 1, bias=False, prior_variance=0.2, shared_precision=False)
+    model = GBPLinear(8, 1, bias=False, prior=Prior(variance=0.2), covariance="diagonal")
     propagate = MessagePassing(model.parameters(), 1000, lr=1.0, epochs=None, store=AveragedSites(0.0, math.inf))
     for _ in range(40):
         sweep(propagate, model, Regression(1.0), x, y)
@@ -150,7 +150,7 @@ def test_what_was_known_before_the_first_batch_stays_known(float64):
 def test_learned_priors_of_a_network_train_on(shared):
     """Every tensor gets the variance its marginals favour, and the next step passes all checks."""
     x, y = three_classes()
-    model = mlp(shared_precision=shared)
+    model = mlp(covariance="shared" if shared else "diagonal")
     propagate = MessagePassing(model.parameters(), 60, epochs=4, store=AveragedSites(anneal=False))
     for _ in range(4):
         for part in range(0, 60, 20):

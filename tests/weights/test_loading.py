@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def full(**options):
-    return mlp(shared_precision=False, **options)
+    return mlp(covariance="diagonal", **options)
 
 
 def trained(make=full):
@@ -111,7 +111,7 @@ def test_after_a_refused_state_training_goes_on_as_if_it_had_not_been():
     """With known prior means, which belong to what must not be lost."""
     (x, y), one = (
         three_classes(),
-        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, shared_precision=False, moments=True),
+        gbp.from_torch(copy.deepcopy(PLAIN).double(), as_prior=True, covariance="diagonal", moments=True),
     )
     two = copy.deepcopy(one)
     first, second = (gbp.MessagePassing(model.parameters(), 60) for model in (one, two))

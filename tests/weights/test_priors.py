@@ -8,13 +8,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import (
-    GBPConv2d,
-    GBPLinear,
-    from_torch,
-    priors,
-)
+from torch_gbp import GBPConv2d, GBPLinear, from_torch
 from torch_gbp.errors import InvalidInput
+from torch_gbp.weights import priors
 
 TABLE = [  # fan-in, fan-out, code, thesis, corrected
     (256, 256, 0.00600, 0.00217, 0.00179),
@@ -32,7 +28,7 @@ def _leaky(z):
 @pytest.mark.parametrize(("fan_in", "fan_out", "code", "thesis", "corrected"), TABLE)
 def test_formulas_give_the_tabulated_variances(fan_in, fan_out, code, thesis, corrected):
     for formula, expected in ((priors.code, code), (priors.thesis, thesis), (priors.corrected, corrected)):
-        found = GBPLinear(fan_in, fan_out, prior_scale=1.0, prior_formula=formula).weight
+        found = GBPLinear(fan_in, fan_out, prior=Prior(scale=1.0, variance=formula)).weight
         assert_close(found.prior_precision.reciprocal().item(), expected, rtol=0, atol=5.1e-6)
         assert found.prior_mean is None
 
@@ -58,21 +54,21 @@ FORMULAS = (priors.code, priors.thesis, priors.corrected)
 
 def test_every_layer_has_a_prior_of_its_own():
     network = nn.Sequential(
-        GBPLinear(6, 4, prior_formula=priors.first_layer, prior_scale=1.0),
-        GBPLinear(4, 3, prior_variance=0.2),
-        GBPLinear(3, 3, prior_formula=lambda fan_in, ratio: ratio / fan_in**2, prior_scale=2.0),
+        GBPLinear(6, 4, prior=Prior(variance=variances.first_layer, scale=1.0)),
+        GBPLinear(4, 3, prior=Prior(variance=0.2)),
+        GBPLinear(3, 3, prior=Prior(variance=lambda fan_in, ratio: ratio / fan_in**2, scale=2.0)),
     )
     assert_close([1 / layer.weight.prior_precision.item() for layer in network], [0.25, 0.2, 2 / 9])
     twin = from_torch(
-        nn.Sequential(nn.Linear(40, 5), nn.Flatten()), fresh=True, prior_formula=priors.corrected, prior_scale=1.0, moments=True
+        nn.Sequential(nn.Linear(40, 5), nn.Flatten()), fresh=True, prior=Prior(variance=variances.variance_preserving, scale=1.0), moments=True
     )
     assert_close(1 / twin[0].weight.prior_precision.item(), priors.corrected(40, 5 / 40))
-    kernel = GBPConv2d(32, 8, 3, prior_formula=priors.thesis, prior_scale=1.0).weight
+    kernel = GBPConv2d(32, 8, 3, prior=Prior(variance=variances.fan_in_scaled, scale=1.0)).weight
     assert_close(1 / kernel.prior_precision.item(), 0.00193, rtol=0, atol=5.1e-6)
 
 
 def test_random_prior_means_have_the_spectral_scale_and_are_saved():
-    layer = GBPLinear(400, 100, random_prior_mean=True)
+    layer = GBPLinear(400, 100, prior=Prior(mean="start"))
     assert torch.equal(layer.weight.mean, layer.weight.prior_mean)
     assert_close(layer.weight.prior_mean.std().item(), math.sqrt(0.25 / 400), rtol=0.02, atol=0)
     assert layer.bias.prior_mean is None
@@ -87,14 +83,14 @@ def test_random_prior_means_have_the_spectral_scale_and_are_saved():
 
 def test_known_weights_take_the_place_of_random_prior_means():
     torch_layer = nn.Linear(5, 4)
-    twin = GBPLinear.from_torch(torch_layer, as_prior=True, random_prior_mean=True)
+    twin = GBPLinear.from_torch(torch_layer, as_prior=True, prior=Prior(mean="start"))
     twin.reset_parameters()
     assert torch.equal(twin.weight.prior_mean, torch_layer.weight)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_prior_variances_that_are_no_variances_raise(bad):
-    for options in ({"prior_variance": bad}, {"prior_scale": bad}, {"prior_formula": lambda fan_in, ratio: bad}):
+    for options in ({"prior": Prior(variance=bad)}, {"prior": Prior(scale=bad)}, {"prior": Prior(variance=lambda fan_in, ratio: bad)}):
         with pytest.raises(InvalidInput, match="must be positive and finite"):
             GBPLinear(3, 2, **options)
         with pytest.raises(InvalidInput, match="must be positive and finite"):

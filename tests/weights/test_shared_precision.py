@@ -45,7 +45,7 @@ def test_the_shared_message_gives_the_closest_marginal(shape):
 def test_nothing_is_shared_where_an_input_has_one_weight(store, make, shape):
     """With one output (and a kernel of one position) shared and full precisions are the same marginal."""
     x, y = torch.randn(shape), torch.randn(7, 1)
-    layers = [make(4, 1, shared_precision=shared) for shared in (True, False)]
+    layers = [make(4, 1, covariance="shared" if shared else "diagonal") for shared in (True, False)]
     layers[1].load_state_dict(layers[0].state_dict())
     for layer in layers:
         propagate = MessagePassing(layer.parameters(), 7, store=store(), epochs=None)
@@ -63,7 +63,7 @@ def test_nothing_is_shared_where_an_input_has_one_weight(store, make, shape):
 def test_outputs_and_messages_are_those_of_a_full_marginal_with_equal_precisions(network):
     """The sweep differs in nothing but its cost while the precisions of an input's weights are equal."""
     shared = network()
-    full = mlp(shared_precision=False) if network is mlp else _full_lenet()
+    full = mlp(covariance="diagonal") if network is mlp else _full_lenet()
     state = {name: value.clone() for name, value in shared.state_dict().items()}
     for name, value in full.state_dict().items():
         state[name] = state[name].expand_as(value).clone()
@@ -80,7 +80,7 @@ def test_outputs_and_messages_are_those_of_a_full_marginal_with_equal_precisions
 
 def test_memory_and_the_option():
     assert from_torch(torch.nn.Linear(4, 3), moments=True).weight.precision.shape == (1, 4)
-    assert from_torch(torch.nn.Linear(4, 3), shared_precision=False, moments=True).weight.precision.shape == (3, 4)
+    assert from_torch(torch.nn.Linear(4, 3), covariance="diagonal", moments=True).weight.precision.shape == (3, 4)
     assert GBPConv2d(4, 3, 5).weight.precision.shape == (1, 4, 1, 1)
     assert GBPConv2d(4, 6, 5, groups=2).weight.precision.shape == (1, 2, 1, 1)
     assert GBPConv2d(4, 3, 5).weight_variance.shape == (3, 4, 5, 5)
@@ -89,7 +89,7 @@ def test_memory_and_the_option():
 def _full_lenet():
     plain = torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.MaxPool2d(2), torch.nn.LeakyReLU(0.1)
     network = torch.nn.Sequential(*plain, torch.nn.Flatten(), torch.nn.Linear(48, 3))
-    return from_torch(network, shared_precision=False, moments=True)
+    return from_torch(network, covariance="diagonal", moments=True)
 
 
 def _weights(model):

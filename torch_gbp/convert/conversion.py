@@ -14,8 +14,10 @@ from torch_gbp.convert.start import Options, start_anew, start_at
 from torch_gbp.convert.twins import moment_twin
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.attached import Filter
+from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 
+@prior_arguments
 def from_torch(
     network: nn.Module,
     *,
@@ -25,7 +27,8 @@ def from_torch(
     fresh: bool = False,
     as_prior: bool = False,
     inputs: Tensor | None = None,
-    **prior: Any,
+    prior: Prior | None = None,
+    covariance: Covariance = "shared",
 ) -> nn.Module:
     """A torch network with a Gaussian marginal on each of its weights; everything else of it stays as it is.
 
@@ -45,8 +48,7 @@ def from_torch(
         as_prior: centre the prior on the network's weights (pretrained networks).
         inputs: training inputs (n, ...), as the network gets them. If the first layer with weights is an nn.Linear, its
             prior follows their covariance (`InputBasis`); a first convolution keeps its own. Needs `fresh`.
-        prior: `prior_variance`, `prior_scale`, `prior_formula` or `shared_precision`, as for `GBPLinear`, for all Gaussian
-            weights; with `moments` also `random_prior_mean`.
+        prior, covariance: as for `GBPLinear`, for all Gaussian weights; `Prior(mean="start")` with `moments` alone.
 
     Raises:
         InvalidInput: no parameter that may be Gaussian; lazy layers that have seen no input; a tied parameter that the filter
@@ -59,8 +61,8 @@ def from_torch(
     """
     _require_sense(network, moments, inplace, which, fresh, as_prior, inputs)
     if moments:
-        return moment_twin(network, fresh, as_prior, inputs, prior)
-    options = Options(**prior)
+        return moment_twin(network, fresh, as_prior, inputs, {"prior": prior, "covariance": covariance})
+    options = Options("from_torch", prior, covariance)
     if inputs is not None:
         network = followed(network, inputs, fresh)
     chosen = choose(network, which or is_weight)

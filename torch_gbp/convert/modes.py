@@ -19,11 +19,22 @@ from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.attached import Filter, Sharing, attach, sharing_of
 from torch_gbp.weights.parameter import owner_of
+from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 RANK = 8
 
 
-def last_layer(network: nn.Module, layer: str | None = None, *, inplace: bool = False, **options: Any) -> nn.Module:
+@prior_arguments
+def last_layer(
+    network: nn.Module,
+    layer: str | None = None,
+    *,
+    inplace: bool = False,
+    fresh: bool = False,
+    as_prior: bool = False,
+    prior: Prior | None = None,
+    covariance: Covariance = "shared",
+) -> nn.Module:
     """A network that is frozen but for its last linear layer, whose weights become Gaussian (its biases are trained, plain).
 
     Normalisation layers of the frozen part keep their running statistics, in training mode too.
@@ -31,8 +42,8 @@ def last_layer(network: nn.Module, layer: str | None = None, *, inplace: bool = 
     Args:
         layer: name of another layer with weights to keep free, e.g. "head"; None takes the nn.Linear that is defined last.
         inplace: change this network and not a copy.
-        options: fresh (draws the layer anew), as_prior, prior_variance, prior_scale, prior_formula, shared_precision, as in
-            `from_torch`.
+        fresh: draw the layer anew.
+        as_prior, prior, covariance: as in `from_torch`.
 
     Raises:
         InvalidInput: no such layer, or one without weights that may be Gaussian.
@@ -53,16 +64,24 @@ def last_layer(network: nn.Module, layer: str | None = None, *, inplace: bool = 
             cause="a misspelling, a container, or a network that ends otherwise",
             fix=f"name one of {listed(path or 'the network' for path, one in modules.items() if _weighted(one))}",
         )
-    Options("last_layer", **{key: value for key, value in options.items() if key not in ("as_prior", "fresh")})
+    Options("last_layer", prior, covariance)
     network = network if inplace else copy.deepcopy(network)
     chosen = network.get_submodule(name)
     freeze(network)
     chosen.requires_grad_(True)
-    return from_torch(network, inplace=True, which=lambda module, path: module is chosen and is_weight(module, path), **options)
+    kept: dict[str, Any] = {"fresh": fresh, "as_prior": as_prior, "prior": prior, "covariance": covariance}
+    return from_torch(network, inplace=True, which=lambda module, path: module is chosen and is_weight(module, path), **kept)
 
 
+@prior_arguments
 def adapters(
-    network: nn.Module, rank: int = RANK, *, which: Filter | None = None, inplace: bool = False, **prior: Any
+    network: nn.Module,
+    rank: int = RANK,
+    *,
+    which: Filter | None = None,
+    inplace: bool = False,
+    prior: Prior | None = None,
+    covariance: Covariance = "shared",
 ) -> nn.Module:
     """A frozen network with low-rank adapters: chosen weights W become W + B A, with marginals on the factors A and B.
 
@@ -74,7 +93,7 @@ def adapters(
         which: (module, qualified name) -> whether that weight is adapted; None takes those of nn.Linear and in_proj_weight of
             nn.MultiheadAttention.
         inplace: change this network and not a copy.
-        prior: prior_variance, prior_scale, prior_formula or shared_precision, as in `from_torch`, for both factors.
+        prior, covariance: as in `from_torch`, for both factors.
 
     Raises:
         InvalidInput: nothing to adapt; a chosen weight with one axis, of a recurrent layer (which keeps its weights in a buffer
@@ -86,7 +105,7 @@ def adapters(
     """
     require_kind("network", network, nn.Module, "adapters", fix="pass a torch network")
     rank = require_count("rank", rank, "adapters", fix=f"use {RANK}")
-    options, chosen = Options("adapters", **prior), _adaptable(network, which or is_projection)
+    options, chosen = Options("adapters", prior, covariance), _adaptable(network, which or is_projection)
     paths = [place.path for place in chosen]
     network = network if inplace else copy.deepcopy(network)
     freeze(network)
@@ -127,7 +146,7 @@ def _adapt(place: Place, rank: int, options: Options) -> None:
     for name, sharing in zip(("down", "up"), shared, strict=True):
         factor = adapter._parameters[name]
         assert factor is not None
-        marginal = attach(adapter, name, options.prior(factor.shape[1], len(factor) // sharing.blocks), sharing)
+        marginal = attach(adapter, name, options.prior.resolved(factor.shape[1], len(factor) // sharing.blocks), sharing)
         if energy:
             inputs = weight[0].numel()
             marginal.narrow(NOISE / inputs if name == "down" else NOISE * energy * inputs / rank)

@@ -3,82 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
-from torch_gbp.checks import require_kind
 from torch_gbp.convert.choice import Place, places
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
-from torch_gbp.layers.base import PRIOR_SCALE
-from torch_gbp.weights.attached import ParameterMarginal, Sharing, attach, sharing_of
+from torch_gbp.weights.attached import ParameterMarginal, Sharing, attach, fans, sharing_of
 from torch_gbp.weights.parameter import GaussianParameter
-from torch_gbp.weights.priors import Prior, VarianceFormula, code, weight_prior
+from torch_gbp.weights.priors import Covariance, Prior, require_covariance, require_prior
 
 _SEQUENCES = (nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Embedding)
 NOISE = 1e-3  # of the start at given weights: its variance over the weights' mean square
 
 
-def fans(module: nn.Module, name: str, parameter: Tensor) -> tuple[int, int]:
-    """Fan-in and fan-out of a weight, as the prior's formula takes them: weights that are summed up, sums that read one input.
-
-    Where an output has many positions the fan-out is taken to be the fan-in. A row of an embedding is read alone: 1.
-
-    >>> fans(nn.Conv2d(4, 8, 3), "weight", torch.zeros(8, 4, 3, 3)), fans(nn.Linear(9, 3), "weight", torch.zeros(3, 9))
-    ((36, 36), (9, 3))
-    """
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or parameter.ndim < 2:
-        return 1, 1
-    if isinstance(module, _ConvTransposeNd):
-        steps = zip(module.kernel_size, module.stride, strict=True)
-        summed = module.in_channels // module.groups * math.prod(-(-size // step) for size, step in steps)
-        return summed, summed
-    summed = parameter[0].numel()
-    if isinstance(module, _ConvNd) or parameter.ndim > 2:
-        return summed, summed
-    return summed, len(parameter) // sharing_of(module, name, parameter).blocks
-
-
 class Options:
-    """The prior of the weights that become Gaussian: `weight_prior`, and whether weights of an input share a precision.
+    """The prior of the weights that become Gaussian, and whether weights of an input share a precision.
 
     Args:
-        prior_variance, prior_scale, prior_formula, shared_precision: as for `GBPLinear`.
+        prior, covariance: as for `GBPLinear`.
 
     Raises:
-        InvalidInput: another option, or one out of range.
+        InvalidInput: no prior or covariance, or a prior mean at the random start.
     """
 
-    def __init__(self, where: str = "from_torch", **given: Any) -> None:
-        known = {"prior_variance": None, "prior_scale": PRIOR_SCALE, "prior_formula": code, "shared_precision": True}
-        if given.keys() - known.keys():
+    def __init__(self, where: str, prior: Prior | None, covariance: Covariance) -> None:
+        self.prior, self.shared = require_prior(prior, where), require_covariance(covariance, where)
+        if isinstance(self.prior.mean, str):
             raise InvalidInput(
-                "unknown options of the prior",
+                "a plain network has no random start to centre a prior on",
                 where=where,
-                got=", ".join(sorted(given.keys() - known.keys())),
-                cause="a misspelling, or an option of GBP layers (moments=True)",
-                fix=f"use {', '.join(known)}",
+                got=f"prior=Prior(mean={self.prior.mean!r})",
+                fix="use as_prior=True for a prior centred on the network's weights, or moments=True",
             )
-        options = known | given
-        self.variance: float | None = options["prior_variance"]
-        self.scale: float = options["prior_scale"]
-        self.formula: VarianceFormula = options["prior_formula"]
-        self.shared: bool = options["shared_precision"]
-        require_kind("shared_precision", self.shared, bool, where, fix="use True, or False for a precision for each weight")
-        self.prior(1, 1)
-
-    def prior(self, fan_in: int, fan_out: int) -> Prior:
-        return weight_prior(fan_in, fan_out, self.scale, self.variance, self.formula)
 
     def attach(self, group: list[Place]) -> ParameterMarginal:
         """Gives a parameter its marginal, at the first of its places."""
         module, name, parameter = group[0].module, group[0].name, group[0].parameter
         kinds = {sharing_of(place.module, place.name, parameter) for place in group}
         sharing = kinds.pop() if self.shared and len(kinds) == 1 else Sharing()
-        return attach(module, name, self.prior(*fans(module, name, parameter)), sharing)
+        return attach(module, name, self.prior, sharing)
 
 
 @torch.no_grad()
@@ -92,7 +58,7 @@ def start_at(marginal: ParameterMarginal, as_prior: bool) -> None:
         return
     if as_prior:
         marginal.set_prior_mean(marginal.mean)
-    marginal.narrow(NOISE * (mean_square(marginal.mean) or marginal.prior.variance))
+    marginal.narrow(NOISE * (mean_square(marginal.mean) or marginal.prior.width))
 
 
 def mean_square(weight: Tensor) -> float:

@@ -41,7 +41,7 @@ TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten)
 
 
-def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor | None, prior: dict[str, Any]) -> nn.Module:
+def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor | None, options: dict[str, Any]) -> nn.Module:
     """The GBP twin of a torch network: a deep copy with every layer replaced by its twin.
 
     Raises:
@@ -49,8 +49,8 @@ def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor 
         InvalidInput: inputs without `fresh`, or that do not fit the first layer.
     """
     require_twins(network)
-    made = {} if inputs is None else _follow(network, inputs, fresh, prior)
-    twin = _twin(network, made, as_prior, prior)
+    made = {} if inputs is None else _follow(network, inputs, fresh, options)
+    twin = _twin(network, made, as_prior, options)
     if fresh:
         for module in twin.modules():
             if isinstance(module, WeightedLayer):
@@ -71,32 +71,32 @@ def require_twins(network: nn.Module) -> None:
         )
 
 
-def _follow(network: nn.Module, inputs: Tensor, fresh: bool, prior: dict[str, Any]) -> dict[nn.Module, nn.Module]:
+def _follow(network: nn.Module, inputs: Tensor, fresh: bool, options: dict[str, Any]) -> dict[nn.Module, nn.Module]:
     """The twin of a first linear layer, whose prior follows the covariance of the inputs."""
     found = first_basis(network, inputs, fresh)
     if found is None:
         return {}
     first, basis = found
     like: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
-    layer = GBPLinear(basis.basis.shape[1], first.out_features, first.bias is not None, **like, **prior)
+    layer = GBPLinear(basis.basis.shape[1], first.out_features, first.bias is not None, **like, **options)
     return {first: nn.Sequential(basis, layer)}
 
 
-def _twin(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, prior: dict[str, Any]) -> nn.Module:
+def _twin(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, options: dict[str, Any]) -> nn.Module:
     """The twin of one module; `made` holds those met before, so that a shared module stays shared."""
     if module not in made:
-        made[module] = _make(module, made, as_prior, prior)
+        made[module] = _make(module, made, as_prior, options)
     return made[module]
 
 
-def _make(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, prior: dict[str, Any]) -> nn.Module:
+def _make(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, options: dict[str, Any]) -> nn.Module:
     make = TWINS.get(type(module))
     if make is not None:
-        return make(module, as_prior=as_prior, **prior) if isinstance(module, WEIGHTED) else make(module)
+        return make(module, as_prior=as_prior, **options) if isinstance(module, WEIGHTED) else make(module)
     if isinstance(module, (WeightedLayer, GaussianLayer)):
         return copy.deepcopy(module)
     shell = copy.copy(module)  # children are made anew below; the rest of the module is kept
     shell.__dict__ = {**copy.deepcopy({k: v for k, v in module.__dict__.items() if k != "_modules"}), "_modules": {}}
     for name, child in module._modules.items():
-        shell.add_module(name, None if child is None else _twin(child, made, as_prior, prior))
+        shell.add_module(name, None if child is None else _twin(child, made, as_prior, options))
     return shell

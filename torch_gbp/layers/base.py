@@ -29,9 +29,7 @@ from torch_gbp.layers.standardise import warn_unless_standard
 from torch_gbp.memory import NO_MEMORY, Memory
 from torch_gbp.nodes import Bound, LinearNode, Node, WeightBelief
 from torch_gbp.weights.parameter import GaussianParameter
-from torch_gbp.weights.priors import BIAS_VARIANCE, Prior, bias_prior
-
-PRIOR_SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
+from torch_gbp.weights.priors import Prior, require_covariance, require_prior
 
 Belief = Gaussian | Tensor
 STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weights and biases
@@ -139,18 +137,24 @@ class WeightedLayer(FactorLayer):
     def make_marginals(
         self,
         shape: tuple[int, ...],
-        prior: Prior,
-        shared: bool,
+        fans: tuple[int, int],
+        prior: Prior | None,
+        covariance: Any,
         bias: bool,
         device: Any,
         dtype: Any,
-        bias_variance: float = BIAS_VARIANCE,
+        outputs: int | None = None,
     ) -> None:
-        require_factory(device, dtype, type(self).__name__)
-        require_kind("shared_precision", shared, bool, type(self).__name__, fix="use True, or False for exact bookkeeping")
-        self.shared_precision = shared
-        self.weight = GaussianParameter(shape, prior, device, dtype, shared)
-        self.bias = GaussianParameter(shape[:1], bias_prior(bias_variance), device, dtype) if bias else None
+        """Gives the layer its weights, of this shape, fan-in and fan-out, and its biases, one for each output.
+
+        Raises:
+            InvalidInput: no prior, covariance, device or dtype; a prior mean of another shape.
+        """
+        where = type(self).__name__
+        require_factory(device, dtype, where)
+        prior, self.shared_precision = require_prior(prior, where), require_covariance(covariance, where)
+        self.weight = GaussianParameter(shape, prior.resolved(*fans), device, dtype, self.shared_precision)
+        self.bias = GaussianParameter((outputs or shape[0],), prior.of_bias(), device, dtype) if bias else None
 
     activation: ActivationLayer | None  # inside the factor; no default, which would hide the module
     linearise = False

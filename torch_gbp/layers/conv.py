@@ -14,11 +14,11 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.factors import conv, exact_conv, joint_conv, linearised, patch_conv, shared_conv
 from torch_gbp.factors.conv import ConvOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, FilterBelief, Node
-from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
+from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 _EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
 _RULES = {(False, False): conv.RULE, (True, False): shared_conv.RULE}  # (shared precision, linearised)
@@ -34,12 +34,8 @@ class GBPConv2d(WeightedLayer):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
-        prior_variance: variance of the kernel prior; None takes the formula.
-        prior_scale: factor on the formula's variance.
-        prior_formula: a function of `torch_gbp.weights.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
-        random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
-        shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
-        bias_variance: variance of the bias prior.
+        prior: of weights and biases, and where they start; None takes `Prior()`.
+        covariance: "shared", one precision for all weights of an input channel, for speed; "diagonal", one for every weight.
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
@@ -57,6 +53,7 @@ class GBPConv2d(WeightedLayer):
     torch.Size([2, 6, 28, 28])
     """
 
+    @prior_arguments
     def __init__(
         self,
         in_channels: int,
@@ -71,12 +68,8 @@ class GBPConv2d(WeightedLayer):
         device: Any = None,
         dtype: Any = None,
         *,
-        prior_variance: float | None = None,
-        prior_scale: float = PRIOR_SCALE,
-        prior_formula: VarianceFormula = code,
-        random_prior_mean: bool = False,
-        shared_precision: bool = True,
-        bias_variance: float = BIAS_VARIANCE,
+        prior: Prior | None = None,
+        covariance: Covariance = "shared",
         noise: float = 0.0,
         activation: ActivationLayer | None = None,
         activation_sigma: float | None = None,
@@ -105,15 +98,14 @@ class GBPConv2d(WeightedLayer):
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         fan_in = shape[1] * shape[2] * shape[3]
         # Every output channel has many positions, so the fan-out is taken to be at least the fan-in.
-        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance, prior_formula, random_prior_mean)
-        self.make_marginals(shape, prior, shared_precision, bias, device, dtype, bias_variance)
+        self.make_marginals(shape, (fan_in, fan_in), prior, covariance, bias, device, dtype)
 
     @classmethod
-    def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **prior: Any) -> GBPConv2d:
+    def from_torch(cls, layer: nn.Conv2d, *, as_prior: bool = False, **options: Any) -> GBPConv2d:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
         like = (layer.bias is not None, layer.padding_mode, layer.weight.device, layer.weight.dtype)
-        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **prior)  # type: ignore[arg-type]
+        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **options)  # type: ignore[arg-type]
         twin.adopt(layer, as_prior)
         return twin
 

@@ -9,18 +9,17 @@ from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Moments, factor
-from torch_gbp.checks import name_of, require_factory, require_kind, require_like, require_pair
+from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factors import conv_transpose, linearised, shared_conv_transpose
 from torch_gbp.factors.conv_transpose import ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node
-from torch_gbp.weights.parameter import GaussianParameter
-from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, bias_prior, code, weight_prior
+from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 
 def _no_exact_rule(*_: Any) -> Moments:
@@ -45,10 +44,8 @@ class GBPConvTranspose2d(WeightedLayer):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device,
             dtype: as in torch.nn.ConvTranspose2d.
-        prior_variance, prior_scale, prior_formula, random_prior_mean: as in `GBPConv2d`; the fan-in is the number of entries
-            that reach one output.
-        shared_precision: one precision for all weights of an input channel, for speed; False keeps one for every weight.
-        bias_variance, noise, activation, activation_sigma, linearise: as in `GBPConv2d`.
+        prior, covariance: as in `GBPConv2d`; the fan-in is the number of entries that reach one output.
+        noise, activation, activation_sigma, linearise: as in `GBPConv2d`.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -60,6 +57,7 @@ class GBPConvTranspose2d(WeightedLayer):
     torch.Size([1, 3, 16, 16])
     """
 
+    @prior_arguments
     def __init__(
         self,
         in_channels: int,
@@ -75,12 +73,8 @@ class GBPConvTranspose2d(WeightedLayer):
         device: Any = None,
         dtype: Any = None,
         *,
-        prior_variance: float | None = None,
-        prior_scale: float = PRIOR_SCALE,
-        prior_formula: VarianceFormula = code,
-        random_prior_mean: bool = False,
-        shared_precision: bool = True,
-        bias_variance: float = BIAS_VARIANCE,
+        prior: Prior | None = None,
+        covariance: Covariance = "shared",
         noise: float = 0.0,
         activation: ActivationLayer | None = None,
         activation_sigma: float | None = None,
@@ -97,24 +91,19 @@ class GBPConvTranspose2d(WeightedLayer):
             require_pair("stride", stride, where), *borders, groups, require_pair("dilation", dilation, where)
         )
         _check_borders(options, padding_mode)
-        require_factory(device, dtype, where)
-        require_kind("shared_precision", shared_precision, bool, where, fix="use True, or False for exact bookkeeping")
         self.options = options
         steps = zip(self.kernel_size, self.options.stride, strict=True)
         rows, columns = (-(-size // step) for size, step in steps)  # of the kernel, that reach one output
         fan_in = in_channels // groups * rows * columns
-        prior = weight_prior(fan_in, fan_in, prior_scale, prior_variance, prior_formula, random_prior_mean)
-        self.shared_precision = shared_precision
         shape = (out_channels // groups, in_channels, *self.kernel_size)
-        self.weight = GaussianParameter(shape, prior, device, dtype, shared_precision)
-        self.bias = GaussianParameter((out_channels,), bias_prior(bias_variance), device, dtype) if bias else None
+        self.make_marginals(shape, (fan_in, fan_in), prior, covariance, bias, device, dtype, outputs=out_channels)
 
     @classmethod
-    def from_torch(cls, layer: nn.ConvTranspose2d, *, as_prior: bool = False, **prior: Any) -> GBPConvTranspose2d:
+    def from_torch(cls, layer: nn.ConvTranspose2d, *, as_prior: bool = False, **options: Any) -> GBPConvTranspose2d:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.groups)
         like = (layer.bias is not None, layer.dilation, layer.padding_mode, layer.weight.device, layer.weight.dtype)
-        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **prior)  # type: ignore[arg-type]
+        twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **options)  # type: ignore[arg-type]
         kernel = layer.weight.detach().transpose(0, 1)
         for own, theirs in ((twin.weight, kernel), (twin.bias, layer.bias)):
             if own is not None and theirs is not None:

@@ -12,10 +12,10 @@ from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import require_count, require_like
 from torch_gbp.factors import exact_linear, linear, linearised, shared_linear
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import PRIOR_SCALE, STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, JointNode, Node
-from torch_gbp.weights.priors import BIAS_VARIANCE, VarianceFormula, code, weight_prior
+from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 _EXACT = factor(exact_linear.RULE, STORED_PRECISIONS)
 _RULES = {(False, False): linear.RULE, (True, False): shared_linear.RULE}  # (shared precision, linearised)
@@ -30,12 +30,8 @@ class GBPLinear(WeightedLayer):
 
     Args:
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
-        prior_variance: variance of the weight prior; None takes the formula.
-        prior_scale: factor on the formula's variance.
-        prior_formula: a function of `torch_gbp.weights.priors`, or one of your own, of fan-in and ratio fan-out / fan-in.
-        random_prior_mean: centre the prior on the random start, as the thesis does, and not on 0.
-        shared_precision: one precision for all weights of an input, for speed; False keeps one for every weight.
-        bias_variance: variance of the bias prior.
+        prior: of weights and biases, and where they start; None takes `Prior()`.
+        covariance: "shared", one precision for all weights of an input, for speed; "diagonal", one for every weight.
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
@@ -53,6 +49,7 @@ class GBPLinear(WeightedLayer):
     torch.Size([3, 2])
     """
 
+    @prior_arguments
     def __init__(
         self,
         in_features: int,
@@ -61,12 +58,8 @@ class GBPLinear(WeightedLayer):
         device: Any = None,
         dtype: Any = None,
         *,
-        prior_variance: float | None = None,
-        prior_scale: float = PRIOR_SCALE,
-        prior_formula: VarianceFormula = code,
-        random_prior_mean: bool = False,
-        shared_precision: bool = True,
-        bias_variance: float = BIAS_VARIANCE,
+        prior: Prior | None = None,
+        covariance: Covariance = "shared",
         noise: float = 0.0,
         activation: ActivationLayer | None = None,
         activation_sigma: float | None = None,
@@ -79,14 +72,13 @@ class GBPLinear(WeightedLayer):
         in_features = require_count("in_features", in_features, "GBPLinear", fix="use the width of the layer before")
         out_features = require_count("out_features", out_features, "GBPLinear", fix="use 1 or more")
         self.in_features, self.out_features = in_features, out_features
-        prior = weight_prior(in_features, out_features, prior_scale, prior_variance, prior_formula, random_prior_mean)
-        self.make_marginals((out_features, in_features), prior, shared_precision, bias, device, dtype, bias_variance)
+        self.make_marginals((out_features, in_features), (in_features, out_features), prior, covariance, bias, device, dtype)
 
     @classmethod
-    def from_torch(cls, layer: nn.Linear, *, as_prior: bool = False, **prior: Any) -> GBPLinear:
+    def from_torch(cls, layer: nn.Linear, *, as_prior: bool = False, **options: Any) -> GBPLinear:
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         device, dtype = layer.weight.device, layer.weight.dtype
-        twin = cls(layer.in_features, layer.out_features, layer.bias is not None, device, dtype, **prior)
+        twin = cls(layer.in_features, layer.out_features, layer.bias is not None, device, dtype, **options)
         twin.adopt(layer, as_prior)
         return twin
 

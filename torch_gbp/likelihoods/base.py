@@ -63,7 +63,7 @@ class Likelihood(Predicting):
     def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         """-log evidence of the batch (scalar); its backward sends the message (g, G) to the output.
 
-        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (autograd/bridge.py). Where a plain tensor
+        A belief gets the gradients (-g, G / 2), those of the expected loss to second order (bridge.py). Where a plain tensor
         that wants a gradient has entered the layers, the gradients are those of the loss itself, and the marginals get their
         messages beside them. A plain tensor of outputs gets the gradient of the loss, and, in the steps in which an optimizer
         asks for it, a probe (`torch_gbp.autograd.probes`).

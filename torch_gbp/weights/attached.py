@@ -6,7 +6,9 @@ network (`fc.weight` and `fc.weight_marginal.precision`). It is no parameter: no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.weights.parameter import GaussianParameter, owner_of
+from torch_gbp.weights.parameter import GaussianParameter, owner_of, prior_mean
 from torch_gbp.weights.priors import Prior
 
 SUFFIX = "_marginal"
@@ -71,6 +73,26 @@ def sharing_of(module: nn.Module, name: str, parameter: Tensor) -> Sharing:
     return Sharing((0,)) if isinstance(module, nn.Linear) and parameter.ndim == 2 else Sharing()
 
 
+def fans(module: nn.Module, name: str, parameter: Tensor) -> tuple[int, int]:
+    """Fan-in and fan-out of a weight, as the prior's formula takes them: weights that are summed up, sums that read one input.
+
+    Where an output has many positions the fan-out is taken to be the fan-in. A row of an embedding is read alone: 1.
+
+    >>> fans(nn.Conv2d(4, 8, 3), "weight", torch.zeros(8, 4, 3, 3)), fans(nn.Linear(9, 3), "weight", torch.zeros(3, 9))
+    ((36, 36), (9, 3))
+    """
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or parameter.ndim < 2:
+        return 1, 1
+    if isinstance(module, _ConvTransposeNd):
+        steps = zip(module.kernel_size, module.stride, strict=True)
+        summed = module.in_channels // module.groups * math.prod(-(-size // step) for size, step in steps)
+        return summed, summed
+    summed = parameter[0].numel()
+    if isinstance(module, _ConvNd) or parameter.ndim > 2:
+        return summed, summed
+    return summed, len(parameter) // sharing_of(module, name, parameter).blocks
+
+
 class ParameterMarginal(GaussianParameter):
     """Marginal N(parameter, 1 / precision) of a module's own parameter, with prior N(prior_mean, 1 / prior_precision).
 
@@ -97,13 +119,14 @@ class ParameterMarginal(GaussianParameter):
     def __init__(self, module: nn.Module, name: str, prior: Prior, sharing: Sharing | None = None) -> None:
         nn.Module.__init__(self)
         parameter = _parameter(module, name)
-        self.prior, self.name = prior, name
+        width, self.prior, self.name = prior.width, prior, name
         self.sharing = sharing_of(module, name, parameter) if sharing is None else sharing
         self.__dict__["_module"], self.__dict__["_mean"] = module, parameter  # not as a submodule and a parameter of its own
-        like = parameter.new_full((), 1.0 / prior.variance)
+        like = parameter.new_full((), 1.0 / width)
         self.register_buffer("precision", like.expand(self.sharing.stored(parameter.shape)).clone())
         self.register_buffer("prior_precision", like)
-        self.register_buffer("prior_mean", None)
+        at_start = isinstance(prior.mean, str)
+        self.register_buffer("prior_mean", parameter.detach().clone() if at_start else prior_mean(prior, parameter))
         self._register()
 
     @property
@@ -127,7 +150,7 @@ class ParameterMarginal(GaussianParameter):
 
     def narrow(self, variance: float) -> None:
         """Starts with a variance below the prior's: the precision above is a surplus, which an optimizer anneals away."""
-        self.prior = self.prior._replace(start_variance=min(variance, self.prior.variance))
+        self.prior = replace(self.prior, start_variance=min(variance, self.prior.width))
         self.surplus = max(0.0, 1 / variance - float(self.prior_precision.mean()))
         self._refresh()
 
@@ -157,7 +180,7 @@ class ParameterMarginal(GaussianParameter):
         nn.Module._apply(self, fn, recurse)
         self._register()
         if empty and not self.precision.is_meta:  # to_empty() leaves whatever was in the memory
-            self.prior_precision.fill_(1.0 / self.prior.variance)
+            self.prior_precision.fill_(1.0 / self.prior.width)
             self._refresh()
         elif started and not self.precision.is_meta:  # a sum rounds otherwise in another dtype
             self._refresh()
@@ -168,8 +191,8 @@ class ParameterMarginal(GaussianParameter):
 
 
 def attach(module: nn.Module, name: str, prior: Prior, sharing: Sharing | None = None) -> ParameterMarginal:
-    """Gives a module's parameter a marginal, which becomes its submodule `<name>_marginal`."""
-    marginal = ParameterMarginal(module, name, prior, sharing)
+    """Gives a module's parameter a marginal, which becomes its submodule `<name>_marginal`; the prior sees its `fans`."""
+    marginal = ParameterMarginal(module, name, prior.resolved(*fans(module, name, _parameter(module, name))), sharing)
     module.add_module(name + SUFFIX, marginal)
     return marginal
 

@@ -96,7 +96,7 @@ def require_saved(name: str, value: Any, like: Tensor, assign: bool = False, bro
         raise _misfit(name, "must be a floating-point tensor", kind, "a file of something else", "load a network's state_dict()")
     if not (value.shape == like.shape or (broadcast and _broadcasts(value.shape, like.shape))):
         got = f"{tuple(value.shape)}, the network has {tuple(like.shape)}"
-        cause = "layers of another width, or another shared_precision"
+        cause = "layers of another width, or another covariance"
         raise _misfit(name, "has another shape", got, cause, "build the network as it was when saved")
     value = value.detach() if assign else value.detach().to(like.dtype)
     require_all(name, value.isfinite(), "finite", value)

@@ -9,6 +9,7 @@ found at the next forward sweep, because precisions fall when a gradient method 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import ref
 
@@ -57,12 +58,12 @@ class GaussianParameter(Received, CheckedModule):
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
         super().__init__()
         factory = {"device": device, "dtype": dtype}
-        self.prior = prior
+        width, self.prior = prior.width, prior
         self.mean = nn.Parameter(torch.empty(shape, **factory))
         stored = (1, shape[1], *(1 for _ in shape[2:])) if shared else shape
         self.precision = nn.Parameter(torch.empty(stored, **factory))
-        self.register_buffer("prior_precision", torch.tensor(1.0 / prior.variance, **factory))
-        self.register_buffer("prior_mean", None)
+        self.register_buffer("prior_precision", torch.tensor(1.0 / width, **factory))
+        self.register_buffer("prior_mean", prior_mean(prior, self.mean))
         self._register()
         self.reset_parameters()
 
@@ -76,8 +77,10 @@ class GaussianParameter(Received, CheckedModule):
         """Back to the prior, with a fresh random start of the mean."""
         with torch.no_grad():
             self.mean.normal_(0.0, self.prior.start_deviation) if self.prior.start_deviation else self.mean.zero_()
-            if self.prior.random_mean:
+            if isinstance(self.prior.mean, str):
                 self.prior_mean = self.mean.detach().clone()
+            elif self.prior.given is not None and self.prior_mean is not None:
+                self.mean.add_(self.prior_mean)
             elif self.prior_mean is not None:
                 self.mean.copy_(self.prior_mean)
             self.precision.copy_(self.prior_precision.expand_as(self.precision))
@@ -86,7 +89,7 @@ class GaussianParameter(Received, CheckedModule):
 
     def set_prior_mean(self, mean: Tensor) -> None:
         """Centres the prior on known weights (a pretrained layer) and starts there."""
-        self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), self.prior._replace(random_mean=False)
+        self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), replace(self.prior, mean=0.0)
         self.reset_parameters()
 
     def prior_message(self) -> Message:
@@ -205,7 +208,8 @@ class GaussianParameter(Received, CheckedModule):
         super()._apply(fn, recurse)
         self._register()
         if empty and not self.mean.is_meta:  # to_empty() leaves whatever was in the memory
-            self.prior_precision.fill_(1.0 / self.prior.variance)
+            self.prior_precision.fill_(1.0 / self.prior.width)
+            self.prior_mean = prior_mean(self.prior, self.mean)
             self.reset_parameters()
         return self
 
@@ -216,6 +220,21 @@ class GaussianParameter(Received, CheckedModule):
 
     def extra_repr(self) -> str:
         return f"{tuple(self.mean.shape)}, prior_variance={self.prior_precision.reciprocal().mean().item():.4g}"
+
+
+def prior_mean(prior: Prior, like: Tensor) -> Tensor | None:
+    """The mean of a prior for weights of this shape; None for 0, and for a random start that is yet to be drawn.
+
+    Raises:
+        InvalidInput: a given mean of another shape.
+    """
+    if prior.given is None:
+        return None
+    mean = torch.as_tensor(prior.given).detach().to(like)
+    if mean.ndim and mean.shape != like.shape:
+        got = f"{tuple(mean.shape)}, the weights have {tuple(like.shape)}"
+        raise InvalidInput("the prior mean has another shape", where="Prior.mean", got=got, fix="use the weights' shape")
+    return mean.expand_as(like).clone()
 
 
 def _on_meta(where: str, fix: str) -> InvalidInput:

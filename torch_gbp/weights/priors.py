@@ -1,119 +1,135 @@
-"""Priors of the weights: how wide, where they are centred, and where the first sweep starts.
+"""Prior: what is known of weights before data, and where their marginals start.
 
-The width follows a `VarianceFormula` of the layer's fan-in, fan-out ratio. All-zero weights are a symmetric point that
-no message can leave, so the marginals start at random means: with variance 2 / fan-in, which hands the energy of a signal on
-through a rectifier, however many layers follow. Prior means are 0; with `random_prior_mean` they are the random start, then of
-the thesis' "spectral" scale.
-Source: AMP-BNN thesis, Appendix B, and its public code; He et al. 2015, eq. 10, for the start; the default formula, the narrow
-scale and the zero prior mean were chosen by measurement (benchmarks/README.md).
+All-zero weights are a symmetric point that no message can leave, so the marginals start at random means: with variance
+2 / fan-in, which hands the energy of a signal on through a rectifier, however many layers follow. Prior means are 0; with
+`mean="start"` they are the random start, then of the thesis' "spectral" scale, variance min(1, fan-out / fan-in) / fan-in.
+Source: AMP-BNN thesis, Appendix B; He et al. 2015, eq. 10, for the start; the default formula, the narrow scale and the zero
+prior mean were chosen by measurement (benchmarks/README.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
-from torch_gbp.checks import VARIANCE, require, require_callable
+from torch_gbp.checks import DEVIATION_OR_0, FINITE, VARIANCE, require, shown
+from torch_gbp.errors import InvalidInput
+from torch_gbp.renamed import renamed
+from torch_gbp.weights.variances import VarianceFormula, offset_scaled
 
-# LeakyReLU(0.1) activations under the thesis' model of a hidden layer, z ~ N(u, 2) with u ~ N(0, 1):
-_VARIANCE = 0.8040586726631379  # b, E of an activation's variance
-_THESIS_SECOND_MOMENT = 0.44958619556324186  # a, what the thesis takes for E of an activation's squared mean
-_SECOND_MOMENT = 0.710938354471  # that expectation, by quadrature
-_TARGET = 1.5  # wanted variance of a pre-activation, before the bias
+SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md
 BIAS_VARIANCE = 0.5
 BIAS_START_VARIANCE = (
     0.01  # all examples say something to a bias, so it needs no doubt to be moved, and in a forward pass it is noise
 )
 RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's energy goes through a rectifier
 
-VarianceFormula = Callable[[int, float], float]
-"""(fan-in, r = min(1, fan-out / fan-in)) -> prior variance of a weight."""
+Covariance = Literal["shared", "diagonal"]
 
 
-def code(fan_in: int, ratio: float) -> float:
-    """v = (1.5 - r b) / (a fan_in + b), a = 0.4496, b = 0.8041, as in AMP-BNN's public code (default).
+@dataclass(frozen=True)
+class Prior:
+    """Gaussian prior N(mean, variance) of each weight of a layer, the prior of its biases, and the start of their marginals.
 
-    >>> f"{code(256, 1.0):.5f}"
-    '0.00600'
-    """
-    return (_TARGET - ratio * _VARIANCE) / (fan_in * _THESIS_SECOND_MOMENT + _VARIANCE)
-
-
-def thesis(fan_in: int, ratio: float) -> float:
-    """v = (1.5 - r b) / (fan_in (a + b)), as the thesis derives it in Appendix B.
-
-    >>> f"{thesis(256, 1.0):.5f}"
-    '0.00217'
-    """
-    return (_TARGET - ratio * _VARIANCE) / (fan_in * (_THESIS_SECOND_MOMENT + _VARIANCE))
-
-
-def corrected(fan_in: int, ratio: float) -> float:
-    """v = (1.5 - r b) / (fan_in (a' + b)), a' = 0.7109: the derivation with the right second moment.
-
-    With it and prior means of standard deviation sqrt(r / fan_in), a hidden pre-activation has variance 1.5 on average.
-
-    >>> f"{corrected(256, 1.0):.5f}"
-    '0.00179'
-    """
-    return (_TARGET - ratio * _VARIANCE) / (fan_in * (_SECOND_MOMENT + _VARIANCE))
-
-
-def first_layer(fan_in: int, ratio: float) -> float:
-    """v = 1.5 / fan_in, the code's prior of the layer that reads standardised inputs.
-
-    >>> first_layer(6, 1.0)
-    0.25
-    """
-    return _TARGET / fan_in
-
-
-class Prior(NamedTuple):
-    """Prior of one weight tensor: its variance, and the standard deviation of the random start of the means.
-
-    The prior mean is 0; with `random_mean` it is the random start. A store that anneals the precisions begins with marginals of
-    variance `start_variance` at most (None: as wide as the prior).
-    """
-
-    variance: float
-    start_deviation: float
-    random_mean: bool = False
-    start_variance: float | None = None
-
-
-def weight_prior(
-    fan_in: int,
-    fan_out: int,
-    scale: float,
-    variance: float | None = None,
-    formula: VarianceFormula = code,
-    random_mean: bool = False,
-) -> Prior:
-    """Prior of a layer's weights from its fan-in and fan-out.
-
-    v = scale formula(fan_in, r) with r = min(1, fan_out / fan_in), unless `variance` is given; the start has standard
-    deviation sqrt(2 / fan_in), or sqrt(r / fan_in) where it is the prior mean.
+    Args:
+        variance: of a weight; a number, or a formula of `torch_gbp.weights.variances`, or one of your own, of the fan-in and the
+            ratio min(1, fan-out / fan-in).
+        start_deviation: standard deviation of the random means at which the first sweep starts; None takes sqrt(2 / fan-in), for
+            `mean="start"` sqrt(min(1, fan-out / fan-in) / fan-in), and 0 about a mean that is given.
+        scale: factor on a formula's variance.
+        mean: prior mean, a number or a tensor of the weights' shape; "start" takes the random start (the weights that are there,
+            where a network has some).
+        start_variance: largest variance of the marginals at the start, for a store that anneals precisions; None for as wide as
+            the prior.
+        bias: variance of the prior N(0, bias) of the biases, which start at 0; or a `Prior` of their own.
 
     Raises:
-        InvalidInput: variance or scale that is not positive and finite.
+        InvalidInput: variances that are not positive and finite in float32, a negative deviation, a mean that is not finite, a
+            scale beside a variance that is a number.
 
-    >>> f"{weight_prior(256, 256, scale=1.0).variance:.5f}"
-    '0.00600'
+    >>> Prior().resolved(fan_in=256, fan_out=256)
+    Prior(variance=0.000600..., start_deviation=0.088..., scale=0.1, mean=0.0, start_variance=None, bias=0.5)
     """
-    ratio = min(1.0, fan_out / fan_in)
-    if variance is None:
-        require_callable("prior_formula", formula, "the prior", fix="use torch_gbp.weights.priors.code")
-        variance = _positive("prior_scale", scale) * _positive("prior_formula's variance", formula(fan_in, ratio))
-    start = ratio if random_mean else RECTIFIER_GAIN
-    return Prior(_positive("prior_variance", variance), math.sqrt(start / fan_in), random_mean)
 
+    variance: float | VarianceFormula = offset_scaled
+    start_deviation: float | None = None
+    _: KW_ONLY
+    scale: float = SCALE
+    mean: float | Tensor | Literal["start"] = 0.0
+    start_variance: float | None = None
+    bias: float | Prior = BIAS_VARIANCE
 
-def bias_prior(variance: float = BIAS_VARIANCE) -> Prior:
-    """Prior N(0, variance) of every bias; it starts at its mean, with little variance."""
-    return Prior(_positive("bias_variance", variance), 0.0, start_variance=BIAS_START_VARIANCE)
+    def __post_init__(self) -> None:
+        if callable(self.variance):
+            _variance("scale", self.scale)
+        else:
+            _variance("variance", self.variance)
+            self._require_no_scale()
+        if self.start_deviation is not None:
+            require("start_deviation", self.start_deviation, DEVIATION_OR_0, "Prior", fix="use 0 to start at the prior mean")
+        if self.start_variance is not None:
+            _variance("start_variance", self.start_variance)
+        if not isinstance(self.bias, Prior):
+            _variance("bias", self.bias)
+        self._require_mean()
+
+    def _require_no_scale(self) -> None:
+        if self.scale != SCALE:
+            got = f"variance={shown(self.variance)}, scale={shown(self.scale)}"
+            raise InvalidInput("scale is a factor on a formula's variance", where="Prior", got=got, fix="multiply the variance")
+
+    def _require_mean(self) -> None:
+        if isinstance(self.mean, Tensor):
+            if not (self.mean.is_floating_point() and bool(self.mean.isfinite().all())):
+                got = f"{self.mean.dtype} of shape {tuple(self.mean.shape)}"
+                raise InvalidInput("mean must be finite numbers", where="Prior", got=got, fix="use the weights' shape and dtype")
+        elif self.mean != "start":
+            require("mean", self.mean, FINITE, "Prior", fix='use 0, "start" for the random start, or a tensor')
+
+    def resolved(self, fan_in: int, fan_out: int) -> Prior:
+        """The prior of one weight tensor: its variance and the deviation of its start as numbers.
+
+        v = scale formula(fan_in, r) with r = min(1, fan_out / fan_in), unless the variance is a number.
+
+        Raises:
+            InvalidInput: a formula's variance that is not positive and finite.
+        """
+        ratio = min(1.0, fan_out / fan_in)
+        variance, deviation = self.variance, self.start_deviation
+        if callable(variance):
+            variance = _variance("scale times the formula's variance", self.scale * variance(fan_in, ratio))
+        if deviation is None:
+            start = ratio if isinstance(self.mean, str) else RECTIFIER_GAIN
+            deviation = 0.0 if self.given is not None else math.sqrt(start / fan_in)
+        return replace(self, variance=float(variance), start_deviation=float(deviation), scale=SCALE)
+
+    def of_bias(self) -> Prior:
+        """The prior of the biases: N(0, bias), started at its mean with little variance, unless it is a `Prior`."""
+        if isinstance(self.bias, Prior):
+            return self.bias if self.bias.start_deviation is not None else replace(self.bias, start_deviation=0.0)
+        return Prior(self.bias, 0.0, start_variance=BIAS_START_VARIANCE)
+
+    @property
+    def width(self) -> float:
+        """The variance of a resolved prior.
+
+        Raises:
+            InvalidInput: a formula, which needs a fan-in.
+        """
+        if callable(self.variance) or self.start_deviation is None:
+            fix = "use prior.resolved(fan_in, fan_out), or give variance and start_deviation"
+            raise InvalidInput("the prior depends on a fan-in", where="a marginal", got=shown(self), fix=fix)
+        return float(self.variance)
+
+    @property
+    def given(self) -> float | Tensor | None:
+        """The prior mean, unless it is 0 or the start."""
+        if isinstance(self.mean, Tensor):
+            return self.mean
+        return None if self.mean == "start" or self.mean == 0 else float(self.mean)
 
 
 def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor:
@@ -123,13 +139,48 @@ def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor
     sum E_q[log N(w; m0, v0)] under the marginals q = N(m, v), whose derivative with respect to v0 is
     sum ((m - m0)^2 + v - v0) / (2 v0^2): the M step of EM for the evidence, or for its lower bound where q is factorised.
 
-    >>> import torch
     >>> empirical_variance(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.5]), torch.tensor(1.0)).item()
     2.5
     """
     return ((mean - centre).square() + variance).mean()
 
 
-def _positive(name: str, value: float) -> float:
+def require_prior(prior: Any, where: str) -> Prior:
+    """The prior, or the default one for None.
+
+    Raises:
+        InvalidInput: anything else.
+    """
+    if prior is None:
+        return Prior()
+    if not isinstance(prior, Prior):
+        raise InvalidInput("prior must be a Prior", where=where, got=shown(prior), fix="use prior=Prior(variance=0.1)")
+    return prior
+
+
+def require_covariance(covariance: Any, where: str) -> bool:
+    """Whether the weights of an input share a precision.
+
+    Raises:
+        InvalidInput: no covariance of `Covariance`.
+    """
+    if covariance not in ("shared", "diagonal"):
+        fix = 'use "shared", or "diagonal" for a precision for each weight'
+        raise InvalidInput('covariance must be "shared" or "diagonal"', where=where, got=shown(covariance), fix=fix)
+    return covariance == "shared"
+
+
+def _variance(name: str, value: Any) -> float:
     cause, fix = "a variance of 0 would fix the weight for ever", "give a small positive value"
-    return require(name, value, VARIANCE, "the prior", cause=cause, fix=fix)
+    return require(name, value, VARIANCE, "Prior", cause=cause, fix=fix)
+
+
+prior_arguments = renamed(
+    prior_variance="prior=Prior(variance={})",
+    prior_scale="prior=Prior(scale={})",
+    prior_formula="prior=Prior(variance=<a formula of torch_gbp.weights.variances>)",
+    random_prior_mean='prior=Prior(mean="start") for True',
+    bias_variance="prior=Prior(bias={})",
+    shared_precision='covariance="shared" for True, "diagonal" for False',
+)
+"""Decorator: the arguments that `Prior` and `covariance` stand for raise InvalidInput, with the new spelling."""

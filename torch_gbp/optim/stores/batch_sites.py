@@ -126,7 +126,7 @@ def memory_of_sites(marginals: list[GaussianParameter], batches: float) -> int:
     """Bytes of one site for each of the batches, and of the prior: information and precision of every weight.
 
     >>> import torch_gbp as gbp
-    >>> layer = gbp.GBPLinear(9, 10, shared_precision=False, dtype=torch.float64)
+    >>> layer = gbp.GBPLinear(9, 10, covariance="diagonal", dtype=torch.float64)
     >>> memory_of_sites([layer.weight, layer.bias], batches=3)  # 2 numbers of 8 bytes, 90 weights + 10 biases, 4 messages
     6400
     """
