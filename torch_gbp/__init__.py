@@ -4,9 +4,19 @@ from torch_gbp.autograd.passes import means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.graph import FactorGraph, Trace
-from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
-from torch_gbp.layer_orders import LayerSweeps, RandomLayers
+from torch_gbp.inference import (
+    AllAtOnce,
+    Damping,
+    ExampleByExample,
+    FactorGraph,
+    Inference,
+    Latent,
+    LayerSweeps,
+    RandomLayers,
+    Trace,
+    thesis_iterations,
+    thesis_rate,
+)
 from torch_gbp.layers import (
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
@@ -15,6 +25,7 @@ from torch_gbp.layers import (
     GBPLeakyReLU,
     GBPLinear,
     GBPMaxPool2d,
+    GBPNoise,
     GBPReLU,
     GBPSigmoid,
     GBPUpsample,
@@ -32,13 +43,11 @@ from torch_gbp.likelihoods import (
     SquaredSoftmax,
 )
 from torch_gbp.moment_maps import moments
-from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optim.configure import configure_optimizers
 from torch_gbp.optim.fixed_batches import FixedBatches
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import AveragedSites, BatchSites, Filtering
-from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.predictive import Predictive, predict
 from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
@@ -49,12 +58,15 @@ from torch_gbp.weights.priors import Prior
 __version__ = "0.1.0"
 
 __all__ = [
+    "AllAtOnce",
     "Argmax",
     "AveragedSites",
     "BatchSites",
     "Calibration",
     "CosineBasis",
+    "Damping",
     "Evaluation",
+    "ExampleByExample",
     "FactorGraph",
     "Filtering",
     "FixedBatches",
@@ -65,6 +77,7 @@ __all__ = [
     "GBPLeakyReLU",
     "GBPLinear",
     "GBPMaxPool2d",
+    "GBPNoise",
     "GBPReLU",
     "GBPSigmoid",
     "GBPUpsample",
@@ -80,15 +93,12 @@ __all__ = [
     "Message",
     "MessagePassing",
     "OneHotRegression",
-    "Pace",
     "PairwiseArgmax",
-    "Parallel",
     "PatchBasis",
     "Predictive",
     "Prior",
     "RandomLayers",
     "Regression",
-    "Sequential",
     "Softmax",
     "SquaredSoftmax",
     "Standardise",
@@ -104,11 +114,9 @@ __all__ = [
     "means_sweep",
     "moments",
     "predict",
-    "random_layers",
     "renew_statistics",
     "sample",
     "summary",
-    "sweeps",
     "thesis_iterations",
     "thesis_rate",
     "to_torch",

@@ -1,35 +1,23 @@
-"""Nodes: the factors and variables of a deep factor graph, and what they keep while one batch is looked at."""
+"""Inference: a network recorded as a graph of factors, and the schedules by which messages are iterated on it."""
 
-from torch_gbp.nodes.filters import FilterBelief
-from torch_gbp.nodes.joint import JointNode
-from torch_gbp.nodes.latent import Latent
-from torch_gbp.nodes.max_pool import MaxPoolNode
-from torch_gbp.nodes.node import Bound, LinearNode, Node, ShapeNode, SingleNode
-from torch_gbp.nodes.observation import ObservationNode
-from torch_gbp.nodes.pace import Kept, Pace
-from torch_gbp.nodes.schedules import Schedule, random_layers, sweeps
-from torch_gbp.nodes.upsample import UpsampleNode
-from torch_gbp.nodes.variable import Variable, normal_prior
-from torch_gbp.nodes.weights import WeightBelief
+from torch_gbp.inference.damping import Damping
+from torch_gbp.inference.graph import FactorGraph
+from torch_gbp.inference.inference import Inference, thesis_iterations, thesis_rate
+from torch_gbp.inference.latent import Latent
+from torch_gbp.inference.schedule import AllAtOnce, ExampleByExample, LayerSweeps, RandomLayers, Schedule
+from torch_gbp.inference.trace import Trace
 
 __all__ = [
-    "Bound",
-    "FilterBelief",
-    "JointNode",
-    "Kept",
+    "AllAtOnce",
+    "Damping",
+    "ExampleByExample",
+    "FactorGraph",
+    "Inference",
     "Latent",
-    "LinearNode",
-    "MaxPoolNode",
-    "Node",
-    "ObservationNode",
-    "Pace",
+    "LayerSweeps",
+    "RandomLayers",
     "Schedule",
-    "ShapeNode",
-    "SingleNode",
-    "UpsampleNode",
-    "Variable",
-    "WeightBelief",
-    "normal_prior",
-    "random_layers",
-    "sweeps",
+    "Trace",
+    "thesis_iterations",
+    "thesis_rate",
 ]

@@ -1,53 +1,67 @@
-"""FactorGraph: a network as a graph of noisy factors, and iterated inference of everything in it that is not observed.
+"""FactorGraph: a network as a graph of factors, and iterated inference of everything in it that is not observed.
 
 Inputs, activations, weights and outputs are all variables; training, prediction, inpainting and generation differ in what is
-observed. The graph is made for one batch, from the layers of a network, and forgotten after it.
+observed. The graph is made for one batch, from a recorded forward pass of the network, and forgotten after it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 
-from torch_gbp.autograd.bridge import gradients_of
-from torch_gbp.autograd.sweep import Sweep, announce
-from torch_gbp.checks import NOT_NEGATIVE, require, require_callable, require_count, require_kind
-from torch_gbp.errors import ImproperMarginal
-from torch_gbp.gaussian import Gaussian
-from torch_gbp.graph_parts import SHAPES, check_inputs, evidence_of, layers_of
+from torch_gbp.autograd.sweep import Outcome, Sweep
+from torch_gbp.checks import NOT_NEGATIVE, require, require_count, require_kind
+from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference.build import Builder, fused, has_node
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.latent import Latent, check_inputs
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.observation import ObservationNode
+from torch_gbp.inference.record import Recorder, Value
+from torch_gbp.inference.schedule import LayerSweeps, Schedule
+from torch_gbp.inference.trace import Trace, diverged
+from torch_gbp.inference.variable import Variable
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.nodes import Latent, Node, ObservationNode, Pace, Schedule, ShapeNode, Variable, sweeps
-from torch_gbp.trace import Trace, diverged
+from torch_gbp.likelihoods.evidence import Evidence
+from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.weights.parameter import GaussianParameter
+
+APPROXIMATIONS = ("moments", "linearised")
 
 
 class FactorGraph:
     """The factor graph of a network on one batch.
 
     Args:
-        model: a GBP layer, or nn.Sequential (nested as you like) of GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU,
-            GBPSigmoid, GBPMaxPool2d, GBPAvgPool2d, GBPAdaptiveAvgPool2d, GBPUpsample and nn.Flatten, nn.Unflatten, nn.Identity;
-            in front a `PatchBasis` or `InputBasis`, if all inputs are observed: the graph then begins at its features;
-            anywhere a `CosineBasis` right in front of a GBPLinear with joint factors: both are one factor.
-        inputs: observed inputs (n, ...), or `Latent`.
+        model: a network of GBP layers with any forward: nn.Sequential, skip connections, several inputs, functions of torch that
+            have a moment map. Layers of full covariance (`covariance="full"`) take the factors of the batch together. A noise
+            (`GBPNoise`) and an activation in front of it are part of the factor before them. Bases stand in front, where all
+            inputs are observed; a `CosineBasis` also right in front of a GBPLinear of full covariance: both are one factor.
+        inputs: observed inputs (n, ...), or `Latent`; a tuple of them where the network takes several.
         likelihood: what the targets say about the outputs; None observes the outputs themselves, exactly.
         target: targets as the likelihood wants them; None observes nothing.
         observed: mask of the targets that are known: (n,), or as the outputs are shaped; None for all.
         learn: False takes the weights as known at their means.
+        approximation: of products and activations: "moments", matched, or "linearised", to first order at the means.
+        exchange: whether an entry that several windows of a max-pool chose tells each of them what it heard from the others.
+            That is exact where the windows do not meet again; where a dense layer reads them all, what they say is much the
+            same evidence, which then counts several times (False: every window hears what is below it alone).
+        builder: makes the nodes; None for one of these settings.
 
     Energy: sum of squared residuals / (2 noise^2), -log priors of activations, weights and inputs, and -log p(target | output).
 
     Raises:
-        InvalidInput: an input without prior that is not observed; inputs that are not finite; masks of another shape.
-        MissingRule: a layer without factor node.
+        InvalidInput: an input without prior that is not observed; inputs that are not finite; masks of another shape; a layer
+            with weights that is used twice; outputs that are plain tensors.
+        MissingRule: a layer without factor, a function without moment map.
 
     >>> import torch_gbp as gbp
-    >>> model = gbp.GBPLinear(2, 1, noise=0.1, linearise=True)
+    >>> model = nn.Sequential(gbp.GBPLinear(2, 1), gbp.GBPNoise(0.1))
     >>> graph = FactorGraph(model, Latent(torch.zeros(1, 2), 1.0), target=torch.ones(1, 1), learn=False)
-    >>> trace = graph.infer(100, Pace(rate=0.5))
+    >>> trace = graph.infer(100, damping=0.5)
     >>> mean, variance = graph.input_belief()
     >>> mean.shape
     torch.Size([1, 2])
@@ -56,40 +70,40 @@ class FactorGraph:
     def __init__(
         self,
         model: nn.Module,
-        inputs: Tensor | Latent,
+        inputs: Tensor | Latent | Sequence[Tensor | Latent],
         likelihood: Likelihood | None = None,
         target: Tensor | None = None,
         *,
         observed: Tensor | None = None,
         learn: bool = True,
+        approximation: str = "moments",
+        exchange: bool = True,
+        builder: Builder | None = None,
     ) -> None:
-        check_inputs(inputs)
-        layers, inputs = layers_of(model, inputs)
-        self.inputs = inputs.variable() if isinstance(inputs, Latent) else Variable(values=inputs)
-        self.examples, self.likelihood, self.target, self.observed = len(inputs), likelihood, target, observed
-        self.nodes: list[Node] = []
-        self.names: list[str] = []
-        lower = self.inputs
-        for name, module in layers:
-            node = ShapeNode(module) if isinstance(module, SHAPES) else module.node(learn)
-            lower = self._add(name, node, lower, Variable(node.prior))
-        self.output = lower
+        require_approximation(approximation, "FactorGraph")
+        self._build(model, inputs, builder or Builder(learn, approximation == "linearised", exchange))
+        self.likelihood, self.target, self.observed = likelihood, target, observed
+        self.iteration = 0
         if likelihood is not None and target is not None:
-            evidence = evidence_of(likelihood, target, observed)
-            self._add(type(likelihood).__name__, ObservationNode(evidence, likelihood.power, observed), lower, Variable())
+            self._add(type(likelihood).__name__, ObservationNode(likelihood, target, observed), [self._output], Variable())
         elif target is not None:
             self.output.values, self.output.known = target, observed
 
     @torch.no_grad()
     def infer(
-        self, iterations: int, pace: Pace | None = None, schedule: Schedule | None = None, tolerance: float = 0.0, check: int = 1
+        self,
+        iterations: int,
+        damping: float | Damping = 0.0,
+        schedule: Schedule | None = None,
+        tolerance: float = 0.0,
+        check: int = 1,
     ) -> Trace:
         """Iterates the messages; goes on from where the last call stopped.
 
         Args:
             iterations: at most so many.
-            pace: damping and dropout.
-            schedule: order of the visits; `sweeps` (up through all layers, then down) if None.
+            damping: of messages; a number, or `Damping`.
+            schedule: order of the messages; `LayerSweeps()` if None.
             tolerance: stops where every message changes by less than this share of its largest entry.
             check: energy and changes are looked at in the first iteration, every so many, and after the last.
 
@@ -97,26 +111,25 @@ class FactorGraph:
             Diverged: an energy that is not finite or grew out of bounds, or messages without a posterior; names the iteration,
                 the layer and the damping to try.
         """
-        require_count("iterations", iterations, "FactorGraph.infer", fix="use 100")
-        require_count("check", check, "FactorGraph.infer", fix="use 1")
-        require_callable("schedule", schedule or sweeps, "FactorGraph.infer", fix="use torch_gbp.sweeps")
-        require("tolerance", tolerance, NOT_NEGATIVE, "FactorGraph.infer", fix="use 0.0 for never")
-        if pace is not None:
-            require_kind("pace", pace, Pace, "FactorGraph.infer", fix="use Pace(rate=0.3)")
-        pace = replace(pace or Pace())
-        trace = Trace(0, [], [], [])
-        for iteration in range(1, iterations + 1):
-            pace.watch = iteration % check == 0 or iteration in (1, iterations)
+        where, schedule = "FactorGraph.infer", LayerSweeps() if schedule is None else schedule
+        require_count("iterations", iterations, where, fix="use 100")
+        require_count("check", check, where, fix="use 1")
+        require_kind("schedule", schedule, Schedule, where, fix="use LayerSweeps()")
+        require("tolerance", tolerance, NOT_NEGATIVE, where, fix="use 0.0 for never")
+        damping, trace = Damping.of(damping), Trace(0, [], [], [])
+        for count in range(1, iterations + 1):
+            now = Iteration(damping, self.iteration, watch=count % check == 0 or count in (1, iterations))
             try:
-                for visit in (schedule or sweeps)(self.nodes, pace.iteration == 0):
-                    visit(pace)
+                for visit in schedule.visits(self.nodes, now.number == 0):
+                    visit(now)
             except (torch.linalg.LinAlgError, ImproperMarginal) as error:  # pyright: ignore[reportPrivateImportUsage]
-                raise diverged(iteration, self.energies(), pace) from error
-            pace.iteration += 1
-            trace = trace._replace(iterations=iteration)
-            if pace.watch:
-                self._look(trace, pace)
-                if trace.changes[-1] < tolerance:
+                raise diverged(count, self.energies(), damping) from error
+            self.iteration += 1
+            trace = trace._replace(iterations=count)
+            if now.watch:
+                change = max(kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None)
+                trace.add(self.energies(), change, self.examples, damping)
+                if change < tolerance:
                     break
         for node in self.nodes:
             node.finish()
@@ -130,25 +143,51 @@ class FactorGraph:
     def energies(self) -> dict[str, float]:
         """The energy by layer; a layer's part has its factors, its weights' prior and the prior of its output."""
         found = {name: node.energy() for name, node in zip(self.names, self.nodes, strict=True)}
-        return {"inputs": self.inputs.energy()} | found
+        return {"inputs": sum(variable.energy() for variable in self.inputs)} | found
 
-    def loss(self) -> Tensor:
-        """The energy, whose `backward` puts the batch's messages to the weights into their gradients, for `MessagePassing`.
+    def log_evidence(self) -> Tensor:
+        """log p(targets) of the batch, as the outputs of the last iteration said it without the targets; else minus the energy."""
+        evidence = self._evidence
+        return torch.tensor(-self.energy()) if evidence is None else evidence.log.sum()
 
-        What a likelihood leaves to the step, the rest of an automatic power and what it learns itself, comes with it.
-        """
+    def messages(self) -> dict[GaussianParameter, Message]:
+        """The messages of the batch to the weights, (g, G) centred at their means."""
         beliefs = [weight for node in self.nodes for weight in node.weights if weight.learn]
-        parameters, messages = [], []
-        for belief in beliefs:
-            score, precision = belief.message()
-            parameters += [belief.marginal.mean, belief.marginal.precision]
-            messages += [score, precision * (score.numel() // precision.numel())]
-        energy = torch.tensor(self.energy())
-        return _Said.apply(self._sweep(-energy), energy, messages, *parameters)  # type: ignore[return-value]
+        return {belief.marginal: belief.message() for belief in beliefs}
 
-    def input_belief(self) -> Gaussian:
-        """Belief of the inputs; observed entries have variance 0."""
-        return _gaussian(self.inputs)
+    def send(self, propagate: MessagePassing) -> None:
+        """Hands the messages of the batch to the optimizer, in place of all that it had: its next step takes them in.
+
+        What a likelihood leaves to the step, the rest of an automatic power and what it learns itself, comes with them: it learns
+        from the outputs' beliefs, which know the targets once.
+        """
+        propagate.take(self.messages(), self.sweep())
+
+    def sweep(self) -> Sweep:
+        """The batch as a step sees it: how many examples spoke, and what their likelihood wants of the step."""
+        likelihood, target, evidence = self.likelihood, self.target, self._evidence
+        log_evidence = self.log_evidence()
+        if likelihood is None or target is None:
+            return Sweep(self.examples, log_evidence)
+        lesson = likelihood.lesson(self.output_belief(), target, self.observed)
+        learn = None if lesson is None else lambda _, share: lesson(True, share)
+        outcome = None
+        if self.observed is None and evidence is not None:
+            outcome = Outcome(target, evidence.log, lambda y: likelihood.evidence(*self._asked, y).log)
+        return Sweep(
+            self.examples,
+            log_evidence,
+            likelihood.automatic,
+            learn,
+            likelihood.hold,
+            likelihood.rate_factor,
+            outcome,
+            steady=likelihood.steady,
+        )
+
+    def input_belief(self, place: int = 0) -> Gaussian:
+        """Belief of an input; observed entries have variance 0."""
+        return _gaussian(self.inputs[place])
 
     def output_belief(self) -> Gaussian:
         """Belief of the outputs."""
@@ -159,35 +198,52 @@ class FactorGraph:
         inner = zip(self.names, self.nodes, strict=True)
         return {name: _gaussian(node.upper) for name, node in inner if not isinstance(node, ObservationNode)}
 
-    def _add(self, name: str, node: Node, lower: Variable, upper: Variable) -> Variable:
-        node.connect(lower, upper)
+    @property
+    def _evidence(self) -> Evidence | None:
+        top = self.nodes[-1]
+        return top.found if isinstance(top, ObservationNode) else None
+
+    @property
+    def _asked(self) -> tuple[Tensor, Tensor]:
+        top = self.nodes[-1]
+        assert isinstance(top, ObservationNode)
+        return top.outputs
+
+    def _build(self, model: nn.Module, inputs: Tensor | Latent | Sequence[Tensor | Latent], builder: Builder) -> None:
+        """Records the network and makes variables and nodes."""
+        given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        for one in given:
+            check_inputs(one)
+        recorder, arguments, self.inputs = Recorder(has_node), [], list[Variable]()
+        for one in given:
+            variable = one.variable() if isinstance(one, Latent) else Variable(values=one)
+            self.inputs.append(variable)
+            arguments.append(recorder.input(variable) if isinstance(one, Latent) else recorder.observed(one, variable))
+        self.examples = len(given[0])
+        output = recorder.run(model, arguments)
+        self.nodes: list[Node] = []
+        self.names: list[str] = []
+        for part in fused(recorder.operations, output, builder.inside):
+            node = builder.node(part)
+            part.output.variable = Variable(node.prior)
+            self._add(part.name, node, part.inputs, part.output.variable)
+        self._output = output
+        if output.variable is None:
+            raise InvalidInput("the network has no factor", where="FactorGraph", got="its input", fix="use a network of GBP layers")
+        self.output = output.variable
+
+    def _add(self, name: str, node: Node, inputs: Sequence[Value], upper: Variable) -> None:
+        variables = [value.variable for value in inputs]
+        node.connect([variable.edge() for variable in variables if variable is not None], upper)
         self.nodes.append(node)
-        self.names.append(name or "model")
-        return upper
-
-    def _sweep(self, log_evidence: Tensor) -> Sweep:
-        """The batch as the step takes it; a likelihood learns from the outputs' beliefs, which know the targets once."""
-        if self.likelihood is None or self.target is None:
-            return Sweep(self.examples, log_evidence)
-        lesson = self.likelihood.lesson(self.output_belief(), self.target, self.observed)
-        learn = None if lesson is None else lambda _, share: lesson(True, share)
-        return Sweep(self.examples, log_evidence, self.likelihood.automatic, learn)
-
-    def _look(self, trace: Trace, pace: Pace) -> None:
-        change = max(kept.change for node in self.nodes for kept in node.kept() if kept.parts is not None)
-        trace.add(self.energies(), change, self.examples, pace)
+        self.names.append(name)
 
 
-class _Said(Function):
-    @staticmethod
-    def forward(ctx: Any, sweep: Sweep, energy: Tensor, messages: list[Tensor], *parameters: Tensor) -> Tensor:
-        ctx.sweep, ctx.messages = sweep, messages
-        return energy.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
-        announce(ctx.sweep)
-        return None, None, None, *gradients_of([message * factor[0].to(message) for message in ctx.messages])
+def require_approximation(name: str, where: str) -> None:
+    """Raises InvalidInput unless this is an approximation."""
+    if name not in APPROXIMATIONS:
+        fix = 'use "moments", or "linearised" for first order at the means'
+        raise InvalidInput("no such approximation", where=where, got=repr(name), fix=fix)
 
 
 def _gaussian(variable: Variable) -> Gaussian:

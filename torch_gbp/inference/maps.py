@@ -45,7 +45,7 @@ class CurvedMap:
     @torch.enable_grad()
     def messages(self, saved: Any, score: Tensor, precision: Tensor) -> Sequence[Moments]:
         leaves = [mean.detach().requires_grad_() for mean, _ in saved]
-        output = self.run(*(Gaussian(leaf, variance) for leaf, (_, variance) in zip(leaves, saved, strict=True)))
+        output = self.run(*(Gaussian(leaf, v.detach().requires_grad_()) for leaf, (_, v) in zip(leaves, saved, strict=True)))
         parts = [(output.mean, score), (output.variance, -0.5 * precision)]
         wanted = [(part, weight.expand_as(part)) for part, weight in parts if part.requires_grad]
         outputs, weights = zip(*wanted, strict=True)
@@ -130,7 +130,7 @@ def apart(run: Run, like: Sequence[Gaussian]) -> bool:
     """Whether every entry of every input is in one entry of the output at most: (J' 1)(J' r^2) = (J' r)^2 for generic r."""
     with torch.enable_grad():
         leaves = [generic(belief.mean, place + 1).requires_grad_() for place, belief in enumerate(like)]
-        output = run(*(Gaussian(leaf, torch.ones_like(leaf)) for leaf in leaves)).mean
+        output = run(*(Gaussian(leaf, torch.ones_like(leaf).requires_grad_()) for leaf in leaves)).mean
         r = generic(output.detach(), 7) + 2
         powers = (torch.ones_like(r), r, r.square())
         found = [torch.autograd.grad(output, leaves, p, retain_graph=True, materialize_grads=True) for p in powers]
@@ -151,3 +151,16 @@ def selects(run: Run, like: Sequence[Gaussian]) -> bool:
 def offset(run: Run, like: Sequence[Tensor]) -> Tensor:
     """d of a linear map z = C a + d."""
     return run(*(Gaussian(torch.zeros_like(mean), torch.ones_like(mean)) for mean in like)).mean
+
+
+def copies(run: Run, like: Gaussian) -> bool:
+    """Whether a linear map that selects is made of copies: every entry of its output is one of the input."""
+    output = run(Gaussian(torch.ones_like(like.mean), torch.ones_like(like.mean)))
+    return close(output.mean, torch.ones_like(output.mean)) and close(offset(run, [like.mean]), torch.zeros_like(output.mean))
+
+
+def in_order(run: Run, like: Gaussian) -> bool:
+    """Whether a linear map only reshapes."""
+    entries = generic(like.mean, 3)
+    output = run(Gaussian(entries, torch.ones_like(entries))).mean
+    return output.numel() == entries.numel() and torch.equal(output.flatten(), entries.flatten())

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+import torch
 from torch import Tensor
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.inference.node import Node
 from torch_gbp.inference.damping import Iteration
-
-Evidence = Callable[[Tensor, Tensor, Tensor | None], Any]
-"""(mean, variance, belief mean or None at first) -> `likelihoods.base.Evidence`."""
+from torch_gbp.inference.node import Node
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.likelihoods.evidence import Evidence
 
 
 class ObservationNode(Node):
-    """The factor p(target | output) at the top of a graph; its first message of a batch is not damped.
+    """The factor p(target | output)^power at the top of a graph; its first message of a batch is not damped.
 
     Args:
-        evidence: the likelihood with its targets. The belief's mean is where a factor that is linearised is taken.
-        power: likelihood power, on the message.
+        likelihood, target: of the outputs; unknown targets may be any valid value. A likelihood that is linearised is so at the
+            belief's mean.
         known: which targets are known, (n,) or as the outputs are shaped; None for all. The others say nothing.
+
+    Raises (when it first speaks):
+        InvalidInput: targets that do not fit the likelihood, a mask of another shape.
     """
 
-    def __init__(self, evidence: Evidence, power: float = 1.0, known: Tensor | None = None) -> None:
-        self.evidence, self.power, self.known = evidence, power, known
+    found: Evidence | None = None  # what was said last, of the outputs
+    outputs: Gaussian
+
+    def __init__(self, likelihood: Likelihood, target: Tensor, known: Tensor | None = None) -> None:
+        self.likelihood, self.target, self.known = likelihood, target, known
         self.at: Tensor | None = None
+        self._checked = False
 
     def up(self, now: Iteration) -> None:
         """Nothing is above."""
 
     def down(self, now: Iteration) -> None:
-        mean, variance = self.lower.cavity()
-        assert variance is not None
-        found = self.evidence(mean, variance, self.at).masked(self.known)
-        message = Gaussian(mean, variance).evidence_message(found.score, found.precision).tempered(self.power)
+        self.outputs = Gaussian(*self.lower.cavity_moments())
+        self.found = self._evidence(*self.outputs, self.at)
+        message = self.outputs.evidence_message(self.found.score, self.found.precision).tempered(self.likelihood.power)
         self.lower.hear(message, now, now.rate if now.number else 1.0)
         self.at, _ = self.lower.belief()
 
     def energy(self) -> float:
         """-log p(target | output) at the belief means."""
         mean, _ = self.lower.belief()
-        log = self.evidence(mean, mean.new_zeros(mean.shape), mean).masked(self.known).log
-        return -self.power * float(log.sum())
+        return -self.likelihood.power * float(self._evidence(mean, mean.new_zeros(mean.shape), mean).log.sum())
+
+    def _evidence(self, mean: Tensor, variance: Tensor, at: Tensor | None) -> Evidence:
+        if not self._checked:
+            self._check(Gaussian(mean, variance))
+        return self.likelihood.evidence_at(mean, variance, self.target, at).masked(self.known)
+
+    def _check(self, output: Gaussian) -> None:
+        self.likelihood.check(output, self.target)
+        if self.known is not None and self.known.shape not in (self.target.shape[:1], torch.Size(output.shape)):
+            raise InvalidInput(
+                "the mask of known targets must be (n,) or of the outputs' shape",
+                where="FactorGraph",
+                got=f"{tuple(self.known.shape)}, outputs {tuple(output.shape)}",
+                fix="use one entry for every example",
+            )
+        self._checked = True

@@ -194,6 +194,11 @@ class Recorder:
         mean, variance = variable.belief()
         return self._wrapped(Value(Gaussian(mean, torch.zeros_like(mean) if variance is None else variance), variable))
 
+    def observed(self, tensor: Tensor, variable: Variable) -> Tensor:
+        """A tensor that is an input of the network: layers that take it as it is have this variable."""
+        self.known[id(tensor)] = tensor, Value(Gaussian(tensor, tensor), variable)
+        return tensor
+
     def run(self, model: nn.Module, inputs: Sequence[Any]) -> Value:
         """Runs the network; returns where its output comes from.
 

@@ -9,16 +9,13 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import PART, require, require_kind
-from torch_gbp.factors import exact_leaky_relu, leaky_relu, linearised
+from torch_gbp.factors import leaky_relu, linearised
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import ActivationLayer, Belief
-from torch_gbp.memory import Forms
-from torch_gbp.nodes import Bound, Node, SingleNode
 
-_EXACT = factor(exact_leaky_relu.RULE)
 _SIGMOID = factor(linearised.SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see autograd/bridge.py
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
@@ -27,8 +24,7 @@ class GBPLeakyReLU(ActivationLayer):
     Args:
         negative_slope: 0 <= negative_slope <= 1.
         inplace: accepted as in torch.nn.LeakyReLU; moments are always new tensors.
-        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message; or
-            `rules.linearised.LEAKY_RELU`, to first order at the mean.
+        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
@@ -57,14 +53,11 @@ class GBPLeakyReLU(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
-        options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
-        return Gaussian(*self.memory.activation(Forms(factor(self.rule), _EXACT), options, *belief))
+        return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
-    def bound(self) -> Bound:
-        return Bound(self.rule, LeakyReLUOptions(self.negative_slope))
-
-    def node(self, learn: bool) -> Node:
-        return SingleNode(self.bound(), 0.0, None)
+    @property
+    def options(self) -> LeakyReLUOptions:  # type: ignore[override]
+        return LeakyReLUOptions(self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -99,6 +92,8 @@ class GBPSigmoid(ActivationLayer):
     tensor([0.0625])
     """
 
+    rule = linearised.SIGMOID
+
     @classmethod
     def from_torch(cls, layer: nn.Sigmoid) -> GBPSigmoid:
         """The GBP twin of nn.Sigmoid."""
@@ -111,9 +106,3 @@ class GBPSigmoid(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         return Gaussian(*_SIGMOID(None, *self.accept(input, tuple(range(9)))))
-
-    def bound(self) -> Bound:
-        return Bound(linearised.SIGMOID, None)
-
-    def node(self, learn: bool) -> Node:
-        return SingleNode(self.bound(), 0.0, None)

@@ -27,7 +27,7 @@ BIAS_START_VARIANCE = (
 )
 RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's energy goes through a rectifier
 
-Covariance = Literal["shared", "diagonal"]
+Covariance = Literal["shared", "diagonal", "full"]
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,17 @@ def require_prior(prior: Any, where: str) -> Prior:
     return prior
 
 
-def require_covariance(covariance: Any, where: str) -> bool:
-    """Whether the weights of an input share a precision.
+def require_covariance(covariance: Any, where: str, full: bool = False) -> bool:
+    """Whether the weights of an input share a precision; `full` is whether "full" may be.
 
     Raises:
         InvalidInput: no covariance of `Covariance`.
     """
-    if covariance not in ("shared", "diagonal"):
+    allowed = ("shared", "diagonal", "full") if full else ("shared", "diagonal")
+    if covariance not in allowed:
         fix = 'use "shared", or "diagonal" for a precision for each weight'
-        raise InvalidInput('covariance must be "shared" or "diagonal"', where=where, got=shown(covariance), fix=fix)
+        what = "covariance must be " + " or ".join(f'"{name}"' for name in allowed)
+        raise InvalidInput(what, where=where, got=shown(covariance), fix=fix)
     return covariance == "shared"
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.inference.node import Bound, Node
 from torch_gbp.inference.damping import DampedMessage, Iteration
+from torch_gbp.inference.maps import LinearMap
+from torch_gbp.inference.node import Node
 
 
-class UpsampleNode(Node):
-    """z_k = a + e_k for every copy k of an entry a. With N(m, v) what a is from below, and (eta_k, R_k) what copy k tells it,
+class CopiesNode(Node):
+    """z_k = a + e_k for every copy k of an entry a: upsampling, broadcasting. With N(m, v) what a is without this factor, and
+    (eta_k, R_k) what copy k tells it,
 
-        to z_k: N(m_k, v_k + noise), the belief of a from below and the other copies
+        to z_k: N(m_k, v_k + noise), the belief of a without this factor and from the other copies
         to a:   R_k = 1 / (1 / P_k + noise), eta_k = R_k y_k,  where all else says of z_k that it is N(y_k, 1 / P_k)
 
     Memory: two numbers a copy. Exact on trees.
     """
 
-    def __init__(self, bound: Bound, noise: float, prior: Message | None) -> None:
-        self.bound, self.noise, self.prior = bound, noise, prior
+    def __init__(self, factor: LinearMap, noise: float = 0.0, prior: Message | None = None) -> None:
+        self.factor, self.noise, self.prior = factor, noise, prior
         self.told = DampedMessage()
 
     def up(self, now: Iteration) -> None:
-        (mean, variance), self.saved = self.bound.forward(*self.lower.cavity_moments())
+        (mean, variance), self.saved = self.factor.moments([self.lower.cavity_moments()])
         if self.told.parts is not None:
             others = (self._copied(part) - own for part, own in zip(self._sums(), self.told.parts, strict=True))
             information, precision = others
@@ -43,10 +46,10 @@ class UpsampleNode(Node):
         return [self.told]
 
     def _copied(self, entries: Tensor) -> Tensor:
-        return self.bound.forward(entries, entries)[0][0]
+        return self.factor.moments([(entries, torch.zeros_like(entries))])[0][0]
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Information and precision of all copies, by entry."""
         assert self.told.parts is not None
-        information, precision = self.told.parts
-        return self.bound.backward(self.saved, information, precision)
+        ((information, precision),) = self.factor.messages(self.saved, *self.told.parts)
+        return information, precision
