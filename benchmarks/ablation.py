@@ -12,7 +12,7 @@ from benchmarks.race import Run, race
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.splits import SUBSET_SEED, limited, load_held_out
 from benchmarks.tasks import TASKS, asked_plans
-from torch_gbp import AveragedSites
+from torch_gbp import AveragedSites, Prior
 
 CASES = (("mnist", "mlp", None), ("mnist", "lenet", None), ("lowdata", "mlp", 640), ("lowdata", "lenet", 640))
 VARIANTS: dict[str, Settings] = {

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.prior_variance import FORMULAS
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.uci_data import Learnt, asked, load, scores
-from torch_gbp import GBPLeakyReLU, GBPLinear, Regression, Trainer
+from torch_gbp import GBPLeakyReLU, GBPLinear, Prior, Regression, Trainer
 
 SETS = ["boston", "energy"]
 EPOCHS, BATCH, HIDDEN, HELD_OUT = 40, 16, 50, 0.2

@@ -25,6 +25,7 @@ from torch_gbp import (
     Likelihood,
     OneHotRegression,
     PairwiseArgmax,
+    Prior,
     Sequential,
     Softmax,
     Trainer,

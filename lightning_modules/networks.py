@@ -14,7 +14,7 @@ from torch import nn
 
 import torch_gbp
 from torch_gbp.errors import InvalidInput
-from torch_gbp.layers.base import PRIOR_SCALE
+from torch_gbp.weights.priors import Prior
 
 SLOPE = 0.1  # of the LeakyReLU, negative side
 Shape = tuple[int, int, int]  # of an image: channels, height, width
@@ -110,12 +110,12 @@ class Network(nn.Module):
     Args:
         plain: the torch network.
         gbp: message passing (True), or gradients and `AdamWClassifier` (False).
-        prior_scale: factor on the weight prior's variance, see `torch_gbp.GBPLinear`.
+        prior: of weights and biases, see `torch_gbp.Prior`.
     """
 
-    def __init__(self, plain: nn.Module, gbp: bool, prior_scale: float) -> None:
+    def __init__(self, plain: nn.Module, gbp: bool, prior: Prior | None) -> None:
         super().__init__()
-        self.layers = torch_gbp.from_torch(plain, fresh=True, prior_scale=prior_scale, moments=True) if gbp else plain
+        self.layers = torch_gbp.from_torch(plain, fresh=True, prior=prior, moments=True) if gbp else plain
 
     def forward(self, x: Any) -> Any:
         return self.layers(x)
@@ -129,7 +129,7 @@ class MLP(Network):
         hidden: widths of the hidden layers.
         outputs: classes, or real targets.
         slope: of the LeakyReLU.
-        gbp, prior_scale: as in `Network`.
+        gbp, prior: as in `Network`.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class MLP(Network):
         outputs: int = 10,
         slope: float = SLOPE,
         gbp: bool = True,
-        prior_scale: float = PRIOR_SCALE,
+        prior: Prior | None = None,
     ) -> None:
-        super().__init__(mlp(inputs, hidden, outputs, slope), gbp, prior_scale)
+        super().__init__(mlp(inputs, hidden, outputs, slope), gbp, prior)
 
 
 class LeNet5(Network):
@@ -150,13 +150,11 @@ class LeNet5(Network):
     Args:
         in_shape: channels, height and width of an image.
         classes: number of outputs.
-        gbp, prior_scale: as in `Network`.
+        gbp, prior: as in `Network`.
     """
 
-    def __init__(
-        self, in_shape: Shape = MNIST_SHAPE, classes: int = 10, gbp: bool = True, prior_scale: float = PRIOR_SCALE
-    ) -> None:
-        super().__init__(lenet5(in_shape, classes), gbp, prior_scale)
+    def __init__(self, in_shape: Shape = MNIST_SHAPE, classes: int = 10, gbp: bool = True, prior: Prior | None = None) -> None:
+        super().__init__(lenet5(in_shape, classes), gbp, prior)
 
 
 class Conv890k(Network):
@@ -165,13 +163,11 @@ class Conv890k(Network):
     Args:
         in_shape: channels, height and width of an image.
         classes: number of outputs.
-        gbp, prior_scale: as in `Network`.
+        gbp, prior: as in `Network`.
     """
 
-    def __init__(
-        self, in_shape: Shape = CIFAR_SHAPE, classes: int = 10, gbp: bool = True, prior_scale: float = PRIOR_SCALE
-    ) -> None:
-        super().__init__(conv890k(in_shape, classes), gbp, prior_scale)
+    def __init__(self, in_shape: Shape = CIFAR_SHAPE, classes: int = 10, gbp: bool = True, prior: Prior | None = None) -> None:
+        super().__init__(conv890k(in_shape, classes), gbp, prior)
 
 
 class ConvOnePass(Network):
@@ -180,13 +176,11 @@ class ConvOnePass(Network):
     Args:
         in_shape: channels, height and width of an image.
         classes: number of outputs.
-        gbp, prior_scale: as in `Network`.
+        gbp, prior: as in `Network`.
     """
 
-    def __init__(
-        self, in_shape: Shape = MNIST_SHAPE, classes: int = 10, gbp: bool = True, prior_scale: float = PRIOR_SCALE
-    ) -> None:
-        super().__init__(conv_one_pass(in_shape, classes), gbp, prior_scale)
+    def __init__(self, in_shape: Shape = MNIST_SHAPE, classes: int = 10, gbp: bool = True, prior: Prior | None = None) -> None:
+        super().__init__(conv_one_pass(in_shape, classes), gbp, prior)
 
 
 class DigitsConv(Network):
@@ -194,8 +188,8 @@ class DigitsConv(Network):
 
     Args:
         channels: of the first convolution; the second has twice as many.
-        gbp, prior_scale: as in `Network`.
+        gbp, prior: as in `Network`.
     """
 
-    def __init__(self, channels: int = 16, gbp: bool = True, prior_scale: float = PRIOR_SCALE) -> None:
-        super().__init__(digits_conv(channels), gbp, prior_scale)
+    def __init__(self, channels: int = 16, gbp: bool = True, prior: Prior | None = None) -> None:
+        super().__init__(digits_conv(channels), gbp, prior)

@@ -89,6 +89,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "Parallel": (gbp.Parallel, {}, as_is),
     "PatchBasis": (gbp.PatchBasis, {"in_channels": 2, "out_channels": 3, "kernel_size": 2}, on(IMAGES)),
     "PatchBasis.fit": (gbp.PatchBasis.fit, {"images": IMAGES, "kernel_size": 2}, on(IMAGES)),
+    "Prior": (gbp.Prior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "RandomLayers": (gbp.RandomLayers, {}, as_is),
     "Regression": (gbp.Regression, {"noise_variance": 0.1}, predict),
     "Sequential": (gbp.Sequential, {}, as_is),

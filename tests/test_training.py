@@ -16,6 +16,7 @@ from torch_gbp import (
     GBPLeakyReLU,
     GBPLinear,
     MessagePassing,
+    Prior,
     Regression,
     Softmax,
     Trainer,

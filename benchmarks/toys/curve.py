@@ -55,7 +55,7 @@ def network(seed: int) -> nn.Sequential:
         activation_sigma=10.0,
         noise=0.005,
         prior=gbp.Prior(variance=6.0**2, bias=9.0),
-        )
+    )
     last = layer(HIDDEN, 1, 2 * seed + 1, activation_sigma=3.0, noise=0.01, prior=gbp.Prior(variance=1.5**2, bias=9.0))
     return nn.Sequential(hidden, last)
 

@@ -9,7 +9,7 @@ from scipy.fft import dctn
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import CosineBasis, FactorGraph, Gaussian, GBPConv2d, GBPLinear, Latent, Pace, Regression
+from torch_gbp import CosineBasis, FactorGraph, Gaussian, GBPConv2d, GBPLinear, Latent, Pace, Prior, Regression
 from torch_gbp.errors import InvalidInput, MissingRule
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -8,7 +8,7 @@ from helpers import sweep, three_classes
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import Gaussian, GBPConv2d, GBPLinear, InputBasis, MessagePassing, Softmax, from_torch
+from torch_gbp import Gaussian, GBPConv2d, GBPLinear, InputBasis, MessagePassing, Prior, Softmax, from_torch
 from torch_gbp.errors import InvalidInput
 
 pytestmark = pytest.mark.usefixtures("float64")

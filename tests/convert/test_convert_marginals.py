@@ -13,7 +13,7 @@ import torch_gbp as gbp
 from torch_gbp.convert import is_weight
 from torch_gbp.convert.start import NOISE, fans
 from torch_gbp.errors import InvalidInput
-from torch_gbp.weights import priors
+from torch_gbp.weights import variances
 from torch_gbp.weights.attached import ParameterMarginal, Sharing, marginals, plain_parameters
 
 EXPECTED = {
@@ -119,9 +119,10 @@ def test_the_prior_follows_fan_in_and_fan_out(layer, name, summed):
     """As the GBP layers' own; a gate of a recurrent layer and a projection of attention are outputs of their own."""
     assert fans(layer, name, getattr(layer, name)) == summed
     made = marginals(gbp.from_torch(layer, prior=gbp.Prior(scale=0.3, variance=variances.fan_in_scaled)))[name]
-    expected = 0.3 * priors.thesis(summed[0], min(1, summed[1] / summed[0]))
+    expected = 0.3 * variances.fan_in_scaled(summed[0], min(1, summed[1] / summed[0]))
     assert_close(made.prior_precision.item(), 1 / expected, rtol=1e-6, atol=0)
-    assert_close(marginals(gbp.from_torch(layer, prior=gbp.Prior(variance=0.7)))[name].prior_precision.item(), 1 / 0.7, rtol=1e-6, atol=0)
+    made = marginals(gbp.from_torch(layer, prior=gbp.Prior(variance=0.7)))[name]
+    assert_close(made.prior_precision.item(), 1 / 0.7, rtol=1e-6, atol=0)
     for twin in (gbp.GBPLinear, gbp.GBPConvTranspose2d):
         if type(layer).__name__ == twin.__name__[3:]:
             assert_close(twin.from_torch(layer).weight.prior_precision, marginals(gbp.from_torch(layer))[name].prior_precision)
@@ -243,10 +244,12 @@ BAD = {
         "embed.weight Gaussian, head.weight plain",
     ),
     "complex": (lambda: gbp.from_torch(nn.Linear(3, 2, dtype=torch.complex64)), "real numbers.*complex64"),
-    "option": (lambda: gbp.from_torch(nn.Linear(3, 2), prior_var=1.0), "unknown options.*prior_var"),
-    "moments' option": (lambda: gbp.from_torch(nn.Linear(3, 2), prior=gbp.Prior(mean="start")), "unknown options.*random_prior_mean"),
-    "variance": (lambda: gbp.from_torch(nn.Linear(3, 2), prior=gbp.Prior(variance=-1.0)), "prior_variance"),
-    "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), covariance="yes"), "shared_precision"),
+    "moments' option": (
+        lambda: gbp.from_torch(nn.Linear(3, 2), prior=gbp.Prior(mean="start")),
+        "no random start.*from_torch.*as_prior=True",
+    ),
+    "prior": (lambda: gbp.from_torch(nn.Linear(3, 2), prior=0.5), "prior must be a Prior.*from_torch"),
+    "kind": (lambda: gbp.from_torch(nn.Linear(3, 2), covariance="yes"), "covariance must be.*from_torch"),
     "both": (lambda: gbp.from_torch(nn.Linear(3, 2), fresh=True, as_prior=True), "contradict"),
     "moments in place": (lambda: gbp.from_torch(nn.Linear(3, 2), moments=True, inplace=True), "contradict"),
     "no network": (lambda: gbp.from_torch({"weight": torch.ones(3)}), "network must be of type Module"),

@@ -152,7 +152,6 @@ BAD = {
     "no linear layer": (lambda: gbp.last_layer(nn.Conv2d(1, 2, 3)), "no nn.Linear.*name one of the network"),
     "a misspelling": (lambda: gbp.last_layer(Transformer(), "haed"), "'haed'.*embed, .*head"),
     "a layer without weights": (lambda: gbp.last_layer(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "1"), "'1' .ReLU"),
-    "an option": (lambda: gbp.last_layer(nn.Linear(2, 2), rank=3), "unknown options.*rank"),
     "rank": (lambda: gbp.adapters(nn.Linear(2, 2), rank=0), "rank"),
     "nothing": (lambda: gbp.adapters(nn.Conv2d(1, 2, 3)), "no parameter that may be Gaussian"),
     "recurrent": (lambda: gbp.adapters(Recurrent(), which=lambda module, name: "lstm.weight" in name), "recurrent layer"),

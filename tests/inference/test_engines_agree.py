@@ -33,7 +33,12 @@ each_store = pytest.mark.parametrize("store", STORES)
 def layer(centre=None, **options):
     """Three inputs and two outputs, and the prior mean of the weights."""
     made = gbp.GBPLinear(
-        3, 2, bias=False, prior=gbp.Prior(variance=PRIOR, mean="start" if centre == "start" else 0.0), covariance="diagonal", **options
+        3,
+        2,
+        bias=False,
+        prior=gbp.Prior(variance=PRIOR, mean="start" if centre == "start" else 0.0),
+        covariance="diagonal",
+        **options,
     )
     if centre == "known":
         made.weight.set_prior_mean(torch.randn(2, 3))

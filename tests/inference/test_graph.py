@@ -146,7 +146,9 @@ def test_the_joint_factor_is_bayesian_linear_regression():
 @pytest.mark.parametrize("known", [0, 9, 12], ids=["nothing known", "some known", "all known"])
 def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, known):
     """Posterior of every noisy output, whether its target is known or not, from the Gaussian process of the layer."""
-    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, linearise=True, prior=gbp.Prior(variance=1.0), covariance="shared" if shared else "diagonal")
+    layer = gbp.GBPLinear(
+        4, 2, noise=0.1, joint=True, linearise=True, prior=gbp.Prior(variance=1.0), covariance="shared" if shared else "diagonal"
+    )
     x, y, mask = torch.randn(12, 4), torch.randn(12, 2), torch.arange(12) < known
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y, observed=mask)
     graph.infer(60, Pace(rate=0.7))

@@ -178,7 +178,9 @@ def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
 
 def test_a_kernel_over_one_pixel_is_learned_exactly():
     """Without bias every weight is in one factor: the weights' marginals by one visit, damped by nothing."""
-    layer = gbp.GBPConvTranspose2d(1, 1, 2, bias=False, covariance="diagonal", prior=gbp.Prior(variance=0.7), linearise=True, **NOISY)
+    layer = gbp.GBPConvTranspose2d(
+        1, 1, 2, bias=False, covariance="diagonal", prior=gbp.Prior(variance=0.7), linearise=True, **NOISY
+    )
     x, y = torch.tensor([[[[1.7]]]]), torch.randn(1, 1, 2, 2)
     graph = FactorGraph(layer, x, gbp.Regression(OBSERVED), y)
     graph.infer(400, Pace(rate=0.3, weight_rate=0.3), tolerance=1e-14)

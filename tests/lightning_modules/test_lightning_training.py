@@ -19,7 +19,11 @@ pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
 
 def network(prior_scale=1.0):
     torch.manual_seed(3)
-    layers = gbp.GBPLinear(2, 5, prior=gbp.Prior(scale=prior_scale)), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 3, prior=gbp.Prior(scale=prior_scale))
+    layers = (
+        gbp.GBPLinear(2, 5, prior=gbp.Prior(scale=prior_scale)),
+        gbp.GBPLeakyReLU(0.1),
+        gbp.GBPLinear(5, 3, prior=gbp.Prior(scale=prior_scale)),
+    )
     return nn.Sequential(*layers)
 
 

@@ -8,7 +8,7 @@ import torch
 from helpers import messages, mlp, sweep
 from torch.testing import assert_close
 
-from torch_gbp import Gaussian, HeteroscedasticRegression, MessagePassing, Regression
+from torch_gbp import Gaussian, HeteroscedasticRegression, MessagePassing, Prior, Regression
 from torch_gbp.errors import InvalidInput
 
 LIKELIHOOD = HeteroscedasticRegression()

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_modules import GBPRegressor
-from torch_gbp import AveragedSites, BatchSites, Filtering, Gaussian, GBPLinear, MessagePassing, Regression, Trainer
+from torch_gbp import AveragedSites, BatchSites, Filtering, Gaussian, GBPLinear, MessagePassing, Prior, Regression, Trainer
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from torch_gbp import Filtering, GBPLinear, Inference, LayerSweeps, MessagePassing, Regression, Sequential
+from torch_gbp import Filtering, GBPLinear, Inference, LayerSweeps, MessagePassing, Prior, Regression, Sequential
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE, FACTOR_NOISE, PRIOR = 0.1, 0.2, 0.8  # variance, deviation, variance

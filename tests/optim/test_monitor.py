@@ -9,7 +9,7 @@ from helpers import mlp, sweep, three_classes
 from sklearn.datasets import load_digits
 from torch import nn
 
-from torch_gbp import AveragedSites, BatchSites, GBPLeakyReLU, GBPLinear, MessagePassing, Regression, Softmax
+from torch_gbp import AveragedSites, BatchSites, GBPLeakyReLU, GBPLinear, MessagePassing, Prior, Regression, Softmax
 from torch_gbp.errors import NotLearning
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp import BatchSites, GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, Inference, MessagePassing
+from torch_gbp import BatchSites, GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, Inference, MessagePassing, Prior
 from torch_gbp.likelihoods import Likelihood
 
 

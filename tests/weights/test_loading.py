@@ -70,7 +70,7 @@ SPOILED = {  # what becomes of the state, and what the error says
     "list": (with_entry("2.weight.mean", lambda old: old.tolist()), r"must be a floating-point tensor.*Got: list"),
     "meta": (with_entry("2.weight.mean", lambda old: old.to("meta")), r"must be a floating-point tensor.*float64 on meta"),
     "widths": (lambda state: marginals(full(hidden=7)), r"another shape.*Got: \(7, 3\), the network has \(6, 3\)"),
-    "shared": (lambda state: marginals(mlp()), r"'0\.weight\.precision' has another shape.*shared_precision"),
+    "shared": (lambda state: marginals(mlp()), r"'0\.weight\.precision' has another shape.*covariance"),
 }  # fmt: skip
 PLAIN = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.1), nn.Linear(6, 3))
 STRICT = {

@@ -8,32 +8,33 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import GBPConv2d, GBPLinear, from_torch
+from torch_gbp import GBPConv2d, GBPLinear, Prior, from_torch
 from torch_gbp.errors import InvalidInput
-from torch_gbp.weights import priors
+from torch_gbp.weights import variances
 
-TABLE = [  # fan-in, fan-out, code, thesis, corrected
+TABLE = [  # fan-in, fan-out, variances by FORMULAS
     (256, 256, 0.00600, 0.00217, 0.00179),
     (256, 10, 0.01267, 0.00458, 0.00379),
     (1600, 512, 0.00173, 0.00062, 0.00051),
     (84, 10, 0.03641, 0.01334, 0.01103),
     (16, 16, 0.08702, 0.03470, 0.02871),
 ]
+FORMULAS = (variances.offset_scaled, variances.fan_in_scaled, variances.variance_preserving)
 
 
 def _leaky(z):
     return torch.where(z > 0, z, 0.1 * z)
 
 
-@pytest.mark.parametrize(("fan_in", "fan_out", "code", "thesis", "corrected"), TABLE)
-def test_formulas_give_the_tabulated_variances(fan_in, fan_out, code, thesis, corrected):
-    for formula, expected in ((priors.code, code), (priors.thesis, thesis), (priors.corrected, corrected)):
+@pytest.mark.parametrize(("fan_in", "fan_out", "offset", "plain", "preserving"), TABLE)
+def test_formulas_give_the_tabulated_variances(fan_in, fan_out, offset, plain, preserving):
+    for formula, expected in zip(FORMULAS, (offset, plain, preserving), strict=True):
         found = GBPLinear(fan_in, fan_out, prior=Prior(scale=1.0, variance=formula)).weight
         assert_close(found.prior_precision.reciprocal().item(), expected, rtol=0, atol=5.1e-6)
         assert found.prior_mean is None
 
 
-def test_the_corrected_formula_keeps_the_variance_of_a_hidden_layer():
+def test_the_preserving_formula_keeps_the_variance_of_a_hidden_layer():
     """E[v_z] = 1.5 by quadrature over u ~ N(0, 1), z ~ N(u, 2), a = LeakyReLU(z); the other two do not."""
     u, weight = oracle.grid(torch.tensor([-9.0]).double(), torch.tensor([9.0]).double())
     chance = (weight * torch.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)).squeeze(0)
@@ -45,11 +46,8 @@ def test_the_corrected_formula_keeps_the_variance_of_a_hidden_layer():
     for fan_in, fan_out in ((30, 30), (400, 400), (256, 10)):
         ratio = min(1, fan_out / fan_in)
         found = {f: fan_in * (f(fan_in, ratio) * (squared + spread) + ratio / fan_in * spread) for f in FORMULAS}
-        assert_close(found[priors.corrected], 1.5, rtol=1e-4, atol=0)
-        assert found[priors.code] > found[priors.thesis] > 1.55
-
-
-FORMULAS = (priors.code, priors.thesis, priors.corrected)
+        assert_close(found[variances.variance_preserving], 1.5, rtol=1e-4, atol=0)
+        assert found[variances.offset_scaled] > found[variances.fan_in_scaled] > 1.55
 
 
 def test_every_layer_has_a_prior_of_its_own():
@@ -60,9 +58,12 @@ def test_every_layer_has_a_prior_of_its_own():
     )
     assert_close([1 / layer.weight.prior_precision.item() for layer in network], [0.25, 0.2, 2 / 9])
     twin = from_torch(
-        nn.Sequential(nn.Linear(40, 5), nn.Flatten()), fresh=True, prior=Prior(variance=variances.variance_preserving, scale=1.0), moments=True
+        nn.Sequential(nn.Linear(40, 5), nn.Flatten()),
+        fresh=True,
+        prior=Prior(variance=variances.variance_preserving, scale=1.0),
+        moments=True,
     )
-    assert_close(1 / twin[0].weight.prior_precision.item(), priors.corrected(40, 5 / 40))
+    assert_close(1 / twin[0].weight.prior_precision.item(), variances.variance_preserving(40, 5 / 40))
     kernel = GBPConv2d(32, 8, 3, prior=Prior(variance=variances.fan_in_scaled, scale=1.0)).weight
     assert_close(1 / kernel.prior_precision.item(), 0.00193, rtol=0, atol=5.1e-6)
 
@@ -90,8 +91,8 @@ def test_known_weights_take_the_place_of_random_prior_means():
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_prior_variances_that_are_no_variances_raise(bad):
-    for options in ({"prior": Prior(variance=bad)}, {"prior": Prior(scale=bad)}, {"prior": Prior(variance=lambda fan_in, ratio: bad)}):
+    for options in ({"variance": bad}, {"scale": bad}, {"variance": lambda fan_in, ratio: bad}):
         with pytest.raises(InvalidInput, match="must be positive and finite"):
-            GBPLinear(3, 2, **options)
+            GBPLinear(3, 2, prior=Prior(**options))
         with pytest.raises(InvalidInput, match="must be positive and finite"):
-            GBPConv2d(3, 2, 3, **options)
+            GBPConv2d(3, 2, 3, prior=Prior(**options))

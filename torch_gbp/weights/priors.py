@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION_OR_0, FINITE, VARIANCE, require, shown
+from torch_gbp.checks import DEVIATION_OR_0, VARIANCE, Range, require, shown
 from torch_gbp.errors import InvalidInput
 from torch_gbp.renamed import renamed
 from torch_gbp.weights.variances import VarianceFormula, offset_scaled
@@ -26,6 +26,9 @@ BIAS_START_VARIANCE = (
     0.01  # all examples say something to a bias, so it needs no doubt to be moved, and in a forward pass it is noise
 )
 RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's energy goes through a rectifier
+
+_LARGEST = 1e15
+MEAN = Range("finite in float32, as its square", lambda value: abs(value) <= _LARGEST)
 
 Covariance = Literal["shared", "diagonal", "full"]
 
@@ -83,11 +86,16 @@ class Prior:
 
     def _require_mean(self) -> None:
         if isinstance(self.mean, Tensor):
-            if not (self.mean.is_floating_point() and bool(self.mean.isfinite().all())):
+            if not (self.mean.is_floating_point() and bool((self.mean.abs() <= _LARGEST).all())):
                 got = f"{self.mean.dtype} of shape {tuple(self.mean.shape)}"
-                raise InvalidInput("mean must be finite numbers", where="Prior", got=got, fix="use the weights' shape and dtype")
+                raise InvalidInput(
+                    "mean must be finite numbers of floating point",
+                    where="Prior",
+                    got=got,
+                    fix="use the weights' shape and dtype",
+                )
         elif self.mean != "start":
-            require("mean", self.mean, FINITE, "Prior", fix='use 0, "start" for the random start, or a tensor')
+            require("mean", self.mean, MEAN, "Prior", fix='use 0, "start" for the random start, or a tensor')
 
     def resolved(self, fan_in: int, fan_out: int) -> Prior:
         """The prior of one weight tensor: its variance and the deviation of its start as numbers.
