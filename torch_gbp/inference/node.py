@@ -153,7 +153,7 @@ class SummedNode(Node):
 
     def down(self, now: Iteration) -> None:
         score, precision = self.upper.score()
-        (score,) = self.dual.update([score], now, now.rate)
+        self.dual.update([score], now, now.rate)
         self.answer(score, precision, now)
 
     def send(self) -> Moments:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from torch_gbp import functions
 from torch_gbp.bases.basis import Basis
@@ -187,7 +190,8 @@ class Recorder:
         self.operations: list[Operation] = []
         self.known: dict[int, tuple[Tensor, Value]] = {}  # observed tensors that entered a layer
         self.names: list[tuple[str, nn.Module]] = []
-        self.inside = 0
+        self.called: dict[nn.Module, str] = {}
+        self.inside, self.thread = 0, get_ident()
 
     def input(self, variable: Variable) -> Recorded:
         """A belief that is an input of the network."""
@@ -206,8 +210,8 @@ class Recorder:
             InvalidInput: an output that is no belief, a layer with weights that is used twice.
             MissingRule: a layer without factor, a function without moment map.
         """
-        handles = [module.register_forward_pre_hook(partial(self._enter, name)) for name, module in model.named_modules()]
-        handles += [module.register_forward_hook(self._leave, with_kwargs=True) for module in model.modules()]
+        self.called = {module: name for name, module in model.named_modules()}
+        handles = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, with_kwargs=True)]
         try:
             with torch.no_grad():
                 output = model(*inputs)
@@ -251,8 +255,10 @@ class Recorder:
             fix="make it an input: FactorGraph(model, Latent(mean, sigma)), or add GBPNoise",
         )
 
-    def _enter(self, name: str, module: nn.Module, args: Any) -> None:
-        self.names.append((name or "model", module))
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if get_ident() != self.thread:
+            return
+        self.names.append((self.called.get(module, type(module).__name__) or "model", module))
         if not isinstance(module, Layer):
             return
         if not self.inside:
@@ -279,6 +285,8 @@ class Recorder:
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         result = None
+        if get_ident() != self.thread:
+            return result
         if isinstance(module, Layer):
             self.inside -= 1
             if not self.inside and isinstance(output, Gaussian):
@@ -302,7 +310,8 @@ class Recorder:
         if function and (module is None or any(True for _ in module.children())):
             name = function if name == "model" else f"{name}.{function}"
         taken = {operation.name for operation in self.operations}
-        unique = next(text for text in (name, *(f"{name} ({k})" for k in range(2, 10**6))) if text not in taken)
+        numbered = (f"{name} ({k})" if k > 1 else name for k in count(1))
+        unique = next(text for text in numbered if text not in taken)
         self.operations.append(Operation(unique, inputs, value, call))
         return self._wrapped(value)
 
