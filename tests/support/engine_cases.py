@@ -91,6 +91,7 @@ NETWORKS: dict[str, Callable[[], Callable[[int], nn.Module]]] = {
     "attention": lambda: Attention,
 }
 IMAGES = [name for name in NETWORKS if any(kind in name for kind in ("conv", "pool", "upsample", "patch"))]
+NONLINEAR = ("functions", "attention")  # whose moment maps need not carry messages in a plain sweep
 LIKELIHOODS: dict[str, tuple[Callable[[], Likelihood], int]] = {  # and the number of outputs
     "Softmax": (lambda: gbp.Softmax(power=1), 3),
     "Softmax, automatic power": (gbp.Softmax, 3),
@@ -141,6 +142,7 @@ def learn(network: nn.Module, likelihood: Likelihood, schedule: str, store: str,
             propagate.step()
         else:
             damping = 0.0 if schedule == "ExampleByExample" else 0.5
+            iterations = 4 * iterations if schedule == "RandomLayers" and iterations > 1 else iterations  # until all were drawn
             gbp.Inference(iterations, damping=damping, schedule=SCHEDULES[schedule]())(network, likelihood, propagate, x, y)
     return propagate
 
@@ -152,6 +154,8 @@ _TRUNCATED = [(Diverged, "the energy diverged"), (ImproperMarginal, "no finite p
 
 def refusals(network: str, likelihood: str, engine: str) -> tuple[Refusals, Refusals]:
     """The errors, one of which must come, and those that may come, with a part of their text."""
+    if engine == PLAIN and network in NONLINEAR:
+        return [], [(MissingRule, "has no message rule")]
     graph = engine in ("AllAtOnce", "LayerSweeps", "RandomLayers")
     if engine == "ExampleByExample" and "automatic" in likelihood:
         return [(InvalidInput, "exact messages need a likelihood power of 1")], []

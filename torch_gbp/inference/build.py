@@ -111,7 +111,8 @@ class Builder:
         exchange: whether an entry that several windows of a max-pool chose tells each of them what it heard from the others.
     """
 
-    inside = True
+    inside = True  # activations are inside of the factor of the weights
+    proper = True  # evidence must leave the outputs a variance
 
     def __init__(self, learn: bool, linearised: bool, exchange: bool) -> None:
         self.learn, self.linearised, self.exchange = learn, linearised, exchange

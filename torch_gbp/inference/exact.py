@@ -125,7 +125,7 @@ class ExactBuilder(Builder):
         example: its place in the batch.
     """
 
-    inside = False
+    inside = proper = False
 
     def __init__(self, weights: dict[GaussianParameter, ExampleWeights], example: int) -> None:
         super().__init__(True, False, True)

@@ -81,11 +81,13 @@ class FactorGraph:
         builder: Builder | None = None,
     ) -> None:
         require_approximation(approximation, "FactorGraph")
-        self._build(model, inputs, builder or Builder(learn, approximation == "linearised", exchange))
+        builder = builder or Builder(learn, approximation == "linearised", exchange)
+        self._build(model, inputs, builder)
         self.likelihood, self.target, self.observed = likelihood, target, observed
         self.iteration = 0
         if likelihood is not None and target is not None:
-            self._add(type(likelihood).__name__, ObservationNode(likelihood, target, observed), [self._output], Variable())
+            top = ObservationNode(likelihood, target, observed, builder.proper)
+            self._add(type(likelihood).__name__, top, [self._output], Variable())
         elif target is not None:
             self.output.values, self.output.known = target, observed
 
