@@ -74,11 +74,15 @@ def _cost(kernel: int, seed: int, repeats: int) -> Row:
 
 
 def _begun(kernel: int, x: Tensor, y: Tensor) -> gbp.FactorGraph:
-    return gbp.FactorGraph(network(x.shape[1:], RECIPES["graph_pixels"], kernel=kernel), x, gbp.SquaredSoftmax(SIGMA), y)
+    model, options = (
+        network(x.shape[1:], RECIPES["graph_pixels"], kernel=kernel),
+        {"approximation": "linearised", "exchange": False},
+    )
+    return gbp.FactorGraph(model, x, gbp.SquaredSoftmax(SIGMA), y, **options)  # type: ignore[arg-type]
 
 
 def _iterate(graph: gbp.FactorGraph, iterations: int) -> None:
-    graph.infer(iterations, gbp.Pace(1 - SUMMED.damping, 1 - SUMMED.weight_damping), check=iterations)
+    graph.infer(iterations, gbp.Damping(SUMMED.damping, SUMMED.weight_damping), check=iterations)
 
 
 def edges_of(kernel: int) -> int:

@@ -46,8 +46,8 @@ def _predicted(model: nn.Module, likelihood: gbp.SquaredSoftmax, images: Tensor,
     """Log-probabilities from a forward pass, or from iterated inference of the activations with known weights."""
     if not iterations:
         return likelihood.predictive(model(images)).logits  # type: ignore[attr-defined]
-    graph = gbp.FactorGraph(model, images, learn=False)
-    graph.infer(iterations, gbp.Pace(rate=1 - SUMMED.damping), check=iterations)
+    graph = gbp.FactorGraph(model, images, learn=False, approximation="linearised", exchange=False)
+    graph.infer(iterations, SUMMED.damping, check=iterations)
     return likelihood.predictive(graph.output_belief()).logits  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,7 @@ import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
-from torch_gbp.scalar_graph import Factors
+from benchmarks.toys.scalar_graph import Factors
 
 COUNT, HIDDEN, SIGMA = 90, 16, 0.05  # points; units; deviation of the observations as the network is told
 DRAWN, EDGE = 111, 1.1  # inputs of the drawn curves, 0.02 apart; the training range is -1 to 1
@@ -47,16 +47,8 @@ def points(seed: int) -> Points:
 
 def network(seed: int) -> nn.Sequential:
     """1 - 16 - 1, the sigmoid inside the factor."""
-    hidden = layer(
-        1,
-        HIDDEN,
-        2 * seed,
-        activation=gbp.GBPSigmoid(),
-        activation_sigma=10.0,
-        noise=0.005,
-        prior=gbp.Prior(variance=6.0**2, bias=9.0),
-    )
-    last = layer(HIDDEN, 1, 2 * seed + 1, activation_sigma=3.0, noise=0.01, prior=gbp.Prior(variance=1.5**2, bias=9.0))
+    hidden = layer(1, HIDDEN, 2 * seed, gbp.Prior(variance=6.0**2, bias=9.0), gbp.GBPNoise(0.005, 10.0), gbp.GBPSigmoid())
+    last = layer(HIDDEN, 1, 2 * seed + 1, gbp.Prior(variance=1.5**2, bias=9.0), gbp.GBPNoise(0.01, 3.0))
     return nn.Sequential(hidden, last)
 
 

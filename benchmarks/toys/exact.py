@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from torch_gbp.scalar_graph import Factors, ScalarGraph
+from benchmarks.toys.scalar_graph import Factors, ScalarGraph
 
 Observe = Callable[[Tensor], Factors]
 """Indices (n, o) of the outputs -> the factors of their targets."""
@@ -28,17 +28,18 @@ class Places(NamedTuple):
 
 
 def scalar_graph(model: nn.Sequential, x: Tensor, observe: Observe) -> tuple[ScalarGraph, list[Places]]:
-    """The graph of GBPLinear layers with noise and activation inside, inputs x (n, i) observed; and where its variables are.
+    """The graph of blocks (GBPLinear, activation or none, GBPNoise), inputs x (n, i) observed; and where its variables are.
 
     The first linearisation is at the means of the weights and the activations they predict, as `FactorGraph` does it.
     """
-    layers: list[Any] = list(model)
-    places = list(_places(layers, len(x)))
+    blocks: list[Any] = list(model)
+    places = list(_places([block[0] for block in blocks], len(x)))
     groups, start, precision, below = [], [], [], None
-    for layer, own, output in zip(layers, places, activations(model, x), strict=True):
-        groups.append(_factors(layer, own, x, below))
+    for block, own, output in zip(blocks, places, activations(model, x), strict=True):
+        layer = block[0]
+        groups.append(_factors(block, own, x, below))
         start += [layer.weight.mean.detach().flatten(), layer.bias.mean.detach(), output.flatten()]
-        told = layer.weight.prior_precision, layer.bias.prior_precision, torch.tensor(layer.activation_sigma**-2)
+        told = layer.weight.prior_precision, layer.bias.prior_precision, torch.tensor(block[-1].prior_sigma ** -2)
         precision += [one.to(x).expand(part.numel()) for one, part in zip(told, own, strict=True)]
         below = own.output
     groups.append(observe(places[-1].output))
@@ -49,18 +50,18 @@ def scalar_graph(model: nn.Sequential, x: Tensor, observe: Observe) -> tuple[Sca
 def activations(model: nn.Sequential, x: Tensor) -> list[Tensor]:
     """Every layer's outputs where weights and activations below are at their means, without noise and unary priors."""
     found: list[Tensor] = []
-    layers: list[Any] = list(model)
-    for layer in layers:
-        x = _bent(layer, F.linear(x, layer.weight.mean, layer.bias.mean))
+    blocks: list[Any] = list(model)
+    for block in blocks:
+        x = _bent(block, F.linear(x, block[0].weight.mean, block[0].bias.mean))
         found.append(x)
     return found
 
 
 def adopt(model: nn.Sequential, graph: ScalarGraph, places: list[Places]) -> None:
     """Gives the layers the posterior means, to predict with."""
-    mean, layers = graph.belief().mean, list(model)
+    mean, blocks = graph.belief().mean, list[Any](model)
     with torch.no_grad():
-        for layer, own in zip(layers, places, strict=True):
+        for (layer, *_), own in zip(blocks, places, strict=True):
             assert isinstance(layer, gbp.GBPLinear) and layer.bias is not None
             layer.weight.mean.copy_(mean[own.weight])
             layer.bias.mean.copy_(mean[own.bias])
@@ -76,8 +77,9 @@ def _places(layers: list[gbp.GBPLinear], examples: int) -> Iterator[Places]:
         yield Places(*parts)
 
 
-def _factors(layer: gbp.GBPLinear, own: Places, x: Tensor, below: Tensor | None) -> Factors:
+def _factors(block: Any, own: Places, x: Tensor, below: Tensor | None) -> Factors:
     """r = f(w a + b) - z, with a the variables below, or x where there are none."""
+    layer = block[0]
     n, o, i = len(x), layer.out_features, layer.in_features
     weight, bias = own.weight.expand(n, o, i), own.bias.expand(n, o)[..., None]
     inputs = () if below is None else (below[:, None].expand(n, o, i),)
@@ -86,11 +88,11 @@ def _factors(layer: gbp.GBPLinear, own: Places, x: Tensor, below: Tensor | None)
 
     def residual(values: Tensor) -> Tensor:
         a = rows if below is None else values[..., i : 2 * i]
-        return _bent(layer, (values[..., :i] * a).sum(-1) + values[..., -2]) - values[..., -1]
+        return _bent(block, (values[..., :i] * a).sum(-1) + values[..., -2]) - values[..., -1]
 
-    return Factors(index, residual, layer.noise)
+    return Factors(index, residual, block[-1].sigma)
 
 
-def _bent(layer: gbp.GBPLinear, mean: Tensor) -> Tensor:
-    """The layer's activation, if it has one inside."""
-    return mean if layer.activation is None else layer.activation.bound().forward(mean, torch.zeros_like(mean))[0][0]
+def _bent(block: Any, mean: Tensor) -> Tensor:
+    """The block's activation, if it has one."""
+    return block[1].plain(mean) if len(block) == 3 else mean

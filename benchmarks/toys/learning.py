@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +35,13 @@ class Pacing(NamedTuple):
     dropout: float = 0.0
 
 
-def layer(i: int, o: int, seed: int, **options: Any) -> gbp.GBPLinear:
-    """A linear layer in float64 with random weights, prior means 0."""
-    made = gbp.GBPLinear(i, o, covariance="diagonal", linearise=True, dtype=torch.float64, **options)
+def layer(i: int, o: int, seed: int, prior: gbp.Prior, noise: gbp.GBPNoise, *bend: nn.Module) -> nn.Sequential:
+    """A linear layer in float64 with random weights, prior means 0; an activation, if there is one, and noise."""
+    made = gbp.GBPLinear(i, o, covariance="diagonal", prior=prior, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         made.weight.mean.copy_(START * torch.randn(o, i, generator=generator, dtype=torch.float64))
-    return made
+    return nn.Sequential(made, *bend, noise)
 
 
 def learn(method: str, toy: Toy, pacing: Pacing, seed: int, quick: bool) -> float:
@@ -54,8 +54,9 @@ def learn(method: str, toy: Toy, pacing: Pacing, seed: int, quick: bool) -> floa
 
 def _summed(toy: Toy, pacing: Pacing) -> None:
     propagate = gbp.MessagePassing(toy.network.parameters(), num_data=len(toy.x), store=gbp.Filtering(), epochs=None)
-    order = gbp.LayerSweeps(weight_damping=pacing.weight_damping, dropout=pacing.dropout, check=pacing.iterations)
-    gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)(toy.network, toy.likelihood, propagate, toy.x, toy.y)
+    damping, count = gbp.Damping(pacing.damping, pacing.weight_damping, pacing.dropout), pacing.iterations
+    inference = gbp.Inference(count, damping=damping, schedule=gbp.LayerSweeps(), check=count, approximation="linearised")
+    inference(toy.network, toy.likelihood, propagate, toy.x, toy.y)
 
 
 def _exact(toy: Toy, pacing: Pacing) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,7 @@ import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
-from torch_gbp.factors import linearised
-from torch_gbp.scalar_graph import Factors
+from benchmarks.toys.scalar_graph import Factors
 
 HIDDEN, SIGMA, SIDE, EDGE = 8, 0.1, 20, 1.2  # noise of every factor; the grid, and half its width
 # The exact version as in the published code; the damping of the other was chosen on seeds 100 to 105.
@@ -30,10 +28,9 @@ def run(request: Request) -> Result:
 
 def network(seed: int) -> nn.Sequential:
     """2 - 8 - 2, LeakyReLU of slope 0.2 inside the factor."""
-    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
-    own: dict[str, Any] = {"noise": SIGMA, "prior": gbp.Prior(variance=3.0**2, bias=1.0)}
-    hidden = layer(2, HIDDEN, 2 * seed, activation=bend, activation_sigma=5.0, **own)
-    return nn.Sequential(hidden, layer(HIDDEN, 2, 2 * seed + 1, activation_sigma=2.0, **own))
+    prior = gbp.Prior(variance=3.0**2, bias=1.0)
+    hidden = layer(2, HIDDEN, 2 * seed, prior, gbp.GBPNoise(SIGMA, 5.0), gbp.GBPLeakyReLU(0.2))
+    return nn.Sequential(hidden, layer(HIDDEN, 2, 2 * seed + 1, prior, gbp.GBPNoise(SIGMA, 2.0)))
 
 
 def grid() -> Tensor:

@@ -16,7 +16,7 @@ from benchmarks import figures, tables
 from benchmarks.graph_mnist_table import figure
 from benchmarks.toys import curve, xor
 from benchmarks.toys.exact import activations, adopt, scalar_graph
-from torch_gbp.scalar_graph import Factors
+from benchmarks.toys.scalar_graph import Factors
 
 
 def test_xor_tells_both_methods_their_table_and_their_map(run: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_cases import LIKELIHOODS, NETWORKS, NONLINEAR, SCHEDULES, PLAIN, STORES, data, learn, refusals
+from engine_cases import LIKELIHOODS, NETWORKS, NONLINEAR, PLAIN, SCHEDULES, STORES, data, learn, refusals
 from helpers import changed, marginals
 
 from torch_gbp.errors import GBPError

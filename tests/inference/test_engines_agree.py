@@ -9,7 +9,17 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import AllAtOnce, AveragedSites, BatchSites, ExampleByExample, Filtering, Inference, LayerSweeps, MessagePassing, RandomLayers
+from torch_gbp import (
+    AllAtOnce,
+    AveragedSites,
+    BatchSites,
+    ExampleByExample,
+    Filtering,
+    Inference,
+    LayerSweeps,
+    MessagePassing,
+    RandomLayers,
+)
 from torch_gbp.errors import InvalidInput
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -219,7 +229,9 @@ def test_a_batch_without_any_label_leaves_what_is_known(iterations):
 
 
 @pytest.mark.parametrize("kind", [gbp.Softmax, gbp.Argmax, gbp.OneHotRegression])
-@pytest.mark.parametrize("inference", [Inference(), Inference(3), Inference(schedule=ExampleByExample())], ids=["1", "3", "exact"])
+@pytest.mark.parametrize(
+    "inference", [Inference(), Inference(3), Inference(schedule=ExampleByExample())], ids=["1", "3", "exact"]
+)
 def test_missing_labels_elsewhere_are_refused_with_the_way_out(kind, inference):
     likelihood, model, x, y = kind(power=1.0), gbp.GBPLinear(4, 3), torch.randn(6, 4), torch.tensor([0, 1, -100, 2, -100, 0])
     propagate = MessagePassing(model.parameters(), 6, epochs=None)

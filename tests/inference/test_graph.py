@@ -60,7 +60,9 @@ def test_means_of_a_loopy_linear_graph_are_the_dense_posteriors(schedule):
     for layer in model[::2]:
         layer.bias.mean.data.normal_()
     prior, target, known = (torch.randn(3), torch.rand(3) + 0.5), torch.randn(2), torch.tensor([True, False])
-    graph = FactorGraph(model, Latent(prior[0][None], prior[1]), target=target[None], observed=known[None], learn=False, **LINEARISED)
+    graph = FactorGraph(
+        model, Latent(prior[0][None], prior[1]), target=target[None], observed=known[None], learn=False, **LINEARISED
+    )
     trace = graph.infer(6000, 0.7, schedule, tolerance=1e-13, check=10)
     mean, _, _ = posterior(model, prior, target, known)
     parts = [graph.input_belief().mean[0], *(belief.mean[0] for belief in graph.beliefs().values())]
@@ -145,10 +147,11 @@ def test_the_joint_factor_is_bayesian_linear_regression():
     assert_close(weight.variance[0], covariance.diagonal()[:4], rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("covariance", ["full", "shared_full"])
 @pytest.mark.parametrize("known", [0, 9, 12], ids=["nothing known", "some known", "all known"])
-def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(known):
+def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(known, covariance):
     """Posterior of every noisy output, whether its target is known or not, from the Gaussian process of the layer."""
-    layer = noisy(gbp.GBPLinear(4, 2, prior=gbp.Prior(variance=1.0), covariance="full"))
+    layer = noisy(gbp.GBPLinear(4, 2, prior=gbp.Prior(variance=1.0), covariance=covariance))
     x, y, mask = torch.randn(12, 4), torch.randn(12, 2), torch.arange(12) < known
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y, observed=mask)
     graph.infer(60, 0.3)
@@ -177,7 +180,10 @@ def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
 def test_a_converged_network_is_a_stationary_point_of_the_energy(covariance):
     """Weights, activations and outputs all unknown, so products of two: the gradient of the energy is 0 at the means."""
     prior = gbp.Prior(variance=1.0)
-    filters, dense = gbp.GBPConv2d(1, 2, 3, covariance=covariance, prior=prior), gbp.GBPLinear(8, 2, covariance="full", prior=prior)
+    filters, dense = (
+        gbp.GBPConv2d(1, 2, 3, covariance=covariance, prior=prior),
+        gbp.GBPLinear(8, 2, covariance="full", prior=prior),
+    )
     model = nn.Sequential(filters, GBPNoise(0.3, 1.0), nn.Flatten(), dense, GBPNoise(0.3, 1.0))
     x, y = torch.randn(3, 1, 4, 4), 2 * torch.randn(3, 2)
     graph = FactorGraph(model, x, gbp.Regression(0.2), y, **LINEARISED)
@@ -248,7 +254,9 @@ def test_one_pass_learns_three_classes(schedule, covariance, damping, iterations
     for batch in torch.arange(90).split(30):
         inference(model, gbp.SquaredSoftmax(0.05), propagate, x[batch], y[batch])
     assert (model(x[90:]).mean.argmax(1) == y[90:]).double().mean() > 0.8
-    assert all(bool((own.precision >= own.prior_precision).all()) for layer in (first, last) for own in (layer.weight, layer.bias))
+    assert all(
+        bool((own.precision >= own.prior_precision).all()) for layer in (first, last) for own in (layer.weight, layer.bias)
+    )
 
 
 def test_diverging_energy_names_iteration_layer_and_damping():

@@ -74,7 +74,9 @@ def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
     x = torch.linspace(-1.0, 1.0, 40)[:, None]
     model = nn.Sequential(wide(1, 16), gbp.GBPLeakyReLU(0.1), wide(16, 1))
     propagate, before = MessagePassing(model.named_parameters(), 40, store=BatchSites()), marginals(model)
-    with pytest.raises(Diverged, match=r"energy diverged in iteration \d+, most of it in layer 2.*use damping 0\.5 .*smaller batches"):
+    with pytest.raises(
+        Diverged, match=r"energy diverged in iteration \d+, most of it in layer 2.*use damping 0\.5 .*smaller batches"
+    ):
         visit(propagate, Inference(40), model, Regression(0.01), 0, x, torch.sin(3 * x))
     assert changed(before, model) == []
     visit(propagate, Inference(1000, damping=0.95), model, Regression(0.01), 0, x, torch.sin(3 * x))

@@ -14,9 +14,9 @@ from torch_gbp.inference.filters import FilterBelief
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def regression(stride=1):
+def regression(stride=1, covariance="full"):
     """A convolution without biases and its data: images that are all bright, so that a filter's weights answer as one."""
-    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, prior=gbp.Prior(variance=1.0), covariance="full")
+    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, prior=gbp.Prior(variance=1.0), covariance=covariance)
     x = torch.randn(3, 1, 7, 7) + 2
     return layer, x, torch.randn(3, 2, *layer(x).shape[2:])
 
@@ -46,13 +46,14 @@ def test_joint_filters_are_bayesian_linear_regression(rate, stride):
     assert_close(weight.variance, torch.linalg.inv(precision).expand(2, 9, 9), rtol=1e-10, atol=1e-12)
 
 
-def test_the_marginals_keep_the_means_and_the_precisions_diagonal():
-    layer, x, y = regression()
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
+    layer, x, y = regression(covariance="shared_full" if shared else "full")
     propagate = gbp.MessagePassing(layer.parameters(), num_data=3, store=gbp.Filtering(), epochs=None)
     inference = gbp.Inference(100, schedule=LayerSweeps(), check=100)
     inference(noisy(layer), gbp.Regression(0.05), propagate, x, y)
     mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
-    told = precision.diagonal().view(3, 3).expand(2, 1, 3, 3)
+    told = precision.diagonal().mean().expand(1, 1, 1, 1) if shared else precision.diagonal().view(3, 3).expand(2, 1, 3, 3)
     assert_close(layer.weight.mean.flatten(1), mean, rtol=1e-8, atol=1e-8)
     assert_close(layer.weight.precision, told, rtol=1e-8, atol=0)
 

@@ -21,7 +21,7 @@ from torch_gbp.weights.priors import Prior
 pytestmark = pytest.mark.usefixtures("float64")
 LAYERS = {  # of every kind, with settings that are not the usual ones
     "linear": (lambda: gbp.GBPLinear(4, 3, bias=False), (4,)),
-    "linear_inside": (lambda: gbp.GBPLinear(4, 3, activation=gbp.GBPLeakyReLU(0.2)), (5, 4)),
+    "linear_inside": (lambda: nn.Sequential(gbp.GBPLinear(4, 3), gbp.GBPLeakyReLU(0.2)), (5, 4)),
     "conv": (lambda: gbp.GBPConv2d(4, 6, (3, 2), 2, (1, 0), (1, 2), 2), (4, 7, 8)),
     "conv_transpose": (lambda: gbp.GBPConvTranspose2d(4, 6, 3, 2, 1, 1, 2), (4, 5, 6)),
     "leaky_relu": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPLeakyReLU(0.3)), (4,)),
@@ -71,7 +71,7 @@ class Halved(gbp.GBPLeakyReLU):
 
 
 CARRIED = {
-    "noise": lambda: nn.Sequential(gbp.GBPLinear(3, 4, noise=0.3), gbp.GBPLinear(4, 3)),
+    "noise": lambda: nn.Sequential(gbp.GBPLinear(3, 4), gbp.GBPNoise(0.3), gbp.GBPLinear(4, 3)),
     "own forward": Own,
     "own layer": lambda: nn.Sequential(gbp.GBPLinear(3, 4), Halved(0.1), gbp.GBPLinear(4, 3)),
     "weighted maximum": lambda: nn.Sequential(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from torch_gbp.autograd.bridge import Moments, Rule, Saved
@@ -61,7 +60,7 @@ def has_node(module: nn.Module) -> bool:
 def fused(operations: Sequence[Operation], output: Value, inside: bool = True) -> Iterator[Fused]:
     """The factors of a network in the order of its operations; `inside` takes activations into the factor of the weights.
 
-    An activation is inside where a noise follows it: without one it is a function of what the layer says, and a factor of its own.
+    An activation is inside where a noise follows it: without one it is a function of what the layer says, a factor of its own.
 
     Raises:
         MissingRule: a `CosineBasis` that is not right in front of a linear layer of full covariance.
@@ -160,9 +159,9 @@ class Builder:
         rule = layer.rule(first_order)
         if isinstance(layer, GBPLinear) and rank != 2:
             return Bound(by_rows(rule), layer.options)
-        if first_order and isinstance(layer, GBPConv2d) and layer.options.groups == 1:
-            if layer.weight.mean[0].numel() <= patch_conv.MOST:
-                return Bound(rule, layer.options, lambda images: _held(layer, images))
+        few = layer.weight.mean[0].numel() <= patch_conv.MOST
+        if first_order and few and isinstance(layer, GBPConv2d) and layer.options.groups == 1:
+            return Bound(rule, layer.options, lambda images: _held(layer, images))
         return Bound(rule, layer.options)
 
     def beliefs(self, layer: WeightedLayer) -> tuple[WeightBelief, ...]:

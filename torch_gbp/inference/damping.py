@@ -40,7 +40,7 @@ class Damping:
 
     def __post_init__(self) -> None:
         for name in ("messages", "weights", "dropout"):
-            if getattr(self, name) is not None:
+            if name != "weights" or self.weights is not None:
                 value = require(name, getattr(self, name), SHARE, "Damping", fix="use a share such as 0.6, or 0.0 for none")
                 object.__setattr__(self, name, value)
 
@@ -57,7 +57,7 @@ class Damping:
 
 @dataclass
 class Iteration:
-    """Number (from 0) and damping of the iteration under way; `watch` is whether changes are measured, a pass over every message."""
+    """Number (from 0) and damping of the iteration under way; with `watch` changes are measured, a pass over every message."""
 
     damping: Damping
     number: int = 0

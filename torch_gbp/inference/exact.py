@@ -94,7 +94,9 @@ class ExactNode(Node):
             self.lower.hear(Message.centred(to_mean, to_variance, self.input[0]), now, 1.0)
         for own, at, score, precision in zip(self.own, self.at, told[::2], told[1::2], strict=False):
             if score is not None and precision is not None and own.marginal.mean.requires_grad:
-                share = precision.numel() / score.numel()  # a shared precision got the sum of the messages, and counts as their mean
+                share = (
+                    precision.numel() / score.numel()
+                )  # a shared precision got the sum of the messages, and counts as their mean
                 own.replace(self.example, Message.centred(score, precision * share, at))
 
     def predicted(self, *means: Tensor) -> Tensor:

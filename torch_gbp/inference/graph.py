@@ -148,7 +148,7 @@ class FactorGraph:
         return {"inputs": sum(variable.energy() for variable in self.inputs)} | found
 
     def log_evidence(self) -> Tensor:
-        """log p(targets) of the batch, as the outputs of the last iteration said it without the targets; else minus the energy."""
+        """log p(targets) of the batch at the outputs' cavities in the last iteration; without targets minus the energy."""
         evidence = self._evidence
         return torch.tensor(-self.energy()) if evidence is None else evidence.log.sum()
 
@@ -231,7 +231,9 @@ class FactorGraph:
             self._add(part.name, node, part.inputs, part.output.variable)
         self._output = output
         if output.variable is None:
-            raise InvalidInput("the network has no factor", where="FactorGraph", got="its input", fix="use a network of GBP layers")
+            raise InvalidInput(
+                "the network has no factor", where="FactorGraph", got="its input", fix="use a network of GBP layers"
+            )
         self.output = output.variable
 
     def _add(self, name: str, node: Node, inputs: Sequence[Value], upper: Variable) -> None:

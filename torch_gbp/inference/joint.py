@@ -19,8 +19,8 @@ from torch import Tensor
 from torch_gbp.bases.cosine import CosineBasis
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.inference.node import Bound, Node
 from torch_gbp.inference.damping import DampedMessage, Iteration
+from torch_gbp.inference.node import Bound, Node
 from torch_gbp.inference.weights import WeightBelief
 
 _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
@@ -150,7 +150,7 @@ class JointNode(Node):
 def _spread(weight: WeightBelief) -> tuple[Tensor, Tensor]:
     """Mean and variance before the batch, the variance (1, i) where the outputs share it."""
     if weight.mean.ndim > 2:
-        raise InvalidInput("joint factors are for linear layers", where="a convolution", fix="use joint=False")
+        raise InvalidInput("joint factors are for linear layers", where="a convolution", fix='use covariance="diagonal"')
     mean = weight.before.information / weight.before.precision if weight.learn else weight.mean
     return mean, weight.variance
 

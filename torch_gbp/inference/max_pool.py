@@ -8,8 +8,8 @@ from torch import Tensor
 from torch_gbp.factors import max_pool
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.inference.node import Node
 from torch_gbp.inference.damping import DampedMessage, Damping, Iteration
+from torch_gbp.inference.node import Node
 from torch_gbp.inference.variable import product
 
 

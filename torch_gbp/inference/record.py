@@ -52,7 +52,9 @@ class Operation:
 class Call:
     """A function with its arguments, some of which are beliefs: a function of those; `pick` takes one of several results."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, beliefs: Sequence[Recorded], pick: int | None = None):
+    def __init__(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, beliefs: Sequence[Recorded], pick: int | None = None
+    ):
         self.function, self.args, self.kwargs, self.beliefs, self.pick = function, args, kwargs, beliefs, pick
 
     def run(self, *inputs: Gaussian) -> Any:
@@ -148,9 +150,9 @@ def _called_method(name: str, *args: Any, **kwargs: Any) -> Any:
 
 
 _METHODS = (
-    "flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "detach", "cpu", "to",
-    "__getitem__", "__add__", "__radd__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__neg__", "__sub__", "__rsub__",
-    "__pow__", "__abs__", "__mod__", "__floordiv__", "__gt__", "__ge__", "__lt__", "__le__", "__matmul__", "__rmatmul__",
+    "flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "detach", "cpu",
+    "to", "__getitem__", "__add__", "__radd__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__neg__", "__sub__",
+    "__rsub__", "__pow__", "__abs__", "__mod__", "__floordiv__", "__gt__", "__ge__", "__lt__", "__le__", "__matmul__", "__rmatmul__",
 )  # fmt: skip
 for _name in _METHODS:
     setattr(Recorded, _name, (lambda name: lambda *args, **kwargs: _called_method(name, *args, **kwargs))(_name))
@@ -327,5 +329,5 @@ def no_node(module: nn.Module, place: str) -> MissingRule:
         f"{type(module).__name__} has no factor node",
         where=f"FactorGraph, {place}",
         cause="a basis behind another layer, or a layer of your own",
-        fix='use GBP layers and functions of torch with a moment map; a CosineBasis stands in front of a GBPLinear with joint=True',
+        fix="use GBP layers and torch functions with a moment map; a CosineBasis goes in front of a GBPLinear of full covariance",
     )

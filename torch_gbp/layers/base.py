@@ -107,7 +107,7 @@ class WeightedLayer(FactorLayer):
         """
         where = type(self).__name__
         require_factory(device, dtype, where)
-        prior, self.full = require_prior(prior, where), covariance == "full"
+        prior, self.full = require_prior(prior, where), covariance in ("full", "shared_full")
         self.shared_precision = require_covariance(covariance, where, full=self.has_full)
         self.weight = GaussianParameter(shape, prior.resolved(*fans), device, dtype, self.shared_precision)
         self.bias = GaussianParameter((outputs or shape[0],), prior.of_bias(), device, dtype) if bias else None

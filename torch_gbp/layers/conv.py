@@ -33,8 +33,8 @@ class GBPConv2d(WeightedLayer):
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
         prior: of weights and biases, and where they start; None takes `Prior()`.
         covariance: "shared", one precision for all weights of an input channel, for speed; "diagonal", one for every weight.
-            "full" is "diagonal" between batches, and in iterated inference, where it is linearised, one Gaussian for all weights of
-            a filter (inference/filters.py).
+            "full" is "diagonal" between batches, "shared_full" is "shared"; in iterated inference, where they are linearised, all
+            weights of a filter have one Gaussian (inference/filters.py).
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -70,9 +70,12 @@ class GBPConv2d(WeightedLayer):
     ) -> None:
         super().__init__()
         in_channels, out_channels, groups = require_channels(in_channels, out_channels, groups, "GBPConv2d")
-        if covariance == "full" and groups > 1:
+        if covariance in ("full", "shared_full") and groups > 1:
             raise InvalidInput(
-                "a full covariance of filters takes all input channels", where="GBPConv2d", got=f"groups {groups}", fix="use groups=1"
+                "a full covariance of filters takes all input channels",
+                where="GBPConv2d",
+                got=f"groups {groups}",
+                fix="use groups=1",
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = require_pair("kernel_size", kernel_size, "GBPConv2d")

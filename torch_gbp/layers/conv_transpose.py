@@ -19,7 +19,6 @@ from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-
 _RULES = {(False, False): conv_transpose.RULE, (True, False): shared_conv_transpose.RULE}  # (shared precision, linearised)
 _RULES |= {(shared, True): linearised.CONV_TRANSPOSE for shared in (False, True)}
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}

@@ -29,8 +29,8 @@ class GBPLinear(WeightedLayer):
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
         prior: of weights and biases, and where they start; None takes `Prior()`.
         covariance: "shared", one precision for all weights of an input, for speed; "diagonal", one for every weight.
-            "full" is "diagonal" between batches, and in iterated inference, where it is linearised, takes the factors of a batch
-            together (inference/joint.py), exact in all weights.
+            "full" is "diagonal" between batches, "shared_full" is "shared"; in iterated inference, where they are linearised, the
+            factors of a batch are taken together, exact in all weights (inference/joint.py).
 
     Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).
 

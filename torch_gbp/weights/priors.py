@@ -30,7 +30,7 @@ RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's e
 _LARGEST = 1e15
 MEAN = Range("finite in float32, as its square", lambda value: abs(value) <= _LARGEST)
 
-Covariance = Literal["shared", "diagonal", "full"]
+Covariance = Literal["shared", "diagonal", "full", "shared_full"]
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,12 @@ def require_covariance(covariance: Any, where: str, full: bool = False) -> bool:
     Raises:
         InvalidInput: no covariance of `Covariance`.
     """
-    allowed = ("shared", "diagonal", "full") if full else ("shared", "diagonal")
+    allowed = ("shared", "diagonal", "full", "shared_full") if full else ("shared", "diagonal")
     if covariance not in allowed:
         fix = 'use "shared", or "diagonal" for a precision for each weight'
         what = "covariance must be " + " or ".join(f'"{name}"' for name in allowed)
         raise InvalidInput(what, where=where, got=shown(covariance), fix=fix)
-    return covariance == "shared"
+    return "shared" in covariance
 
 
 def _variance(name: str, value: Any) -> float:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from benchmarks.toys.scalar_graph import Factors, ScalarGraph
 from torch_gbp.errors import InvalidInput
-from torch_gbp.scalar_graph import Factors, ScalarGraph
 
 pytestmark = pytest.mark.usefixtures("float64")
 
