@@ -85,7 +85,7 @@ def test_networks_that_need_beliefs_are_sampled_by_them(make):
     model, x = scattered(make(), 0.2), torch.randn(3, 3)
     truth = brute_force(model, x, 1000)
     if make is CARRIED["noise"]:
-        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ model[1].weight.mean.T for _ in range(len(truth))]).detach()
+        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ model[-1].weight.mean.T for _ in range(len(truth))]).detach()
     found = predict(model, Softmax(), x, "samples", 1000)
     assert_close(found.belief.variance, truth.var(0), rtol=0.25, atol=0)
     again = predict(model, Softmax(), x, "samples", 1000)

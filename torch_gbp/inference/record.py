@@ -152,7 +152,8 @@ def _called_method(name: str, *args: Any, **kwargs: Any) -> Any:
 _METHODS = (
     "flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "detach", "cpu",
     "to", "__getitem__", "__add__", "__radd__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__neg__", "__sub__",
-    "__rsub__", "__pow__", "__abs__", "__mod__", "__floordiv__", "__gt__", "__ge__", "__lt__", "__le__", "__matmul__", "__rmatmul__",
+    "__rsub__", "__pow__", "__abs__", "__mod__", "__floordiv__", "__gt__", "__ge__", "__lt__", "__le__", "__matmul__",
+    "__rmatmul__",
 )  # fmt: skip
 for _name in _METHODS:
     setattr(Recorded, _name, (lambda name: lambda *args, **kwargs: _called_method(name, *args, **kwargs))(_name))
