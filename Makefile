@@ -5,23 +5,38 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check clean
+OLDEST := .venv-oldest
+# all but what needs Lightning and its data
+OLDEST_TESTS := torch_gbp tests/autograd tests/bases tests/convert tests/factors tests/inference tests/layers tests/likelihoods \
+	tests/local tests/optim tests/predictive tests/weights
+
+.PHONY: demo test test-oldest check clean
 
 demo: $(STAMP)  ## train on the embedded digits, write runs/demo
-	$(ONE_THREAD) $(BIN)/python -m lightning_modules.demo --out runs/demo
+	$(ONE_THREAD) $(BIN)/python -m examples.demo --out runs/demo
 
 test: $(STAMP)  ## run all tests and doctests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
-check: $(STAMP)  ## formatting, lint and types
+test-oldest: $(OLDEST)/.installed  ## the library's own tests with the oldest torch that is allowed
+	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
+
+check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,lightning]'
 	touch $(STAMP)
 
+$(OLDEST)/.installed: pyproject.toml
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet 'torch==2.6.*' scikit-learn --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(OLDEST) runs

@@ -25,7 +25,7 @@ class GBPModule(lightning.LightningModule):
     """Trains `model` by `MessagePassing`: the loss is -log evidence, the optimizer multiplies messages.
 
     The rate warms up and falls over the trainer's passes; the last step puts the means at the average of the last ones
-    (`MessagePassing.settle`), which is when the validation scores rise. For a scheduler of torch, override
+    (`MessagePassing.use_averaged_means`), which is when the validation scores rise. For a scheduler of torch, override
     `configure_optimizers` and switch that schedule off::
 
         def configure_optimizers(self):
@@ -140,7 +140,7 @@ class GBPModule(lightning.LightningModule):
         finally:
             self._message_passing().close()
         if self._completes():  # the step has settled the means itself, unless the loader drops examples
-            self._message_passing().settle()
+            self._message_passing().use_averaged_means()
             self._settled = True
 
     def _completes(self) -> bool:

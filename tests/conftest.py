@@ -7,8 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+
+# the same examples in every run, and no time limit that a busy machine could break
+hypothesis.settings.register_profile("repeatable", max_examples=60, deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("repeatable")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +24,12 @@ def seed():
     print(f"seed {number} (set TEST_SEED to change it)")
     torch.manual_seed(number)
     return number
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device that is there: the CPU, and a GPU."""
+    return torch.device(request.param)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fuzz import SCALARS, TENSORS, Case, outcome, seeded
 from helpers import mlp
+from likelihood_cases import ELEMENTWISE
 from torch import nn
 
 import torch_gbp as gbp
@@ -139,7 +140,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
-    "predict", "Predictive", "Calibration",
+    "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
@@ -214,6 +215,10 @@ TASKS: dict[str, tuple[Callable[[], gbp.Likelihood], int, torch.Tensor]] = {
     "learned": (lambda: gbp.Regression(0.1, learn_noise=True), 1, VALUES),
     "heteroscedastic": (gbp.HeteroscedasticRegression, 2, VALUES),
 }
+
+PUBLIC = {name: case for name, case in ELEMENTWISE.items() if type(case.likelihood).__name__ in gbp.__all__}
+VALID |= {type(case.likelihood).__name__: (type(case.likelihood), {}, predict) for case in PUBLIC.values()}
+TASKS |= {name: (type(case.likelihood), 1, case.targets(VALUES)) for name, case in PUBLIC.items()}
 
 
 def step(model: nn.Module, likelihood: gbp.Likelihood, x: Any, y: Any) -> Any:

@@ -36,7 +36,7 @@ def public():
 
 
 def pinned(place, names):
-    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `crowding`."""
+    """What the code says: the defaults of a public name, or constants of a module or a class in one, as `optim.monitor`."""
     if place in public():
         return defaults(place)
     room, _, name = place.rpartition(".")
@@ -63,6 +63,7 @@ TABLE = {
     "optim.update_checks": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
     "layers.standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 100.0, "FEWEST": 8},
     "likelihoods.base": {"MANY": 40},
+    "likelihoods.tilted": {"NODES": 128, "DROP": 40.0},
     "optim.stores.annealing": {"END": 0.5, "GROWTH": 3},
     "optim.stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
     "inference.trace": {"GROWTH": 100000.0},
@@ -75,7 +76,7 @@ TABLE = {
     "predictive.samples": {"SMALL": 32768},
     "denoise.denoiser": {"BLOWN_UP": 10},
     "denoise.stack": {"UPPER_HASTE": 0.1},
-    "factors.patch_conv": {"MOST": 32},
+    "factors.held": {"HELD_MOST": 32},
     "likelihoods.Likelihood": {"automatic_power": 1.0, "automatic_widening": 1.0},
     "likelihoods.Softmax": {"automatic_power": 64.0, "automatic_widening": 4.0},
     "likelihoods.IntegratedSoftmax": {"automatic_power": 64.0, "automatic_widening": 1.0},
@@ -281,5 +282,12 @@ def test_stores_choose_the_pinned_rates(store, rate):
     assert getattr(torch_gbp, store)().default_rate(depth=1.0) == rate
 
 
+def inherited(name):
+    """Whether a class takes its constructor from another public class, whose defaults are in the table."""
+    found = getattr(torch_gbp, name, None)
+    bases = found.__mro__[1:] if isinstance(found, type) else ()
+    return any(one.__name__ in TABLE and found.__init__ is one.__init__ for one in bases)
+
+
 def test_every_public_name_with_defaults_is_in_the_table():
-    assert [name for name in public() if defaults(name) and name not in TABLE] == []
+    assert [name for name in public() if defaults(name) and name not in TABLE and not inherited(name)] == []

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "checks", "renamed", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
-    "moment_maps", "layers", "bases", "likelihoods",
+    "layers", "bases", "likelihoods", "metrics",
     "optim", "inference", "predictive", "denoise", "convert", "trainer", "local",
     "__init__",
 )  # fmt: skip
@@ -33,6 +33,15 @@ def own_imports(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_imports_to_its_right(file: Path) -> None:
     assert all(ORDER.index(name) <= place(file) for name in own_imports(file))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_torch_tqdm_and_the_standard_library_alone(file: Path) -> None:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)]
+    tops = {name.split(".")[0] for name in names}
+    assert tops <= {"torch_gbp", "torch", "tqdm", *sys.stdlib_module_names}
 
 
 def test_the_core_stands_without_lightning_and_torchvision() -> None:

@@ -1,8 +1,10 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
+from torch_gbp.factors.torch_functions import moments
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.inference import (
     AllAtOnce,
@@ -31,18 +33,7 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.standardise import Standardise
-from torch_gbp.likelihoods import (
-    Argmax,
-    HeteroscedasticRegression,
-    IntegratedSoftmax,
-    Likelihood,
-    OneHotRegression,
-    PairwiseArgmax,
-    Regression,
-    Softmax,
-    SquaredSoftmax,
-)
-from torch_gbp.moment_maps import moments
+from torch_gbp.likelihoods import *
 from torch_gbp.optim.configure import configure_optimizers
 from torch_gbp.optim.fixed_batches import FixedBatches
 from torch_gbp.optim.message_passing import MessagePassing
@@ -55,11 +46,10 @@ from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
 from torch_gbp.weights.priors import Prior
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
+__all__ = [  # and those of likelihoods, below
     "AllAtOnce",
-    "Argmax",
     "AveragedSites",
     "BatchSites",
     "Calibration",
@@ -82,25 +72,17 @@ __all__ = [
     "GBPSigmoid",
     "GBPUpsample",
     "Gaussian",
-    "HeteroscedasticRegression",
     "Inference",
     "InputBasis",
-    "IntegratedSoftmax",
     "Latent",
     "LayerSweeps",
-    "Likelihood",
     "LinearResponse",
     "Message",
     "MessagePassing",
-    "OneHotRegression",
-    "PairwiseArgmax",
     "PatchBasis",
     "Predictive",
     "Prior",
     "RandomLayers",
-    "Regression",
-    "Softmax",
-    "SquaredSoftmax",
     "Standardise",
     "StepReport",
     "Trace",
@@ -121,3 +103,4 @@ __all__ = [
     "thesis_rate",
     "to_torch",
 ]
+__all__ += likelihoods.__all__

@@ -74,7 +74,7 @@ class Trainer:
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> x = torch.randn(64, 2)
     >>> data = TensorDataset(x, (x[:, 0] > 0).long())
-    >>> trainer = Trainer(gbp.GBPLinear(2, 2, prior_scale=1.0), gbp.Softmax(), epochs=4, progress=False)
+    >>> trainer = Trainer(gbp.GBPLinear(2, 2, prior=gbp.Prior(scale=1.0)), gbp.Softmax(), epochs=4, progress=False)
     >>> history = trainer.fit(DataLoader(data, batch_size=8, shuffle=True))
     >>> trainer.evaluate(DataLoader(data, batch_size=64)).accuracy > 0.8
     True
@@ -187,7 +187,7 @@ class Trainer:
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
         assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
-            self.optimizer.settle()  # the last step has done so, unless the loader drops examples
+            self.optimizer.use_averaged_means()  # the last step has done so, unless the loader drops examples
             renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:

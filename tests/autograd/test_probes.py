@@ -191,7 +191,7 @@ def test_in_between_the_last_curvature_counts_by_the_examples_of_the_step():
     gbp.Softmax()(network(x[:2]), y[:2]).backward()
     found = dict(propagate.messages())
     for own, each in first:
-        assert_close(found[own].precision, each * 2 * propagate.scale, rtol=1e-12, atol=0)
+        assert_close(found[own].precision, each * 2 * propagate.message_weight, rtol=1e-12, atol=0)
 
 
 def test_gradients_are_those_of_cross_entropy_and_know_no_power():
@@ -204,7 +204,7 @@ def test_gradients_are_those_of_cross_entropy_and_know_no_power():
     network.zero_grad()
     F.cross_entropy(network(x), y, reduction="sum").backward()
     assert_close(found, {name: parameter.grad for name, parameter in network.named_parameters()}, rtol=1e-12, atol=1e-14)
-    assert propagate.scale == 50
+    assert propagate.message_weight == 50
 
 
 def test_the_older_of_two_optimizers_asks_no_more():

@@ -103,5 +103,5 @@ def test_without_passes_the_means_settle_when_asked():
         sweep(propagate, model, Softmax(), x, y)
     average = propagate.state[model[0].weight.mean]["average"].clone()
     assert not torch.equal(model[0].weight.mean, average)
-    propagate.settle()
+    propagate.use_averaged_means()
     assert torch.equal(model[0].weight.mean, average)

@@ -122,7 +122,7 @@ def test_averaged_sites_settle_at_the_average_of_the_last_means():
             average = mean if average is None else average + (mean - average) * min(1.0, 4 / (0.5 * t))
     precision = marginal.precision.detach().clone()
     with torch.no_grad():
-        store.settle(marginal, state)
+        store.use_averaged_means(marginal, state)
     assert_close((marginal.mean.detach(), marginal.precision.detach()), (average, precision), rtol=1e-12, atol=1e-12)
 
 
@@ -134,7 +134,7 @@ def test_averaged_sites_without_a_tail_or_a_history_keep_the_mean(tail):
             store.commit(marginal, state, word(), Step(0.3, 5.0))
     before = marginal.mean.detach().clone()
     with torch.no_grad():
-        store.settle(marginal, state)
+        store.use_averaged_means(marginal, state)
     assert torch.equal(marginal.mean, before)
 
 
@@ -189,7 +189,7 @@ def test_foreseen_precision_is_what_commit_writes(store):
     for batch in (0, 1, 0):
         store.open(marginal, state, batch)
         message, step = word(), Step(0.3, 4.0, batch)
-        expected = store.foresee(marginal, state, message, step)
+        expected = store.precision_after(marginal, state, message, step)
         store.commit(marginal, state, message, step)
         assert_close(marginal.precision.detach(), expected, rtol=1e-13, atol=0)
 

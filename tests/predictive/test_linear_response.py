@@ -9,7 +9,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import GBPLinear, LinearResponse, Regression, Softmax
 from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
-from torch_gbp.optim.message_weight import crowding
+from torch_gbp.optim.message_weight import automatic_power_factor
 from torch_gbp.optim.stores import batch_sites
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -78,8 +78,8 @@ def test_of_classes_takes_the_whole_curvature(power):
 def test_an_automatic_power_is_that_of_training():
     model, (x, y) = GBPLinear(3, 3), three_classes(36)
     own = LinearResponse(model, Softmax(), x, y)
-    told = LinearResponse(model, Softmax(Softmax().power * crowding([9, 3], 36)), x, y)
-    assert 1 < crowding([9, 3], 36) < 2
+    told = LinearResponse(model, Softmax(Softmax().power * automatic_power_factor([9, 3], 36)), x, y)
+    assert 1 < automatic_power_factor([9, 3], 36) < 2
     assert_close(tuple(own(x)), tuple(told(x)), rtol=1e-12, atol=0)
 
 

@@ -148,7 +148,6 @@ def learn(network: nn.Module, likelihood: Likelihood, schedule: str, store: str,
 
 
 Refusals = list[tuple[type[GBPError], str]]
-_NO_EXACT = (MissingRule, "no exact scalar messages")
 _TRUNCATED = [(Diverged, "the energy diverged"), (ImproperMarginal, "no finite precision")]
 
 
@@ -159,8 +158,6 @@ def refusals(network: str, likelihood: str, engine: str) -> tuple[Refusals, Refu
     graph = engine in ("AllAtOnce", "LayerSweeps", "RandomLayers")
     if engine == "ExampleByExample" and "automatic" in likelihood:
         return [(InvalidInput, "exact messages need a likelihood power of 1")], []
-    if engine == "ExampleByExample" and network == "transposed conv":
-        return [_NO_EXACT], []
     if graph and likelihood == "HeteroscedasticRegression":  # all images at once overshoot a log variance
         return [], _TRUNCATED[:1]
     # A truncated Gaussian has no density where the label's output is not the largest, and no precision far from the boundary.

@@ -1,9 +1,14 @@
-"""The likelihoods of classes, and outputs of every kind to try them on."""
+"""Tables of likelihoods, and outputs and targets of every kind to try them on."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal
 
-from torch_gbp import Argmax, Gaussian, IntegratedSoftmax, OneHotRegression, Softmax
+from torch_gbp import Argmax, ElementwiseLikelihood, Gaussian, IntegratedSoftmax, OneHotRegression, Poisson, Softmax
 
 CLASSIFIERS = {
     "softmax": Softmax(),
@@ -28,3 +33,44 @@ def beliefs(kind, n=12, outputs=5):
 
 def labels(n=12, outputs=5):
     return torch.arange(n) % outputs
+
+
+class Measured(ElementwiseLikelihood):
+    """Gaussian noise of variance 1/4: what `Regression` has in closed form."""
+
+    def check(self, output, target):
+        pass
+
+    def known(self, outputs):
+        return Normal(outputs, 0.5)
+
+    def draw(self, outputs, generator):
+        return outputs + 0.5 * torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
+
+
+class Coin(ElementwiseLikelihood):
+    """Two outcomes, 0 and 1, of log odds z."""
+
+    def check(self, output, target):
+        pass
+
+    def known(self, outputs):
+        return Bernoulli(logits=outputs)
+
+    def draw(self, outputs, generator):
+        return torch.bernoulli(outputs.sigmoid(), generator=generator)
+
+
+class Elementwise(NamedTuple):
+    """A likelihood of one output each; `targets` draws some that fit outputs."""
+
+    likelihood: ElementwiseLikelihood
+    targets: Callable[[Tensor], Tensor]
+
+
+ELEMENTWISE = {
+    "measured": Elementwise(Measured(), lambda z: z + 2 * torch.randn_like(z)),
+    "coin": Elementwise(Coin(), lambda z: torch.bernoulli(z.sigmoid())),
+    "poisson": Elementwise(Poisson(), lambda z: torch.poisson(z.clamp_max(12).exp())),
+}
+each_elementwise = pytest.mark.parametrize("case", ELEMENTWISE.values(), ids=ELEMENTWISE)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.parameter import GaussianParameter, owner_of
 
-Lesson = Callable[[bool, float], None]
+MStep = Callable[[bool, float], None]
 """(whether the marginals had seen the examples before, the sweep's share of the data in this process) -> None."""
 
 
@@ -61,7 +61,7 @@ class Sweep:
         examples: int,
         log_evidence: Tensor,
         automatic: bool = False,
-        learn: Lesson | None = None,
+        learn: MStep | None = None,
         hold: float = 0.0,
         rate_factor: Callable[[float], float] | None = None,
         outcome: Outcome | None = None,
@@ -93,7 +93,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.sweeps: list[Sweep] = []
-        self.lesson: Callable[[float], None] | None = None  # share of the data -> None, in place of the sweeps' own
+        self.m_step: Callable[[float], None] | None = None  # share of the data -> None, in place of the sweeps' own
 
     def attach(self, marginal: GaussianParameter) -> None:
         """Listens to one more marginal; weakly, so that parameters keep no discarded listener alive."""
@@ -116,13 +116,13 @@ class Listener:
         for sweep in self.sweeps:
             sweep.spent = True
         self.sweeps.clear()
-        self.lesson = None
+        self.m_step = None
 
     def learn(self, seen: bool, num_data: int, progress: float) -> None:
-        """Lets the likelihoods learn from all of them, each by its share of the data, unless there is another lesson."""
-        if self.lesson is not None:
-            self.lesson(self.examples / num_data)
-        for sweep in self.sweeps if self.lesson is None else ():
+        """Lets the likelihoods learn from all of them, each by its share of the data, unless there is another m_step."""
+        if self.m_step is not None:
+            self.m_step(self.examples / num_data)
+        for sweep in self.sweeps if self.m_step is None else ():
             if sweep.learn is not None and progress >= sweep.hold:
                 sweep.learn(seen, sweep.examples / num_data)
 

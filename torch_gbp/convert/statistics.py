@@ -20,7 +20,7 @@ BATCHES = 100
 def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | None = BATCHES) -> int:
     """Running statistics of BatchNorm anew, as plain averages over training batches at the network's present weights.
 
-    `settle` puts the means at the average of the last steps; the statistics were those of the steps' own weights. Modes of all
+    A run ends with the means at the average of its last steps; the statistics were those of the steps' own weights. Modes of all
     modules are as before afterwards. Layers whose own parameters are frozen keep their statistics. (What
     `torch.optim.swa_utils.update_bn` does, but for modes, frozen layers and the number of batches.)
 

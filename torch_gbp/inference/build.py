@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch_gbp.autograd.bridge import Moments, Rule, Saved
 from torch_gbp.bases.cosine import CosineBasis
 from torch_gbp.errors import MissingRule
-from torch_gbp.factors import joint_conv, linearised, patch_conv
+from torch_gbp.factors.bilinear import rule_of
+from torch_gbp.factors.convolutions import CONV
+from torch_gbp.factors.covariance import DIAGONAL, FULL, SHARED
+from torch_gbp.factors.held import HELD_CONV, HELD_MOST, patches_of
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.inference.copies import CopiesNode
 from torch_gbp.inference.filters import FilterBelief
@@ -22,7 +25,7 @@ from torch_gbp.inference.moved import MovedNode
 from torch_gbp.inference.node import Bound, FactorNode, Node, SummedNode
 from torch_gbp.inference.record import Call, Operation, Value, no_node
 from torch_gbp.inference.weights import WeightBelief
-from torch_gbp.layers import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, GBPNoise
+from torch_gbp.layers import GBPConv2d, GBPLinear, GBPMaxPool2d, GBPNoise
 from torch_gbp.layers.base import ActivationLayer, GaussianLayer, WeightedLayer
 
 
@@ -151,7 +154,7 @@ class Builder:
         full = layer.full and isinstance(layer, GBPConv2d)
         if full and beliefs[0].learn:
             beliefs = FilterBelief(layer.weight), *beliefs[1:]
-            return LinearNode(Bound(joint_conv.RULE, layer.options), activation, beliefs, *settings)
+            return LinearNode(Bound(rule_of(CONV, FULL, 1), layer.options), activation, beliefs, *settings)
         return LinearNode(self.affine(layer, rank, self.linearised or full), activation, beliefs, *settings)
 
     def affine(self, layer: WeightedLayer, rank: int, first_order: bool) -> Bound:
@@ -159,7 +162,7 @@ class Builder:
         rule = layer.rule(first_order)
         if isinstance(layer, GBPLinear) and rank != 2:
             return Bound(by_rows(rule), layer.options)
-        few = layer.weight.mean[0].numel() <= patch_conv.MOST
+        few = layer.weight.mean[0].numel() <= HELD_MOST
         if first_order and few and isinstance(layer, GBPConv2d) and layer.options.groups == 1:
             return Bound(rule, layer.options, lambda images: _held(layer, images))
         return Bound(rule, layer.options)
@@ -175,8 +178,7 @@ class Builder:
 
     def bound(self, layer: ActivationLayer) -> Bound:
         """The rule of an activation with its options."""
-        first_order = self.linearised and isinstance(layer, GBPLeakyReLU)
-        return Bound(linearised.LEAKY_RELU if first_order else layer.rule, layer.options)
+        return Bound(layer.linearised if self.linearised else layer.rule, layer.options)
 
     def max_pool(self, layer: GBPMaxPool2d, part: Fused) -> Node:
         """The node of a maximum."""
@@ -219,4 +221,5 @@ def by_rows(rule: Rule) -> Rule:
 
 def _held(layer: GBPConv2d, images: Tensor) -> Bound:
     """The convolution of images that stay the same."""
-    return Bound(patch_conv.RULE, patch_conv.patches_of(layer.options, layer.kernel_size, images))
+    covariance = SHARED if layer.shared_precision else DIAGONAL
+    return Bound(rule_of(HELD_CONV, covariance, 1), patches_of(layer.options, layer.kernel_size, images))

@@ -14,18 +14,14 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from torch_gbp.autograd.bridge import Rule
 from torch_gbp.errors import MissingRule
-from torch_gbp.factors import exact_conv, exact_leaky_relu, exact_linear
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.build import Builder, Fused, by_rows
 from torch_gbp.inference.damping import Iteration
 from torch_gbp.inference.node import Bound, FactorNode, Node
-from torch_gbp.layers import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d
+from torch_gbp.layers import GBPLinear, GBPMaxPool2d
 from torch_gbp.layers.base import ActivationLayer, WeightedLayer
 from torch_gbp.weights.parameter import GaussianParameter
-
-_RULES: dict[type[WeightedLayer], Rule] = {GBPLinear: exact_linear.RULE, GBPConv2d: exact_conv.RULE}
 
 
 class ExampleWeights:
@@ -139,12 +135,12 @@ class ExactBuilder(Builder):
         Raises:
             MissingRule: a layer without exact messages.
         """
-        rule = next((rule for kind, rule in _RULES.items() if isinstance(layer, kind)), None)
+        rule = layer.exact
         if rule is None:
             raise MissingRule(
                 f"{type(layer).__name__} has no exact scalar messages",
                 where=f"ExampleByExample, layer {part.name}",
-                fix="use another schedule, or linear layers",
+                fix="use another schedule, or a layer with an exact rule",
             )
         if isinstance(layer, GBPLinear) and part.inputs[0].belief.ndim != 2:
             rule = by_rows(rule)
@@ -153,9 +149,9 @@ class ExactBuilder(Builder):
         return ExactNode(Bound(rule, layer.options), weights, self.example, part)
 
     def activation(self, layer: ActivationLayer, part: Fused) -> Node:
-        if isinstance(layer, GBPLeakyReLU):
-            return ExactActivation(Bound(exact_leaky_relu.RULE, layer.options), part.variance, part.prior())
-        return super().activation(layer, part)
+        if layer.exact is None:
+            return super().activation(layer, part)
+        return ExactActivation(Bound(layer.exact, layer.options), part.variance, part.prior())
 
     def max_pool(self, layer: GBPMaxPool2d, part: Fused) -> Node:
         return FactorNode(Bound(layer.rule, layer.options), part.variance, part.prior())

@@ -171,8 +171,8 @@ class FactorGraph:
         log_evidence = self.log_evidence()
         if likelihood is None or target is None:
             return Sweep(self.examples, log_evidence)
-        lesson = likelihood.lesson(self.output_belief(), target, self.observed)
-        learn = None if lesson is None else lambda _, share: lesson(True, share)
+        m_step = likelihood.m_step(self.output_belief(), target, self.observed)
+        learn = None if m_step is None else lambda _, share: m_step(True, share)
         outcome = None
         if self.observed is None and evidence is not None:
             outcome = Outcome(target, evidence.log, lambda y: likelihood.evidence(*self._asked, y).log)

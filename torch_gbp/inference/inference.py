@@ -251,7 +251,7 @@ class Batch(NamedTuple):
             return
         with self._informed(told if self.propagate.store.cavity else {}):
             output = self.output()
-        self.propagate.teach(partial(self.likelihood.learn, *output, self.y, True))
+        self.propagate.learn_by(partial(self.likelihood.learn, *output, self.y, True))
 
     @contextmanager
     def _informed(self, told: Mapping[GaussianParameter, Message]) -> Iterator[None]:

@@ -76,6 +76,8 @@ class ActivationLayer(GaussianLayer):
     """A layer that acts entry by entry, by a rule without weights."""
 
     rule: Rule
+    linearised: Rule  # to first order at the mean
+    exact: Rule | None = None  # exact messages both ways; None takes the rule
     options: Any = None
 
 
@@ -85,6 +87,7 @@ class WeightedLayer(FactorLayer):
     weight: GaussianParameter
     bias: GaussianParameter | None
     options: Any = None  # of its rule
+    exact: Rule | None = None  # exact scalar messages, where there are any
     has_full = False  # whether there is a full covariance of its weights
     full = False  # whether iterated inference takes the covariance of weights into account
     checked_scale = False  # whether the first training inputs were looked at

@@ -11,22 +11,22 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import conv, linearised, shared_conv
-from torch_gbp.factors.conv import ConvOptions
+from torch_gbp.factors.bilinear import rules_of
+from torch_gbp.factors.convolutions import CONV, ConvOptions
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_RULES = {(False, False): conv.RULE, (True, False): shared_conv.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.CONV for shared in (False, True)}
+_RULES, _EXACT = rules_of(CONV), PerEdge(CONV).rule()
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
 class GBPConv2d(WeightedLayer):
     """Two-dimensional convolution whose kernel and biases are Gaussian marginals, shared by all positions.
 
-    The linear factor at every position (factors/conv.py); padding adds observed zeros.
+    The linear factor at every position (factors/bilinear.py); padding adds observed zeros.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
@@ -47,7 +47,7 @@ class GBPConv2d(WeightedLayer):
     torch.Size([2, 6, 28, 28])
     """
 
-    has_full = True
+    has_full, exact = True, _EXACT
 
     @prior_arguments
     @factor_arguments

@@ -11,23 +11,23 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import conv_transpose, linearised, shared_conv_transpose
-from torch_gbp.factors.conv_transpose import ConvTransposeOptions
+from torch_gbp.factors.bilinear import rules_of
+from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_RULES = {(False, False): conv_transpose.RULE, (True, False): shared_conv_transpose.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.CONV_TRANSPOSE for shared in (False, True)}
+_RULES, _EXACT = rules_of(CONV_TRANSPOSE), PerEdge(CONV_TRANSPOSE).rule()
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
 class GBPConvTranspose2d(WeightedLayer):
     """Two-dimensional transposed convolution whose kernel and biases are Gaussian marginals.
 
-    The linear factor read backwards (factors/conv_transpose.py): each entry of the input adds its kernel to a window of the
+    The linear factor read backwards (factors/convolutions.py): each entry of the input adds its kernel to a window of the
     output. The weights' marginal has the axes (out_channels / groups, in_channels, h, w): torch's with the first two exchanged.
 
     Args:
@@ -44,6 +44,8 @@ class GBPConvTranspose2d(WeightedLayer):
     >>> GBPConvTranspose2d(4, 3, 2, stride=2)(torch.ones(1, 4, 8, 8)).shape
     torch.Size([1, 3, 16, 16])
     """
+
+    exact = _EXACT
 
     @prior_arguments
     @factor_arguments

@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import require_count, require_like
-from torch_gbp.factors import linear, linearised, shared_linear
+from torch_gbp.factors.bilinear import rules_of
+from torch_gbp.factors.maps import MATMUL
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_RULES = {(False, False): linear.RULE, (True, False): shared_linear.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.LINEAR for shared in (False, True)}
+_RULES, _EXACT = rules_of(MATMUL), PerEdge(MATMUL).rule()
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
 class GBPLinear(WeightedLayer):
     """Linear layer z = W a + b whose weights and biases are Gaussian marginals.
 
-    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (factors/linear.py).
+    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (factors/bilinear.py).
 
     Args:
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
@@ -43,7 +44,7 @@ class GBPLinear(WeightedLayer):
     torch.Size([3, 2])
     """
 
-    has_full = True
+    has_full, exact = True, _EXACT
 
     @prior_arguments
     @factor_arguments

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torch_gbp.autocast import full_precision
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.sweep import Lesson
+from torch_gbp.autograd.sweep import MStep
 from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
@@ -155,7 +155,7 @@ class Likelihood(Predicting):
         """Factor on the store's own rate where a pass has so many batches: min(1, sqrt(B / 40)), see benchmarks/README.md."""
         return min(1.0, math.sqrt(batches / MANY))
 
-    def lesson(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> Lesson | None:
+    def m_step(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> MStep | None:
         """`learn` from the known targets, for the step that takes the batch's messages; None where there is nothing to learn."""
         if not self.learns or not (known is None or bool(known.any())):
             return None

@@ -37,7 +37,7 @@ class Loss(Function):
             len(mean),
             log_evidence,
             likelihood.automatic,
-            likelihood.lesson(_belief(*at), target, known) if likelihood.learns else None,
+            likelihood.m_step(_belief(*at), target, known) if likelihood.learns else None,
             likelihood.hold,
             likelihood.rate_factor,
             None if known is not None else Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log),

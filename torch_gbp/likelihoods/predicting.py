@@ -52,6 +52,16 @@ class Predicting(CheckedModule):
         """
         return self.distribution(Gaussian(outputs, torch.zeros_like(outputs)))
 
+    def variance_of_means(self, output: Gaussian) -> Tensor:
+        """Variance of E[y | z] of real targets over z ~ N(mean, variance); here where that mean is affine in each output.
+
+        >>> import torch_gbp as gbp
+        >>> gbp.Regression(0.5).variance_of_means(Gaussian(torch.zeros(1), torch.tensor([4.0])))
+        tensor([4.])
+        """
+        aside = output.mean + output.variance.sqrt()
+        return (self.known(aside).mean - self.known(output.mean).mean).square()  # type: ignore[attr-defined]
+
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output, by `widening` and `temperature`."""
         require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")

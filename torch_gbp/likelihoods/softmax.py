@@ -23,7 +23,7 @@ class Softmax(Likelihood):
 
     Args:
         power: likelihood power, see `Likelihood`. The automatic one is a cold posterior that suits the default
-            narrow prior; power = 1 is Bayes' rule and wants `prior_scale=1` in the layers.
+            narrow prior; power = 1 is Bayes' rule and wants `Prior(scale=1)` in the layers.
 
     Shape: outputs (n, classes), labels (n,) of integers, or class probabilities (n, classes) as in
     torch.nn.functional.cross_entropy (smoothed labels): then log p(y) = sum_c y_c log p_c and y takes the place of onehot.

@@ -12,12 +12,12 @@ from torch_gbp.autograd.sweep import Listener, Sweep, Total, processes, rank
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.groups import MarginalOptimizer, moves_weights
-from torch_gbp.optim.message_weight import crowding, depth, strength
-from torch_gbp.optim.plain_parameters import Companion
+from torch_gbp.optim.message_weight import automatic_power_factor, depth, message_weight
+from torch_gbp.optim.plain_parameters import PlainParameters
 from torch_gbp.optim.schedule import progress_of, rate_of
 from torch_gbp.optim.settings import CURVATURE, check_group, name_of, require_same_parts
 from torch_gbp.optim.stores import Step, Store
-from torch_gbp.optim.update_checks import NOTHING, Turn, has_message, no_probe, require_examples
+from torch_gbp.optim.update_checks import NOTHING, Update, has_message, no_probe, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
 
 
@@ -35,7 +35,7 @@ class MessageOptimizer(MarginalOptimizer):
         self._listener = Listener()
         self._prober = Prober(own_seed(rank()), 1 if store.cavity else EVERY)
         self._sizes: list[int] = []  # how many weights each marginal is of
-        self._companion = None if plain is None else Companion(plain)
+        self._plain = None if plain is None else PlainParameters(plain)
         self._own_rate = True  # the store's, and a factor that suits the likelihood
         self._batch: int | None = None  # under visit
         super().__init__(params, defaults, store)
@@ -47,8 +47,8 @@ class MessageOptimizer(MarginalOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
-        if self._companion is not None:
-            self._companion.optimizer.zero_grad(set_to_none)
+        if self._plain is not None:
+            self._plain.optimizer.zero_grad(set_to_none)
         self._listener.clear()
         for marginal in self.marginals:
             marginal.forget()
@@ -58,7 +58,7 @@ class MessageOptimizer(MarginalOptimizer):
     def state_dict(self) -> dict[str, Any]:
         """That of the marginals, the plain parameters' optimizer, and the generator of probes."""
         state = super().state_dict() | {"probes": self._prober.state()}
-        return state if self._companion is None else state | {"plain": self._companion.optimizer.state_dict()}
+        return state if self._plain is None else state | {"plain": self._plain.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where the optimizer stood that gave this state.
@@ -66,16 +66,16 @@ class MessageOptimizer(MarginalOptimizer):
         Raises:
             InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
         """
-        require_same_parts(state_dict, self._companion is not None)
+        require_same_parts(state_dict, self._plain is not None)
         super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes")})
-        if self._companion is not None:
-            self._companion.optimizer.load_state_dict(state_dict["plain"])
+        if self._plain is not None:
+            self._plain.optimizer.load_state_dict(state_dict["plain"])
         self._prober.load(state_dict.get("probes", {}))
         self._prober.wait(self.param_groups[0]["steps"])
 
     @property
     def depth(self) -> float:
-        """How deep the network is (`torch_gbp.optim.message_weight.depth`)."""
+        """How deep the network is (`message_weight.depth`)."""
         return depth(self.layers, self._sizes, self.param_groups[0]["num_data"])
 
     @property
@@ -84,19 +84,19 @@ class MessageOptimizer(MarginalOptimizer):
         return depth(sum(map(moves_weights, self.marginals)), self._sizes, self.param_groups[0]["num_data"])
 
     @property
-    def crowding(self) -> float:
-        """How crowded the network is (`torch_gbp.optim.message_weight.crowding`)."""
-        return crowding(self._sizes, self.param_groups[0]["num_data"])
+    def power_factor(self) -> float:
+        """Factor on the power of a likelihood whose power is automatic (`message_weight.automatic_power_factor`)."""
+        return automatic_power_factor(self._sizes, self.param_groups[0]["num_data"])
 
     @property
-    def scale(self) -> float:
-        """By how much `step` multiplies the messages it finds (`torch_gbp.optim.message_weight.strength`)."""
-        return strength(self._listener, self._sizes, self.param_groups[0]["num_data"], self.accumulated)
+    def message_weight(self) -> float:
+        """By how much `step` multiplies the messages it finds (`optim/message_weight.py`)."""
+        return message_weight(self._listener, self._sizes, self.param_groups[0]["num_data"], self.accumulated)
 
     def messages(self) -> list[tuple[GaussianParameter, Message]]:
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
-        turns = self._turns(self._total().examples)
-        return [(turn.marginal, turn.message.tempered(turn.step.scale)) for turn in turns]
+        updates = self._updates(self._total().examples)
+        return [(update.marginal, update.message.tempered(update.step.message_weight)) for update in updates]
 
     def take(self, messages: Mapping[GaussianParameter, Message], sweep: Sweep) -> None:
         """Takes the messages (g, G) of a batch, centred at the means, in place of all since `zero_grad`: the next step's.
@@ -117,12 +117,12 @@ class MessageOptimizer(MarginalOptimizer):
         for group in self.param_groups:
             group["lr"] = rate
 
-    def teach(self, lesson: Callable[[float], None]) -> None:
-        """Has the next step call `lesson(share of the data)`, in place of what likelihoods would learn from its sweeps."""
-        self._listener.lesson = lesson
+    def learn_by(self, m_step: Callable[[float], None]) -> None:
+        """Has the next step call `m_step(share of the data)`, in place of what likelihoods would learn from its sweeps."""
+        self._listener.m_step = m_step
 
-    def _turns(self, examples: int, take: bool = False) -> list[Turn]:
-        """Whose turn it is in this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
+    def _updates(self, examples: int, take: bool = False) -> list[Update]:
+        """The updates of this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
                 "BatchSites needs to know which batch this is",
@@ -130,7 +130,7 @@ class MessageOptimizer(MarginalOptimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        turns, means, alone = [], self._listener.means, processes() == 1
+        updates, means, alone = [], self._listener.means, processes() == 1
         for group, owned in zip(self.param_groups, self._owned, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples)
@@ -139,19 +139,19 @@ class MessageOptimizer(MarginalOptimizer):
                 if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
                     continue
                 if marginal.probed:
-                    turns.append(self._probed(Turn(group, i, marginal, NOTHING, probed), examples, take))
+                    updates.append(self._probed(Update(group, i, marginal, NOTHING, probed), examples, take))
                 else:
-                    turns.append(Turn(group, i, marginal, marginal.message(take), step))
-        return turns
+                    updates.append(Update(group, i, marginal, marginal.message(take), step))
+        return updates
 
-    def _probed(self, turn: Turn, examples: int, take: bool) -> Turn:
-        """The turn of a marginal that got a score: with the precision of the last probe, for so many examples."""
-        marginal, each = turn.marginal, examples / (self.accumulated * processes())  # in an average of gradients
+    def _probed(self, update: Update, examples: int, take: bool) -> Update:
+        """The update of a marginal that got a score: with the precision of the last probe, for so many examples."""
+        marginal, each = update.marginal, examples / (self.accumulated * processes())  # in an average of gradients
         probed = marginal.curvature
         curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
         if curvature is None:
-            raise no_probe(marginal.mean, turn.name)
-        return turn._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)
+            raise no_probe(marginal.mean, update.name)
+        return update._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)
 
     def _total(self) -> Total:
         """What the sweeps of all processes say together."""
@@ -168,10 +168,10 @@ class MessageOptimizer(MarginalOptimizer):
             min(1.0, rate),
             batches,
             self._batch,
-            self.scale,
+            self.message_weight,
             self.depth,
             progress,
-            crowding=self.crowding,
+            power_factor=self.power_factor,
             steady=self._listener.steady,
         )
 

@@ -22,7 +22,7 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
     """The optimizer of a network: message passing for its marginals, a torch optimizer beside it for its plain parameters.
 
     Both step together, under one schedule; `zero_grad`, `state_dict` and `load_state_dict` are of both. Parameters that want no
-    gradient stay as they are. The last step puts the means at the average of the steps before (`settle`): a loop of your own on a
+    gradient stay as they are. The last step puts the means at the average of the steps before: a loop of your own on a
     network with BatchNorm then calls `torch_gbp.renew_statistics(model, loader)`, as `Trainer` does.
 
     Args:

@@ -19,7 +19,7 @@ from torch_gbp.optim.report import StepReport, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
 from torch_gbp.optim.settings import CURVATURE, check_counts
 from torch_gbp.optim.stores import AveragedSites, Store
-from torch_gbp.optim.update_checks import Turn, check_turns, giving_back, require_learnt, require_unscaled
+from torch_gbp.optim.update_checks import Update, check_updates, require_learnt, require_unscaled, restoring_gradients
 
 
 class MessagePassing(MessageOptimizer):
@@ -34,7 +34,7 @@ class MessagePassing(MessageOptimizer):
         lr: peak rate, 0 < lr <= 1; None takes the store's: 1, or for AveragedSites 0.4, less in deep networks, times a factor of
             the likelihood: 2.5 for `Regression()`, else 1, less with fewer than 40 batches in a pass.
             Schedulers of `torch.optim.lr_scheduler` act on it.
-        epochs: passes over which warm-up and cosine run, and after whose last step the means `settle`; None for the plain
+        epochs: passes over which warm-up and cosine run, and after whose last step the averaged means are used; None for plain
             `lr`, e.g. under a scheduler.
         warmup, final: part of the passes in which the rate rises from 0, and what is left of it at the end; in [0, 1].
         store: AveragedSites() (default), BatchSites() or Filtering().
@@ -120,25 +120,25 @@ class MessagePassing(MessageOptimizer):
                 loss = closure()
         total = self._total()
         gather(self.marginals)
-        examples, turns = total.examples, self._turns(total.examples, take=True)
-        with giving_back(turns):
+        examples, updates = total.examples, self._updates(total.examples, take=True)
+        with restoring_gradients(updates):
             if self.param_groups[0]["steps"] == 0:
-                self.store.prepare(self.marginals, turns[0].step.batches)
-            check_turns(self.store, turns, [self.state[turn.marginal.mean] for turn in turns])
-            if self._companion is not None:
-                self._companion.check()
-            progress = turns[0].step.progress
+                self.store.prepare(self.marginals, updates[0].step.batches)
+            check_updates(self.store, updates, [self.state[update.marginal.mean] for update in updates])
+            if self._plain is not None:
+                self._plain.check()
+            progress = updates[0].step.progress
             self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
-        moved = [self._commit(turn, watched) for turn in turns]
-        if self._companion is not None:
-            self._companion.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress)
+        moved = [self._commit(update, watched) for update in updates]
+        if self._plain is not None:
+            self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress)
         self._advance(examples)
         if complete(self.param_groups[0], examples):
-            self.settle()
+            self.use_averaged_means()
         if watched:
-            marginals = [turn.marginal for turn in turns]
-            self.report = make_report(self.param_groups[0]["steps"], total, turns[0].step.rate, marginals, moved)
+            marginals = [update.marginal for update in updates]
+            self.report = make_report(self.param_groups[0]["steps"], total, updates[0].step.rate, marginals, moved)
         self._watch.look(self._listener.sweeps, progress, self.store.way_out)
         self._listener.clear()
         if self._batch is not None:  # from now on the batch has a site, which speaks for these examples
@@ -147,14 +147,14 @@ class MessagePassing(MessageOptimizer):
         return loss
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def use_averaged_means(self) -> None:
         """Puts the means at the average of the last steps, as the step that completes `epochs` does; for a run cut short, and
         for a single pass of a loader that drops examples (`schedule.complete`)."""
-        self._rewrite(self.store.settle)
+        self._rewrite(self.store.use_averaged_means)
 
     @torch.no_grad()
     def release(self) -> None:
-        """Takes out of the marginals what only the run needed, as `settle` does, and leaves the means: for a run that failed."""
+        """Takes out of the marginals what only the run needed, and leaves the means as they are: for a run that failed."""
         self._rewrite(self.store.release)
 
     @contextmanager
@@ -209,13 +209,14 @@ class MessagePassing(MessageOptimizer):
         require_learnt(self.store, self.marginals, [self.state[marginal.mean] for marginal in self.marginals])
         self._rewrite(self.store.learn_prior)
 
-    def _commit(self, turn: Turn, watched: bool) -> float:
+    def _commit(self, update: Update, watched: bool) -> float:
         """Lets one message in; tells max |dm| / sigma if watched, else 0."""
-        marginal = turn.marginal
-        if turn.curvature is not None:
-            self.state[marginal.mean][CURVATURE] = turn.curvature
+        marginal = update.marginal
+        if update.curvature is not None:
+            self.state[marginal.mean][CURVATURE] = update.curvature
         before = marginal.mean.clone() if watched else None
-        self.store.commit(marginal, self.state[marginal.mean], turn.message, turn.step)
+        self.store.commit(marginal, self.state[marginal.mean], update.message, update.step)
+        self.store.renew_prior(marginal, self.state[marginal.mean])
         marginal.trust()
         marginal.spend()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())

@@ -10,7 +10,7 @@ FIRST = 2.0  # how much a weight of the first layer counts
 FEW = 500  # examples with which a later weight counts as one; with more it counts less
 
 
-def crowding(weights: Sequence[int], examples: int) -> float:
+def automatic_power_factor(weights: Sequence[int], examples: int) -> float:
     """Factor on the power of a likelihood whose power is automatic: min(2, max(1, (2 first + later 500 / n) / n)),
     from the numbers of weights of the first layer and of all that follow, and the number n of examples.
 
@@ -19,8 +19,8 @@ def crowding(weights: Sequence[int], examples: int) -> float:
     nearly copies of each other, what a layer has learnt from many examples is not. The form of the rule is empirical: power 128
     was better than 64 for multilayer perceptrons and for few images, 64 for convolutions and many images (benchmarks/README.md).
 
-    >>> crowding([30_000], 60_000), crowding([250, 2_000], 1_000), crowding([100_000, 20_000], 640)
-    (1.0, 1.5, 2.0)
+    >>> [automatic_power_factor(*case) for case in (([30_000], 60_000), ([250, 2_000], 1_000), ([100_000, 20_000], 640))]
+    [1.0, 1.5, 2.0]
     """
     first, later = weights[0], sum(weights[1:])
     return min(MOST, max(1.0, (FIRST * first + later * FEW / examples) / examples))
@@ -33,24 +33,24 @@ def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) ->
     >>> full_power(Softmax(), [100_000, 20_000], 640), full_power(Softmax(power=3), [100_000, 20_000], 640)
     (128.0, 3.0)
     """
-    return likelihood.power * (crowding(weights, examples) if likelihood.automatic else 1.0)
+    return likelihood.power * (automatic_power_factor(weights, examples) if likelihood.automatic else 1.0)
 
 
-def strength(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
+def message_weight(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
     """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal.
 
     The likelihood's power, with what an automatic one leaves to the optimizer, which knows weights and examples; and what undoes
     the averages that Lightning takes over accumulated batches and DDP over processes. Gradients know nothing of it.
     """
-    crowded = crowding(weights, examples) if heard.automatic else 1.0
+    crowded = automatic_power_factor(weights, examples) if heard.automatic else 1.0
     return heard.power * accumulated * processes() * crowded
 
 
 def depth(layers: int, weights: Sequence[int], examples: int) -> float:
     """How deep a network of so many layers with weights is for message passing: layers / 5, or up to layers / 3 where weights
-    outnumber the examples (by `crowding` c, layers (1 + 2 c) / 15). At depth 1 and less nothing is scaled.
+    outnumber the examples (by `automatic_power_factor` c, layers (1 + 2 c) / 15). At depth 1 and less nothing is scaled.
 
     >>> depth(5, [150, 60_000], 60_000), depth(6, [10_000] * 6, 100)
     (1.0, 2.0)
     """
-    return layers * (1 + 2 * crowding(weights, examples)) / 15
+    return layers * (1 + 2 * automatic_power_factor(weights, examples)) / 15

@@ -1,4 +1,4 @@
-"""Companion: the torch optimizer of the parameters that have no marginal, under the schedule of the marginals' own.
+"""PlainParameters: the torch optimizer of the parameters that have no marginal, under the schedule of the marginals' own.
 
 Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md).
 They are trained by the loss's gradient, in the same steps.
@@ -17,7 +17,7 @@ from torch_gbp.optim.schedule import warmup_cosine
 RATE = 3e-3  # of AdamW, at its peak
 
 
-class Companion:
+class PlainParameters:
     """A torch optimizer whose rates rise and fall with the passes: lr x `warmup_cosine` down to 0, as no averages are taken.
 
     Args:

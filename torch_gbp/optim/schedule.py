@@ -47,7 +47,7 @@ def complete(group: Mapping[str, Any], examples: int) -> bool:
 
     It is the step with which epochs x num_data examples are through, whatever their batches were. A loader that drops what
     fills no batch never comes so far; it shows by equal batches for longer than a pass could have them, and is through
-    after as many whole batches. In a single pass nothing tells that a batch will be dropped: there, call `settle`.
+    after as many whole batches. In a single pass nothing tells that a batch will be dropped: there, call `use_averaged_means`.
 
     >>> group = {"epochs": 2, "num_data": 10}
     >>> complete(group | {"steps": 6, "examples_seen": 20}, examples=2)  # batches of 4, 4, 2, 4, 4, 2

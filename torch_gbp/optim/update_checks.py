@@ -23,7 +23,7 @@ FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a
 NOTHING = Message(torch.zeros(()), torch.zeros(()))
 
 
-class Turn(NamedTuple):
+class Update(NamedTuple):
     """One marginal's part of a step: its parameter group, its place in it, the message and how that enters."""
 
     group: dict[str, Any]
@@ -40,13 +40,13 @@ class Turn(NamedTuple):
 
 
 @contextmanager
-def giving_back(turns: list[Turn]) -> Iterator[None]:
-    """After an error inside, the gradients are again what they were before the turns took them."""
+def restoring_gradients(updates: list[Update]) -> Iterator[None]:
+    """After an error inside, the gradients are again what they were before the updates took them."""
     try:
         yield
     except BaseException:
-        for turn in turns:
-            turn.marginal.give_back()
+        for update in updates:
+            update.marginal.give_back()
         raise
 
 
@@ -170,7 +170,15 @@ def no_probe(mean: Tensor, where: str) -> InvalidInput:
 
 
 def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
-    """Raises InvalidInput if no marginal knows more of its weights than the prior."""
+    """Raises InvalidInput if no marginal knows more of its weights than the prior, or a prior has no variance to learn."""
+    fixed = [marginal.prior for marginal in marginals if marginal.prior.adapts and marginal.mean.requires_grad]
+    if fixed:
+        raise InvalidInput(
+            f"the scale of a {type(fixed[0]).__name__} is not learnt",
+            where="MessagePassing.learn_priors",
+            got=f"{len(fixed)} of {len(marginals)} marginals with such a prior",
+            fix="choose its variance on held-out data, or use Prior",
+        )
     if not any(map(store.learnt, marginals, states)):
         raise InvalidInput(
             "nothing has been learnt that priors could follow",
@@ -181,14 +189,14 @@ def require_learnt(store: Store, marginals: list[GaussianParameter], states: lis
         )
 
 
-def check_turns(store: Store, turns: list[Turn], states: list[State]) -> None:
+def check_updates(store: Store, updates: list[Update], states: list[State]) -> None:
     """Raises ImproperMarginal or Diverged, before anything is written, if any of the messages should not be."""
-    quick = sound([turn.message for turn in turns])
-    for turn, state in zip(turns, states, strict=True):
-        entry = turn.marginal, state, turn.message, turn.step
+    quick = sound([update.message for update in updates])
+    for update, state in zip(updates, states, strict=True):
+        entry = update.marginal, state, update.message, update.step
         if not quick:
-            check_message(turn, store.foresee(*entry))
-        check_distance(turn, store.distance(*entry))
+            check_message(update, store.precision_after(*entry))
+        check_distance(update, store.distance(*entry))
 
 
 def sound(messages: list[Message]) -> bool:
@@ -202,13 +210,13 @@ def sound(messages: list[Message]) -> bool:
     return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
 
 
-def check_message(turn: Turn, after: Tensor) -> None:
+def check_message(update: Update, after: Tensor) -> None:
     """The slow and exact check of one marginal, after the quick one was not passed; `after`: the precision to be written.
 
     Raises:
         ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
     """
-    message, where = turn.message, f"{turn.name}, step {turn.group['steps'] + 1}"
+    message, where = update.message, f"{update.name}, step {update.group['steps'] + 1}"
     bad = ~(message.information.isfinite() & message.precision.isfinite())
     if bad.any():
         raise ImproperMarginal(
@@ -218,7 +226,7 @@ def check_message(turn: Turn, after: Tensor) -> None:
             cause="beliefs that overflowed: rate or likelihood power too high",
             fix="lower lr or power; the marginals from before the step are kept",
         )
-    floor = turn.marginal.prior_precision
+    floor = update.marginal.floor
     bad = ~(after >= floor * (1 - TOLERANCE))
     if bad.any():
         raise ImproperMarginal(
@@ -230,12 +238,12 @@ def check_message(turn: Turn, after: Tensor) -> None:
         )
 
 
-def check_distance(turn: Turn, distance: float) -> None:
+def check_distance(update: Update, distance: float) -> None:
     """Raises Diverged if a mean would be so many prior deviations away that no posterior is there."""
     if distance > FARTHEST:
         raise Diverged(
             "the iteration diverges: a mean would be far from everything its prior allows",
-            where=f"{turn.name}, step {turn.group['steps'] + 1}",
+            where=f"{update.name}, step {update.group['steps'] + 1}",
             got=f"{distance:.3g} prior deviations",
             cause="all examples of a batch answer at once, and overshoot together; or data that are not standardised",
             fix="use Inference(iterations=1000, damping=0.95), smaller batches, or AveragedSites; "

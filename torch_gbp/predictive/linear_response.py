@@ -49,7 +49,7 @@ class LinearResponse:
     Broderick & Jordan 2018), with the curvature of the linearised network (generalised Gauss-Newton).
 
     >>> import torch_gbp as gbp
-    >>> x, model = torch.tensor([[1.0, 1.0]]), gbp.GBPLinear(2, 1, bias=False, prior_variance=1.0)
+    >>> x, model = torch.tensor([[1.0, 1.0]]), gbp.GBPLinear(2, 1, bias=False, prior=gbp.Prior(1.0))
     >>> joint = LinearResponse(model, gbp.Regression(1e-6), x, torch.zeros(1, 1))
     >>> joint(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).variance.round(decimals=3)  # the sum is known, the difference is not
     tensor([[0.],

@@ -8,6 +8,7 @@ from torch.distributions import Categorical, Distribution
 from torch.quasirandom import SobolEngine
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive.outputs import Outputs
 
@@ -98,9 +99,8 @@ class Predictive:
         if found.samples is not None:
             means = likelihood.known(likelihood.spread_out(found.samples, found.centre).flatten(0, 1)).mean
             epistemic = means.unflatten(0, found.samples.shape[:2]).var(0, unbiased=False)
-        else:  # the mean of a real target is affine in the outputs
-            aside = found.mean + (self._factor() * found.variance).sqrt()
-            epistemic = (likelihood.known(aside).mean - likelihood.known(found.mean).mean).square()
+        else:
+            epistemic = likelihood.variance_of_means(Gaussian(found.mean, self._factor() * found.variance))
         return epistemic, (total - epistemic).clamp_min(0)
 
     def _factor(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class AveragedSites(Store):
     rate a/B for a diagonal Gaussian (variational online Newton, with propagated moments in place of weight samples). No cavity
     is formed: a message is taken at the marginal, and an example counts as often as the likelihood's power says.
     Memory: two numbers per weight besides mean and precision. Shuffling and augmentation are fine.
-    The means keep swinging around that point, as every batch says something else; `settle` puts them at the average
+    The means keep swinging around that point, as every batch says something else; `use_averaged_means` puts them at the average
     of the last steps, A <- A + (m - A) min(1, 1 / (tail t)) at step t.
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
@@ -81,21 +82,21 @@ class AveragedSites(Store):
         with annealing.lifted(marginal, state):
             super().set_prior(marginal, state, precision)
 
-    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
         with annealing.lifted(marginal, state):
-            super().learn_prior(marginal, state)
+            super().follow(marginal, state, rule)
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
-        prior = marginal.prior_precision.expand_as(precision)
-        return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.scale * message.precision
+        prior = marginal.floor.expand_as(precision)
+        return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.message_weight * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         precision, annealed = marginal.precision, "annealing" in state
         if annealed:
             precision.copy_(annealing.take(marginal, state))
-        precision.lerp_(marginal.prior_precision, step.rate / step.batches)
-        precision.add_(message.precision, alpha=step.rate * step.scale)
+        precision.lerp_(marginal.floor, step.rate / step.batches)
+        precision.add_(message.precision, alpha=step.rate * step.message_weight)
         if annealed:
             annealing.put(marginal, state, step.progress)
         if step.probed:
@@ -113,7 +114,7 @@ class AveragedSites(Store):
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
         fresh = 1 - self.momentum
-        score = state["momentum"].mul_(self.momentum).add_(told, alpha=fresh * step.scale)
+        score = state["momentum"].mul_(self.momentum).add_(told, alpha=fresh * step.message_weight)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
@@ -127,7 +128,7 @@ class AveragedSites(Store):
             return math.inf
         return min(FARTHEST, self.trust / math.sqrt(step.batches)) / max(1.0, step.depth)
 
-    def settle(self, marginal: GaussianParameter, state: State) -> None:
+    def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
         if "average" in state:
             marginal.mean.copy_(state["average"])

@@ -7,6 +7,7 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -22,17 +23,17 @@ class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is
     (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
-    the precision of the message is that of probes; how crowded the network is (`message_weight.crowding`); and whether the
+    the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); and whether the
     likelihood's curvature stays as the fit gets better."""
 
     rate: float
     batches: float
     batch: int | None = None
-    scale: float = 1.0
+    message_weight: float = 1.0
     depth: float = 1.0
     progress: float = 1.0
     probed: bool = False
-    crowding: float = 1.0
+    power_factor: float = 1.0
     steady: bool = False
 
 
@@ -68,7 +69,7 @@ class Store:
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
         """Whether a marginal is surer of its weights than the prior because of messages."""
-        return bool((marginal.precision > marginal.prior_precision).any())
+        return bool((marginal.precision > marginal.floor).any())
 
     def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
         """Before the first step: what the store will need for these marginals and so many batches in a pass."""
@@ -80,9 +81,9 @@ class Store:
         """Lets the batch's centred message (g, G) into the marginal."""
         raise NotImplementedError
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         """The precision that `commit` would write, for the check before it."""
-        return marginal.precision + step.scale * message.precision
+        return marginal.precision + step.message_weight * message.precision
 
     def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
         """How far from its prior mean `commit` would put a mean, in prior deviations; 0 where no step can go far."""
@@ -91,7 +92,7 @@ class Store:
     def restore(self, marginal: GaussianParameter, state: State) -> None:
         """Puts back the marginal from before `open`, if no commit came."""
 
-    def settle(self, marginal: GaussianParameter, state: State) -> None:
+    def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """Puts the mean where the last steps, taken together, say it is."""
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
@@ -105,22 +106,32 @@ class Store:
         """Puts a prior of another precision, with the same mean, in the place of the one in the product.
 
         marginal <- marginal / N(m0, 1 / R0) x N(m0, 1 / R): no site changes, so the precision stays at least the prior's.
+        R is one number, or one for each weight.
         """
         old = self.prior(marginal, state)
-        new = precision + (old.precision - marginal.prior_precision)
+        new = marginal.as_stored(precision) + (old.precision - marginal.floor)
         said = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
         centre = old.information / old.precision
         information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
         marginal.precision.copy_(said + new)
         marginal.mean.copy_(centre + information / marginal.precision)
-        marginal.prior_precision.copy_(precision)
+        marginal.follow(precision)
 
     def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
+        self.follow(marginal, state, lambda moment: empirical_variance(moment).reciprocal())
+
+    def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
+        """Makes the message of a prior anew that depends on the marginal."""
+        if marginal.prior.adapts:
+            self.follow(marginal, state, marginal.prior.precision)
+
+    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
+        """Sets the prior precision to what a rule makes of E[(w - m0)^2] under the marginals."""
         if marginal.mean.requires_grad:  # a frozen marginal stays what it is
-            prior = self.prior(marginal, state)
-            variance = empirical_variance(*marginal.belief(), prior.information / prior.precision)
-            self.set_prior(marginal, state, variance.reciprocal())
+            prior, (mean, variance) = self.prior(marginal, state), marginal.belief()
+            centre = prior.information / prior.precision
+            self.set_prior(marginal, state, rule((mean - centre).square() + variance))
 
 
 def natural(marginal: GaussianParameter) -> Message:

@@ -24,7 +24,7 @@ class BatchSites(Store):
     With a likelihood power of 1 that is Bayes' bookkeeping; another power counts every example that many times.
     cavity = marginal / site_b;  site_b <- (1 - a) site_b + a (message at the cavity);  marginal = cavity x site_b
     The prior is that of the weights, wherever their means start (`GaussianParameter.batch_prior`). Around 0 all hidden units are
-    alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    alike: where batches say little beside the prior, give a deep network `Prior(mean="start")`.
     Memory: 2 numbers per weight and batch, in `needed` (bytes) and the log before the first site is made.
     Source: AMP-BNN thesis section 4.2.2 (the old batch message is divided out, the new one damped).
 
@@ -37,9 +37,7 @@ class BatchSites(Store):
 
     fixed_batches = True
     cavity = True
-    way_out = (
-        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
-    )
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
     keeps, may_keep = ("sites", "prior"), ("before",)
 
     def __init__(self, device: Any = None) -> None:
@@ -70,7 +68,7 @@ class BatchSites(Store):
         state["sites"][step.batch] = self._pack(site)
         del state["before"]
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         return marginal.precision + self._damped(marginal, state, message, step).precision
 
     def distance(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> float:
@@ -82,7 +80,7 @@ class BatchSites(Store):
     def _damped(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Message:
         """The batch's new site: its message at the cavity, damped towards the old site."""
         old = state["sites"].get(step.batch)
-        site = Message.centred(*message.tempered(step.scale), marginal.mean)
+        site = Message.centred(*message.tempered(step.message_weight), marginal.mean)
         return site.damp(_unpack(old, marginal) if old is not None else _silence(site), step.rate)
 
     def restore(self, marginal: GaussianParameter, state: State) -> None:
@@ -97,7 +95,7 @@ class BatchSites(Store):
     def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
         if state:  # what the marginal was when first met: its mean stays, its precision may be more than the prior's
             old = self.prior(marginal, state)
-            new = precision + (old.precision - marginal.prior_precision)
+            new = marginal.as_stored(precision) + (old.precision - marginal.floor)
             after = self._pack(Message(old.information * (new / old.precision), new))
         super().set_prior(marginal, state, precision)
         if state:

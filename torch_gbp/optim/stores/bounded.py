@@ -22,7 +22,7 @@ from torch import Tensor
 from torch_gbp.optim.stores.base import State, Step
 from torch_gbp.weights.parameter import GaussianParameter
 
-MEANS = 2.5  # rate of the means over that of the precisions, divided by `crowding`
+MEANS = 2.5  # rate of the means over that of the precisions, divided by `automatic_power_factor`
 NOISE = 6e-3  # a_n at the peak of the rate, 0.4: the largest step of a weight, in its own units
 PEAK = 0.4
 MEMORY = 0.99  # b
@@ -51,12 +51,12 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
 
 
 def _rates(step: Step, steps: int, momentum: float) -> Rates:
-    newton, u = min(1.0, MEANS * step.rate) / step.crowding, step.scale / (1 - momentum**steps)  # u over U
+    newton, u = min(1.0, MEANS * step.rate) / step.power_factor, step.message_weight / (1 - momentum**steps)  # u over U
     prior = 1 / (step.batches * u)
     if step.steady:
         return Rates(None, newton * u, prior)
     limit = NOISE * step.rate / PEAK / max(1.0, step.depth) ** 0.5
-    noise = limit * (1 - MEMORY**steps) ** 0.5 / step.scale  # times 1 / sqrt(V) the largest step
+    noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     return Rates(newton / noise, noise * u, prior)
 
 
@@ -68,13 +68,13 @@ def _listen(noise: Tensor, score: Tensor, steps: int) -> None:
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
-    mean, precision, centre = marginal.mean.detach(), marginal.precision, marginal.prior_mean
+    mean, precision = marginal.mean.detach(), marginal.precision
     if rates.newton is None:
         share = into.copy_(precision.reciprocal().expand_as(into))
     else:
         share = torch.rsqrt(noise, out=into)
         torch.minimum(share, precision.reciprocal() * rates.newton, out=share)
-    centred = mean if centre is None else mean - centre
+    centred = mean if marginal.prior_mean is None else mean - marginal.centre
     step = torch.addcmul(gradient, centred, marginal.prior_precision, value=-rates.prior).mul_(share)
     length = torch.mul(step, precision.sqrt(), out=share).reshape(len(step), -1).norm(dim=1)
     scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)

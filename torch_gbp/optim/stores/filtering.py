@@ -19,7 +19,7 @@ class Filtering(Store):
     batch said to the marginal before it was drawn: exactly the posterior from the drawn prior where a batch's message to one
     weight does not depend on the marginals of the others.
     The first batch meets the first prior, wherever the means start (`GaussianParameter.batch_prior`). Around 0 all hidden units
-    are alike: where batches say little beside the prior, give the layers of a deep network `random_prior_mean=True`.
+    are alike: where batches say little beside the prior, give a deep network `Prior(mean="start")`.
     Source: GBP Learning (arXiv 2311.14649) section 3.4 and eq. 27 to 29.
 
     Args:
@@ -27,26 +27,23 @@ class Filtering(Store):
     """
 
     cavity = True
-    way_out = (
-        "use random_prior_mean=True in the layers (this store starts from the prior, whose means are all alike), or AveragedSites"
-    )
+    way_out = 'use prior=Prior(mean="start") in the layers (here means start at the prior, all alike), or AveragedSites'
 
     def __init__(self, forget: float = 0.0) -> None:
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        said = Message.centred(*message.tempered(step.scale), marginal.mean)
+        said = Message.centred(*message.tempered(step.message_weight), marginal.mean)
         write(marginal, self._prior(marginal) * said)
 
-    def foresee(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
-        return self._prior(marginal).precision + step.scale * message.precision
+    def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
+        return self._prior(marginal).precision + step.message_weight * message.precision
 
     def _prior(self, marginal: GaussianParameter) -> Message:
         before = marginal.batch_prior()
         if not self.forget:
             return before
-        first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
-        deviation = torch.lerp(before.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
+        deviation = torch.lerp(before.precision.rsqrt(), marginal.floor.rsqrt(), self.forget)
         precision = deviation.square().reciprocal()
-        mean = self.forget * first + (1 - self.forget) * before.information / before.precision
+        mean = self.forget * marginal.centre + (1 - self.forget) * before.information / before.precision
         return Message(precision * mean, precision)
