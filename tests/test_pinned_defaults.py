@@ -93,6 +93,7 @@ TABLE = {
     "FactorGraph": {"likelihood": None, "target": None, "observed": None, "learn": True},
     "Filtering": {"forget": 0.0},
     "FixedBatches": {"seed": 0},
+    "GBPActivation": {"linearise": False},
     "GBPAdaptiveAvgPool2d": {"noise": 0.0, "activation_sigma": None},
     "GBPAvgPool2d": {
         "stride": None,

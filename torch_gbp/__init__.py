@@ -10,6 +10,7 @@ from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
 from torch_gbp.layer_orders import LayerSweeps, RandomLayers
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -48,6 +49,7 @@ __all__ = [  # and those of likelihoods, below
     "FactorGraph",
     "Filtering",
     "FixedBatches",
+    "GBPActivation",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",

@@ -142,23 +142,32 @@ class GBPActivation(ActivationLayer):
     def __init__(self, activation: nn.Module | Elementwise, *, linearise: bool = False) -> None:
         super().__init__()
         require_kind("linearise", linearise, bool, "GBPActivation", fix="use True or False")
-        own, self.options = factor_of(activation)
-        self.function = own.function
-        self.rule, self.exact = (own.linearised() if linearise else own).rule(), own.per_edge().rule()
-        self.forms = Forms(factor(self.rule), factor(self.exact))
+        self.factor, self.options = factor_of(activation)
+        self.source = (activation,)  # no submodule
+        self.rule, self.exact = (self.factor.linearised() if linearise else self.factor).rule(), self.factor.per_edge().rule()
+        factor(self.rule), factor(self.exact)
+
+    @classmethod
+    def from_torch(cls, layer: nn.Module) -> GBPActivation:
+        """The GBP twin of a torch activation."""
+        return cls(layer)
 
     def plain(self, input: Tensor) -> Tensor:
-        return self.function(input, *self.options.arguments)
+        return self.factor.function(input, *self.options.arguments)
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
         options = self.options._replace(learn=torch.is_grad_enabled())
-        return Gaussian(*self.memory.activation(self.forms, options, *belief))
+        forms = Forms(factor(self.rule), factor(self.exact))
+        return Gaussian(*self.memory.activation(forms, options, *belief))
 
     def bound(self) -> Bound:
         return Bound(self.rule, self.options)
 
     def node(self, learn: bool) -> Node:
         return SingleNode(self.bound(), 0.0, None)
+
+    def extra_repr(self) -> str:
+        return repr(self.source[0])
