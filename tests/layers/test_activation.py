@@ -112,8 +112,8 @@ def test_in_a_factor_graph_it_goes_to_a_stationary_point_of_the_energy(kind):
     }
     bend = gbp.GBPActivation(kind(), linearise=True)
     model = nn.Sequential(
-        gbp.GBPLinear(3, 4, activation=bend, covariance="diagonal", **options),
-        gbp.GBPLinear(4, 2, joint=True, covariance="diagonal", **options),
+        gbp.GBPLinear(3, 4, activation=bend, **options),
+        gbp.GBPLinear(4, 2, joint=True, **options),
     )
     x, y = torch.randn(3, 3), 2 * torch.randn(3, 2)
     graph = gbp.FactorGraph(model, x, gbp.Regression(0.2), y)
