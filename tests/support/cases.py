@@ -190,6 +190,7 @@ ACTIVATIONS = {  # a new activation is a row here
     "mish": nn.Mish(),
     "gelu": nn.GELU(),
     "gelu_by_tanh": nn.GELU("tanh"),
+    "tanhshrink": nn.Tanhshrink(),
     "selu": nn.SELU(),
     "elu": nn.ELU(0.7),
     "celu": nn.CELU(2.0),
