@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import Moments, Rule, factor, linear_rule
+from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import avg_pool, max_pool
+from torch_gbp.factors import max_pool
+from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, AverageOptions
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer
@@ -19,11 +20,7 @@ Size = int | tuple[int, int]
 _FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see autograd/bridge.py
 
 
-def _average(settings: tuple[PoolOptions, bool, int | None], mean: Tensor, variance: Tensor) -> Moments:
-    return avg_pool.avg_pool(*settings, mean, variance)
-
-
-_AVERAGE, _ADAPTIVE = linear_rule(_average), linear_rule(avg_pool.adaptive_avg_pool)
+_AVERAGE, _ADAPTIVE = AVERAGE.rule(), ADAPTIVE_AVERAGE.rule()
 
 
 def require_windows(layer: nn.Module, size: tuple[int, ...], kernel: tuple[int, int], padding: tuple[int, int] = (0, 0)) -> None:
@@ -141,7 +138,7 @@ class GBPMaxPool2d(_Pool):
 
 
 class GBPAvgPool2d(_Pool):
-    """Average of each window: mean averages, variance is the sum of v / d^2 (factors/avg_pool.py).
+    """Average of each window: mean averages, variance is the sum of v / d^2 (factors/linear_map.py).
 
     Its entries are taken as independent. Behind a convolution they share the kernel, and the average is then far less certain
     than the variance says (tests/test_forward_variance.py).
@@ -184,21 +181,21 @@ class GBPAvgPool2d(_Pool):
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
 
     def plain(self, input: Tensor) -> Tensor:
-        options, divisor = self.options, self.divisor_override
-        return F.avg_pool2d(input, *options[:3], options.ceil_mode, self.count_include_pad, divisor)
+        return F.avg_pool2d(input, *self._settings())
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return self.loosen(Gaussian(*_average(self._settings(), *self._windows(input))))
+        return self.loosen(Gaussian(*AVERAGE.map(self._settings(), *self._windows(input))))
 
     def node(self, learn: bool) -> Node:
         """Exact messages where every entry is in one window; summed ones where windows overlap."""
         apart = all(step >= size for size, step in zip(*self.options[:2], strict=True))
         return _average_node(Bound(_AVERAGE, self._settings()), apart, self)
 
-    def _settings(self) -> tuple[PoolOptions, bool, int | None]:
-        return self.options, self.count_include_pad, self.divisor_override
+    def _settings(self) -> AverageOptions:
+        kernel, stride, padding, _, ceil_mode = self.options
+        return AverageOptions(kernel, stride, padding, ceil_mode, self.count_include_pad, self.divisor_override)
 
     def extra_repr(self) -> str:
         kernel, stride, padding, _, ceil_mode = self.options
@@ -206,7 +203,7 @@ class GBPAvgPool2d(_Pool):
 
 
 class GBPAdaptiveAvgPool2d(GaussianLayer):
-    """Average over windows that give the wanted output size (factors/avg_pool.py).
+    """Average over windows that give the wanted output size (factors/linear_map.py).
 
     Args:
         output_size: as in torch.nn.AdaptiveAvgPool2d.
@@ -247,7 +244,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return self.loosen(Gaussian(*avg_pool.adaptive_avg_pool(self.output_size, *self.accept(input, (4,)))))
+        return self.loosen(Gaussian(*ADAPTIVE_AVERAGE.map(self.output_size, *self.accept(input, (4,)))))
 
     def node(self, learn: bool) -> Node:
         """Exact messages where every axis has one window, or one for each entry; else windows may overlap: summed ones."""
