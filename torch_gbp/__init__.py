@@ -20,6 +20,7 @@ from torch_gbp.inference import (
     thesis_rate,
 )
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -60,6 +61,7 @@ __all__ = [  # and those of likelihoods, below
     "FactorGraph",
     "Filtering",
     "FixedBatches",
+    "GBPActivation",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
