@@ -83,6 +83,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "InputBasis": (gbp.InputBasis, {"in_features": 3, "out_features": 2}, on(X)),
     "InputBasis.fit": (gbp.InputBasis.fit, {"inputs": X}, on(X)),
     "IntegratedSoftmax": (gbp.IntegratedSoftmax, {}, predict),
+    "LaplacePrior": (gbp.LaplacePrior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "Latent": (gbp.Latent, {"mean": X}, lambda made: made.variable().belief()),
     "LayerSweeps": (gbp.LayerSweeps, {}, as_is),
     "LinearResponse": (
