@@ -101,6 +101,7 @@ def test_damping_moves_from_the_old_message_to_the_new(pair: list[Message], rate
 def test_a_power_of_a_product_is_the_product_of_the_powers(pair: list[Message], power: float) -> None:
     first, second = pair
     assert_close((first * second).tempered(power), first.tempered(power) * second.tempered(power), rtol=1e-12, atol=1e-9)
+    assert_close(first.tempered(2.0), first * first, **EXACT)
 
 
 @given(beliefs())
