@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from torch_gbp.factors import linearised
+from torch_gbp.factors import leaky_relu
 
 SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
@@ -106,7 +106,7 @@ def network(
 ) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
     factor: dict[str, Any] = {"noise": SIGMA, "linearise": True}
-    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
+    bend = gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
     side = pooled(shape[-1] - kernel + 1, net.window)
     prior = gbp.Prior(deviation**2, start_deviation=deviation, bias=0.1**2)
     own = {"prior": prior, "activation_sigma": 3.0, "covariance": "diagonal"}

@@ -76,7 +76,7 @@ TABLE = {
     "predictive.samples": {"SMALL": 32768},
     "denoise.denoiser": {"BLOWN_UP": 10},
     "denoise.stack": {"UPPER_HASTE": 0.1},
-    "factors.patch_conv": {"MOST": 32},
+    "factors.held": {"HELD_MOST": 32},
     "likelihoods.Likelihood": {"automatic_power": 1.0, "automatic_widening": 1.0},
     "likelihoods.Softmax": {"automatic_power": 64.0, "automatic_widening": 4.0},
     "likelihoods.IntegratedSoftmax": {"automatic_power": 64.0, "automatic_widening": 1.0},

@@ -4,6 +4,7 @@ from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
+from torch_gbp.factors.torch_functions import moments
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.graph import FactorGraph, Trace
 from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
@@ -22,7 +23,6 @@ from torch_gbp.layers import (
 )
 from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods import *
-from torch_gbp.moment_maps import moments
 from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optim.configure import configure_optimizers
 from torch_gbp.optim.fixed_batches import FixedBatches

@@ -1,7 +1,7 @@
 """The registry of moment maps: what a function, method or operator of torch does to a Gaussian; nothing else is applied to one.
 
 A moment map takes the arguments of its torch function, one or more of them Gaussians, and returns the moments of the result.
-Torch asks for it through `Gaussian.__torch_function__`. The library's own maps are in `moment_maps/`; users add theirs alike.
+Torch asks for it through `Gaussian.__torch_function__`. The library's own maps are in `factors/`; users add theirs alike.
 """
 
 from __future__ import annotations

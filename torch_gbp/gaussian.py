@@ -2,7 +2,7 @@
 
 A Gaussian travels through a network in place of a tensor. Reshaping it reshapes mean and variance
 alike; the gradients that come back through the reshape are the message, reshaped. Other functions of torch
-act by their moment maps (functions.py, moment_maps/), or raise `MissingRule` instead of treating the pair as two tensors.
+act by their moment maps (functions.py, factors/), or raise `MissingRule` instead of treating the pair as two tensors.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import torch_gbp as gbp
 from benchmarks.report import Request, Result, Row, say
 from benchmarks.toys.exact import activations
 from benchmarks.toys.learning import START, Pacing, Toy, layer, learn
-from torch_gbp.factors import linearised
+from torch_gbp.factors import leaky_relu
 from torch_gbp.scalar_graph import Factors
 
 HIDDEN, SIGMA, SIDE, EDGE = 8, 0.1, 20, 1.2  # noise of every factor; the grid, and half its width
@@ -30,7 +30,7 @@ def run(request: Request) -> Result:
 
 def network(seed: int) -> nn.Sequential:
     """2 - 8 - 2, LeakyReLU of slope 0.2 inside the factor."""
-    bend = gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
+    bend = gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
     own: dict[str, Any] = {"noise": SIGMA, "prior": gbp.Prior(variance=3.0**2, bias=1.0)}
     hidden = layer(2, HIDDEN, 2 * seed, activation=bend, activation_sigma=5.0, **own)
     return nn.Sequential(hidden, layer(HIDDEN, 2, 2 * seed + 1, activation_sigma=2.0, **own))

@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from torch_gbp import Gaussian
-from torch_gbp.moment_maps import dependence
+from torch_gbp.factors.torch_functions import dependence
 
 
 class Residual(nn.Module):

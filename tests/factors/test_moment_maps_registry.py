@@ -10,8 +10,9 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import Gaussian
 from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.factors.elementwise import Elementwise
+from torch_gbp.factors.torch_functions import dependence
 from torch_gbp.functions import has_map
-from torch_gbp.moment_maps import Elementwise, dependence
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import FactorGraph, Latent, LayerSweeps, Pace, RandomLayers, random_layers, sweeps
 from torch_gbp.errors import Diverged, InvalidInput, MissingRule
-from torch_gbp.factors import linearised
+from torch_gbp.factors import leaky_relu
 from torch_gbp.layers.base import FactorLayer
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -19,7 +19,7 @@ LINEARISED = {"covariance": "diagonal", "linearise": True}
 
 
 def bend():
-    return gbp.GBPLeakyReLU(0.2, rule=linearised.LEAKY_RELU)
+    return gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
 
 
 def line(*sizes, noise=0.3, **options):

@@ -191,21 +191,25 @@ def noisy_copy(
     return out_mean, out_var, *back
 
 
-def joint_conv(options: Any, score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
-    """A convolution whose filters have a covariance each, by the Jacobians J of torch's own; messages J' g and J' G J."""
+BARE = {  # torch's own maps of inputs, weights and biases
+    "matmul": lambda options, a, w, b: torch.nn.functional.linear(a, w, b),
+    "conv": lambda options, a, w, b: torch.nn.functional.conv2d(a, w, b, *options),
+}
+
+
+def joint(function: Callable[..., Tensor], score: Tensor, precision: Tensor, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    """A bilinear map whose outputs' weights have a covariance each, by torch's Jacobians J; messages J' g and J' G J."""
     mean, variance, weight, cov, bias, bias_var = inputs
-    of_input, of_weight = torch.autograd.functional.jacobian(
-        lambda a, w: torch.nn.functional.conv2d(a, w, None, *options).flatten(), (mean, weight)
-    )
+    of_input, of_weight = torch.autograd.functional.jacobian(lambda a, w: function(a, w, None).flatten(), (mean, weight))
     of_input, of_weight = of_input.flatten(1), of_weight.reshape(len(of_weight), len(weight), -1)
     own = torch.einsum("pod,ode,poe->p", of_weight, cov, of_weight).view_as(score)
     spread = own if variance is None else own + (of_input.square() @ variance.flatten()).view_as(own)
-    moments = [torch.nn.functional.conv2d(mean, weight, bias, *options), spread]
+    moments = [function(mean, weight, bias), spread]
     if bias_var is not None:
-        moments[1] = spread + bias_var[:, None, None]
+        moments[1] = spread + bias_var.view(-1, *(1 for _ in score.shape[2:]))
     alone = (precision / (1 - own * precision)).flatten()
     to_input = [(of_input.T @ score.flatten()).view_as(mean), (of_input.square().T @ precision.flatten()).view_as(mean)]
     to_weight = [torch.einsum("pod,p->od", of_weight, score.flatten()).view_as(weight)]
     to_weight.append(torch.einsum("pod,p,poe->ode", of_weight, alone, of_weight))
-    to_bias = [None, None] if bias is None else [score.sum((0, 2, 3)), precision.sum((0, 2, 3))]
+    to_bias = [None, None] if bias is None else [part.transpose(0, 1).flatten(1).sum(1) for part in (score, precision)]
     return (*moments, *([None, None] if variance is None else to_input), *to_weight, *to_bias)

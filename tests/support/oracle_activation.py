@@ -9,19 +9,6 @@ from oracle import expectation, tilted_moments
 from torch import Tensor
 
 
-def linearised_rectifier(slope: float, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """f(m) and f'(m)^2 v."""
-    steep = torch.where(mean > 0, torch.ones_like(mean), slope * torch.ones_like(mean)).detach()
-    return steep * mean, steep**2 * variance
-
-
-def linearised_sigmoid(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """f(m) + f'(m0) (m - m0) at m0 = m, and f'(m)^2 v; f' from the definition, e^-m / (1 + e^-m)^2."""
-    at = mean.detach()
-    steep = torch.exp(-at) / (1 + torch.exp(-at)) ** 2
-    return 1 / (1 + torch.exp(-at)) + steep * (mean - at), steep**2 * variance
-
-
 def rectifier(slope: float, score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
     """Score form of a = f(z): moments, dE/dm and dVar/dm by quadrature (f' = 1 or the slope), G = E[f'^2] G'."""
 
@@ -81,3 +68,28 @@ def rectifier_marginal(
         peak = (mean / variance + steep * information) / total
         ends.append(sign * ((sign * peak).clamp_min(0) + 12 * total.rsqrt()))
     return tilted_moments(mean, variance, log_factor, *ends, of)
+
+
+def elementwise(
+    f: Callable[[Tensor], Tensor], score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, ...]:
+    """Score form of a = f(z) as `rectifier`, with the slope of f by autograd."""
+
+    def slope_at(z: Tensor) -> Tensor:
+        z = z.detach().requires_grad_()
+        return torch.autograd.grad(f(z).sum(), z)[0]
+
+    out_mean = expectation(f, mean, variance)
+    out_var = expectation(lambda z: (f(z) - out_mean.unsqueeze(-1)) ** 2, mean, variance)
+    both = expectation(lambda z: (f(z) - out_mean.unsqueeze(-1)) * slope_at(z), mean, variance)
+    gain, squared = (expectation(lambda z, power=power: slope_at(z) ** power, mean, variance) for power in (1, 2))
+    return out_mean, out_var, gain * score - precision * both, squared * precision
+
+
+def linearised(
+    f: Callable[[Tensor], Tensor], score: Tensor, precision: Tensor, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, ...]:
+    """f to first order at the mean, its slope by autograd."""
+    at = mean.detach().requires_grad_()
+    (steep,) = torch.autograd.grad(f(at).sum(), at)
+    return f(mean), steep**2 * variance, steep * score, steep**2 * precision

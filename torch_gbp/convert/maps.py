@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_gbp.factors.torch_functions import has_map
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
-from torch_gbp.moment_maps import has_map
 from torch_gbp.weights.parameter import GaussianParameter
 
 _FREE = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.denoise.robust import QUADRATIC, Robust
-from torch_gbp.factors.conv_transpose import ConvTransposeOptions, gather, spread
+from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian, Message
 
 _PLAIN = ConvTransposeOptions()
@@ -123,7 +123,8 @@ class Visit:
 
     def predict(self) -> Tensor:
         """f(W^T * x + b) at the belief means."""
-        return F.leaky_relu(spread(self.x.belief.mean, self.w.belief.mean, self.b.belief.mean, _PLAIN), self.layer.slope)
+        x, w, b = self.x.belief, self.w.belief, self.b.belief
+        return F.leaky_relu(CONV_TRANSPOSE.affine(_PLAIN, x.mean, w.mean, b.mean), self.layer.slope)
 
     def squared(self, prediction: Tensor, z: Tensor) -> Tensor:
         """M^2 of every position, its channels together."""
@@ -144,7 +145,7 @@ class Visit:
             rate: 1 - damping.
         """
         x, w, b = self.x.belief, self.w.belief, self.b.belief
-        u = spread(x.mean, w.mean, b.mean, _PLAIN)
+        u = CONV_TRANSPOSE.affine(_PLAIN, x.mean, w.mean, b.mean)
         slope = None if self.layer.slope == 1 else torch.where(u > 0, 1.0, self.layer.slope)
         prediction = F.leaky_relu(u, self.layer.slope)
         squares = x.mean.square(), w.mean.square()
@@ -162,8 +163,8 @@ class Visit:
 
     def _tell(self, dual: Tensor, strength: Tensor, squares: tuple[Tensor, Tensor], rate: float) -> None:
         """The sums of the messages to x, W and b."""
-        forces = gather(dual, self.x.belief.mean, self.w.belief.mean, _PLAIN, True)
-        precisions = gather(strength, *squares, _PLAIN, True)
+        forces = CONV_TRANSPOSE.transpose(_PLAIN, dual, self.x.belief.mean, self.w.belief.mean)
+        precisions = CONV_TRANSPOSE.transpose(_PLAIN, strength, *squares)
         slow = rate * self.layer.haste
         for own, precision, force, share in zip((self.x, self.w), precisions, forces, (rate, slow), strict=True):
             own.absorb(precision, force, share)
@@ -178,4 +179,4 @@ class Visit:
 def _brought(squares: tuple[Tensor, Tensor], x: Gaussian, w: Gaussian, b: Gaussian) -> Tensor:
     """v_W * x^2 + W^2 * v_x + v_b, as one transposed convolution of twice the channels."""
     inputs, kernel = torch.cat([squares[0], x.variance], 1), torch.cat([w.variance, squares[1]], 1)
-    return spread(inputs, kernel, b.variance, _PLAIN)
+    return CONV_TRANSPOSE.affine(_PLAIN, inputs, kernel, b.variance)

@@ -6,10 +6,13 @@ kink h = e - |x| erfc(|x|), all of which stay accurate in both tails:
     E[f]   = f(m) + (1 - l) w h / 2
     Var[f] = v (l^2 + (1 - l^2) E / 2 - (1 - l)^2 h (h + 2 |x|) / 2)
 
-No term cancels for l > 0, at any x. Score form (`SCORE`, default), with the gain D = l + (1 - l) E / 2:
+No term cancels for l > 0, at any x. Score form (`SCORE`, default), with the gain D = E[f'] = l + (1 - l) E / 2:
 
-    g_z = D g - G ((E[f] - l m) (1 - D) + l (1 - l) w e / 2)     g dE[f]/dm - G/2 dVar[f]/dm, see factors/linear.py
-    G_z = E[f'^2] G = ((1 + l) D - l) G                          Gauss-Newton, never negative
+    g_z = D g - G Cov(f, f')        Cov(f, f') = (E[f] - l m) (1 - D) + l (1 - l) w e / 2
+    G_z = E[f'^2] G                 E[f'^2] = (1 + l) D - l                      Gauss-Newton, never negative
+
+and the derivatives of a loss by v with d = E[f''] = (1 - l) phi(m / s) / s: dE[f]/dv = d / 2, dVar[f]/dv = E[f'^2] - E[f] d.
+At a mean of exactly 0, E[f''] grows like 1 / s; at variance 0 it is that of the smallest variance (numerics.floored).
 
 EP form (`EP`): the moments of the belief times the message that came back, divided by the belief.
 It is exact for one variable, and its curvature is signed; summed over a batch the signed noise has to be
@@ -19,7 +22,6 @@ Source: AMP-BNN thesis section 3.2.2, its misprinted marginal corrected; the mom
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +30,11 @@ from torch import Tensor
 
 from torch_gbp.autograd.bridge import Moments, Rule, Saved
 from torch_gbp.errors import ImproperMarginal
-from torch_gbp.factors.numerics import INV_SQRT_PI, SQRT_PI, floored, log_normal_cdf, truncated_moments
-from torch_gbp.gaussian import Message
+from torch_gbp.factors.elementwise import Elementwise, LinearisedElementwise
+from torch_gbp.factors.factor import Factor
+from torch_gbp.factors.numerics import INV_SQRT_PI, SQRT_HALF, SQRT_PI, floored, log_normal_cdf, truncated_moments
+from torch_gbp.factors.quadrature import Expectations
+from torch_gbp.gaussian import Gaussian, Message
 
 BLOCK = 32768  # entries at a time on a CPU: 20 passes over memory become 20 passes over its cache
 
@@ -39,6 +44,11 @@ class LeakyReLUOptions(NamedTuple):
 
     slope: float
     learn: bool = True
+
+    @property
+    def arguments(self) -> tuple[float]:
+        """What torch's function takes."""
+        return (self.slope,)
 
 
 def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
@@ -85,22 +95,26 @@ def score_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, preci
     return torch.addcmul(score * gain, precision, slack, value=-1), to_precision
 
 
-def gradient(options: LeakyReLUOptions, inputs: Saved, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of a loss by m and v from those by E[f] and Var[f], the bell b = exp(-x^2) / sqrt(2 pi):
+def gradient(options: LeakyReLUOptions, inputs: Saved, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor | None, ...]:
+    """Derivatives of a loss by m and v from those by E[f] and Var[f]."""
+    return LEAKY_RELU.gradient(options, inputs, by_mean, by_variance)
 
-    dE/dm = D      dE/dv = (1 - l) b / (2 s)      dVar/dm = 2 (l^2 m + (1 - l^2) (m P + s b) - E D)
-    dVar/dv = l^2 + (1 - l^2) P - 2 E dE/dv                        s = sqrt(v), P = P(z > 0), D = l + (1 - l) P
-    """
-    mean, variance = inputs
-    assert mean is not None and variance is not None
-    slope, deviation = options.slope, floored(variance).sqrt()
-    (expected, _), _ = forward(options._replace(learn=False), mean, variance)
-    bell = torch.exp(-0.5 * (mean / deviation).square()) * (INV_SQRT_PI / math.sqrt(2))
-    above = 0.5 * torch.erfc(-mean / deviation * math.sqrt(0.5))
-    gain, drift = slope + (1 - slope) * above, 0.5 * (1 - slope) * bell / deviation
-    overlap = slope**2 * mean + (1 - slope**2) * (mean * above + deviation * bell) - expected * gain
-    spread = slope**2 + (1 - slope**2) * above - 2 * expected * drift
-    return by_mean * gain + 2 * by_variance * overlap, by_mean * drift + by_variance * spread
+
+def linearised_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
+    """Moments of a to first order; at 0 the slope is the one below."""
+    return (F.leaky_relu(mean, options.slope), _sloped(variance, mean, options.slope**2)), (mean,)
+
+
+def linearised_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """f' g and f'^2 G."""
+    (mean,) = saved
+    assert mean is not None
+    return _sloped(score, mean, options.slope), _sloped(precision, mean, options.slope**2)
+
+
+def _sloped(part: Tensor, at: Tensor, slope: float) -> Tensor:
+    """part x (1 where at > 0, slope elsewhere), in one pass over memory."""
+    return torch.ops.aten.leaky_relu_backward(part, at, slope, False)
 
 
 def ep_forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
@@ -114,12 +128,8 @@ def ep_backward(options: LeakyReLUOptions, saved: Saved, score: Tensor, precisio
     mean, variance, out_mean = saved
     assert mean is not None and variance is not None and out_mean is not None
     above = Message.centred(score, precision, out_mean)
-    log_mass, means, variances = pieces(options.slope, mean, variance, above)
-    weight, other = torch.softmax(log_mass, 0)
-    (mean_up, mean_down), (var_up, var_down) = means, variances
-    marginal_mean = weight * mean_up + other * mean_down
-    marginal_var = weight * var_up + other * var_down + weight * other * (mean_up - mean_down) ** 2
-    return (marginal_mean - mean) / marginal_var, marginal_var.reciprocal() - variance.reciprocal()
+    q_mean, q_var = LEAKY_RELU.tilted(options, mean, variance, above)[0]
+    return (q_mean - mean) / q_var, q_var.reciprocal() - variance.reciprocal()
 
 
 def pieces(slope: float, mean: Tensor, variance: Tensor, above: Message) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,5 +152,57 @@ def pieces(slope: float, mean: Tensor, variance: Tensor, above: Message) -> tupl
     return log_mass + log_normal_cdf(t), sign * deviation * shift, deviation.square() * spread
 
 
+class LeakyReLU(Elementwise):
+    """The rectifiers: what `Elementwise` finds by quadrature, in closed form; options are `LeakyReLUOptions`."""
+
+    def __init__(self) -> None:
+        super().__init__(F.leaky_relu, kinks=(0.0,))
+
+    def forward(self, options: Any, *inputs: Any) -> tuple[Moments, Saved]:
+        return forward(options, *inputs)
+
+    def backward(self, options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
+        return score_backward(options, saved, score, precision)
+
+    def linearised(self) -> Factor:
+        return _LinearisedLeakyReLU(self)
+
+    def expectations(self, arguments: tuple[Any, ...], mean: Tensor, variance: Tensor, learn: bool) -> Expectations:
+        (slope,) = arguments
+        moments, saved = forward(LeakyReLUOptions(slope, learn), mean, variance)
+        if not learn:
+            return Expectations(*moments)
+        gain, slack = saved
+        assert gain is not None and slack is not None
+        deviation = floored(variance).sqrt()
+        bend = torch.exp(-0.5 * (mean / deviation).square()) * ((1 - slope) * INV_SQRT_PI * SQRT_HALF) / deviation  # E[f'']
+        squared = (1 + slope) * gain - slope
+        return Expectations(*moments, gain, 0.5 * bend, 2 * slack, squared - moments[0] * bend, squared)
+
+    def tilted(self, options: Any, mean: Tensor, variance: Tensor, above: Message) -> tuple[Gaussian, Gaussian]:
+        log_mass, means, variances = pieces(options.slope, mean, variance, above)
+        below = mean.new_tensor((1.0, options.slope)).view(2, *(1 for _ in mean.shape))
+        weights = torch.softmax(log_mass, 0)
+        return _mixed(weights, means, variances), _mixed(weights, below * means, below.square() * variances)
+
+
+class _LinearisedLeakyReLU(LinearisedElementwise):
+    def forward(self, options: Any, *inputs: Any) -> tuple[Moments, Saved]:
+        return linearised_forward(options, *inputs)
+
+    def backward(self, options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
+        return linearised_backward(options, saved, score, precision)
+
+
+def _mixed(weights: Tensor, means: Tensor, variances: Tensor) -> Gaussian:
+    """Moments of a mixture of two."""
+    (weight, other), (up, down) = weights, means
+    spread = weight * variances[0] + other * variances[1] + weight * other * (up - down) ** 2
+    return Gaussian(weight * up + other * down, spread)
+
+
+LEAKY_RELU = LeakyReLU()
 SCORE = Rule(forward, score_backward, gradient)
 EP = Rule(ep_forward, ep_backward, gradient)
+LINEARISED = Rule(linearised_forward, linearised_backward)
+EXACT = LEAKY_RELU.per_edge().rule()

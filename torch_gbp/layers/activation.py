@@ -1,4 +1,4 @@
-"""GBPLeakyReLU and GBPReLU, the rectifiers with exact moments, and GBPSigmoid, linearised."""
+"""GBPActivation for any elementwise function; GBPLeakyReLU and GBPReLU, in closed form, and GBPSigmoid, linearised."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import PART, require, require_kind
-from torch_gbp.factors import exact_leaky_relu, leaky_relu, linearised
+from torch_gbp.factors import leaky_relu
+from torch_gbp.factors.activations import SIGMOID, factor_of
+from torch_gbp.factors.elementwise import Elementwise, ElementwiseOptions
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import ActivationLayer, Belief
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node, SingleNode
 
-_EXACT = factor(exact_leaky_relu.RULE)
-_SIGMOID = factor(linearised.SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, linearised.LEAKY_RELU)]  # made now, see autograd/bridge.py
+_EXACT = factor(leaky_relu.EXACT)
+_SIGMOID = SIGMOID.linearised().rule()
+_SEND_SIGMOID = factor(_SIGMOID)
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, leaky_relu.LINEARISED)]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
@@ -27,8 +30,8 @@ class GBPLeakyReLU(ActivationLayer):
     Args:
         negative_slope: 0 <= negative_slope <= 1.
         inplace: accepted as in torch.nn.LeakyReLU; moments are always new tensors.
-        rule: `rules.leaky_relu.SCORE` (default) or `rules.leaky_relu.EP`, the form of the backward message; or
-            `rules.linearised.LEAKY_RELU`, to first order at the mean.
+        rule: `factors.leaky_relu.SCORE` (default) or `factors.leaky_relu.EP`, the form of the backward message; or
+            `factors.leaky_relu.LINEARISED`, to first order at the mean.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
@@ -41,7 +44,7 @@ class GBPLeakyReLU(ActivationLayer):
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__()
         self.negative_slope = require("negative_slope", negative_slope, PART, "GBPLeakyReLU", fix="use a slope such as 0.1")
-        require_kind("rule", rule, Rule, "GBPLeakyReLU", fix="use rules.leaky_relu.SCORE")
+        require_kind("rule", rule, Rule, "GBPLeakyReLU", fix="use factors.leaky_relu.SCORE")
         self.rule = rule
         factor(rule)
 
@@ -87,7 +90,7 @@ class GBPReLU(GBPLeakyReLU):
 
 
 class GBPSigmoid(ActivationLayer):
-    """a = 1 / (1 + exp(-z)) to first order at the mean: mean f(m), variance f'(m)^2 v (factors/linearised.py).
+    """a = 1 / (1 + exp(-z)) to first order at the mean: mean f(m), variance f'(m)^2 v (factors/elementwise.py).
 
     Meant for deep factor graphs, where the point of the expansion moves with the beliefs; in a single sweep the error grows
     with the variance of z.
@@ -110,10 +113,52 @@ class GBPSigmoid(ActivationLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return Gaussian(*_SIGMOID(None, *self.accept(input, tuple(range(9)))))
+        return Gaussian(*_SEND_SIGMOID(ElementwiseOptions(), *self.accept(input, tuple(range(9)))))
 
     def bound(self) -> Bound:
-        return Bound(linearised.SIGMOID, None)
+        return Bound(_SIGMOID, ElementwiseOptions())
+
+    def node(self, learn: bool) -> Node:
+        return SingleNode(self.bound(), 0.0, None)
+
+
+class GBPActivation(ActivationLayer):
+    """a = f(z) for any elementwise function f: moments and variational messages by quadrature (factors/elementwise.py).
+
+    Args:
+        activation: a module of torch such as nn.GELU() or nn.SiLU(), or `factors.elementwise.Elementwise(f)` for f of your own.
+        linearise: expand f to first order at the mean in place of moment matching.
+
+    Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
+
+    Raises:
+        MissingRule: an activation without factor, such as one that is not elementwise.
+
+    >>> import torch
+    >>> GBPActivation(nn.GELU())(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean
+    tensor([0.2821])
+    """
+
+    def __init__(self, activation: nn.Module | Elementwise, *, linearise: bool = False) -> None:
+        super().__init__()
+        require_kind("linearise", linearise, bool, "GBPActivation", fix="use True or False")
+        own, self.options = factor_of(activation)
+        self.function = own.function
+        self.rule, self.exact = (own.linearised() if linearise else own).rule(), own.per_edge().rule()
+        self.forms = Forms(factor(self.rule), factor(self.exact))
+
+    def plain(self, input: Tensor) -> Tensor:
+        return self.function(input, *self.options.arguments)
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        if passes.means():
+            return self.at_means(input)
+        belief = self.accept(input, tuple(range(9)))
+        options = self.options._replace(learn=torch.is_grad_enabled())
+        return Gaussian(*self.memory.activation(self.forms, options, *belief))
+
+    def bound(self) -> Bound:
+        return Bound(self.rule, self.options)
 
     def node(self, learn: bool) -> Node:
         return SingleNode(self.bound(), 0.0, None)

@@ -11,8 +11,11 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import conv, exact_conv, joint_conv, linearised, patch_conv, shared_conv
-from torch_gbp.factors.conv import ConvOptions
+from torch_gbp.factors.bilinear import rule_of, rules_of
+from torch_gbp.factors.convolutions import CONV, ConvOptions
+from torch_gbp.factors.covariance import DIAGONAL, FULL, SHARED
+from torch_gbp.factors.held import HELD_CONV, HELD_MOST, patches_of
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
@@ -20,16 +23,15 @@ from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, FilterBelief, Node
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_EXACT = factor(exact_conv.RULE, STORED_PRECISIONS)
-_RULES = {(False, False): conv.RULE, (True, False): shared_conv.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.CONV for shared in (False, True)}
+_EXACT = factor(PerEdge(CONV).rule(), STORED_PRECISIONS)
+_RULES = rules_of(CONV)
 _SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
 
 
 class GBPConv2d(WeightedLayer):
     """Two-dimensional convolution whose kernel and biases are Gaussian marginals, shared by all positions.
 
-    The linear factor at every position (factors/conv.py); padding adds observed zeros.
+    The linear factor at every position (factors/bilinear.py); padding adds observed zeros.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
@@ -39,7 +41,7 @@ class GBPConv2d(WeightedLayer):
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
-        linearise: expand the product to first order at the means (factors/linearised.py) in place of moment matching.
+        linearise: expand the product to first order at the means (factors/bilinear.py) in place of moment matching.
         joint: in iterated inference, one joint Gaussian for all weights of a filter (nodes/filters.py); linearised.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
@@ -128,17 +130,18 @@ class GBPConv2d(WeightedLayer):
 
     def node(self, learn: bool) -> Node:
         linearise = self.linearise or self.joint
-        few = self.options.groups == 1 and self.weight.mean[0].numel() <= patch_conv.MOST
+        few = self.options.groups == 1 and self.weight.mean[0].numel() <= HELD_MOST
         affine = Bound(_RULES[self.shared_precision, linearise], self.options, self._held if linearise and few else None)
         node = self.affine_node(affine, learn)
         if self.joint and node.weights[0].learn:
-            node.affine = Bound(joint_conv.RULE, self.options)
+            node.affine = Bound(rule_of(CONV, FULL, 1), self.options)
             node.weights = (FilterBelief(self.weight), *node.weights[1:])
         return node
 
     def _held(self, images: Tensor) -> Bound:
         """The factor of images that stay the same."""
-        return Bound(patch_conv.RULE, patch_conv.patches_of(self.options, self.kernel_size, images))
+        covariance = SHARED if self.shared_precision else DIAGONAL
+        return Bound(rule_of(HELD_CONV, covariance, 1), patches_of(self.options, self.kernel_size, images))
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import Moments, factor
+from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import name_of, require_like, require_pair
-from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.factors import conv_transpose, linearised, shared_conv_transpose
-from torch_gbp.factors.conv_transpose import ConvTransposeOptions
+from torch_gbp.errors import InvalidInput
+from torch_gbp.factors.bilinear import rules_of
+from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.layers.conv import require_channels
@@ -21,24 +22,15 @@ from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, Node
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-
-def _no_exact_rule(*_: Any) -> Moments:
-    raise MissingRule(
-        "a transposed convolution has no exact scalar messages",
-        where="GBPConvTranspose2d, sequential order",
-        fix="use the parallel order, or linear layers",
-    )
-
-
-_RULES = {(False, False): conv_transpose.RULE, (True, False): shared_conv_transpose.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.CONV_TRANSPOSE for shared in (False, True)}
-_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _no_exact_rule) for kind, rule in _RULES.items()}
+_EXACT = factor(PerEdge(CONV_TRANSPOSE).rule(), STORED_PRECISIONS)
+_RULES = rules_of(CONV_TRANSPOSE)
+_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
 
 
 class GBPConvTranspose2d(WeightedLayer):
     """Two-dimensional transposed convolution whose kernel and biases are Gaussian marginals.
 
-    The linear factor read backwards (factors/conv_transpose.py): each entry of the input adds its kernel to a window of the
+    The linear factor read backwards (factors/convolutions.py): each entry of the input adds its kernel to a window of the
     output. The weights' marginal has the axes (out_channels / groups, in_channels, h, w): torch's with the first two exchanged.
 
     Args:

@@ -10,23 +10,24 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import factor
 from torch_gbp.checks import require_count, require_like
-from torch_gbp.factors import exact_linear, linear, linearised, shared_linear
+from torch_gbp.factors.bilinear import rules_of
+from torch_gbp.factors.maps import MATMUL
+from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
 from torch_gbp.memory import Forms
 from torch_gbp.nodes import Bound, JointNode, Node
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_EXACT = factor(exact_linear.RULE, STORED_PRECISIONS)
-_RULES = {(False, False): linear.RULE, (True, False): shared_linear.RULE}  # (shared precision, linearised)
-_RULES |= {(shared, True): linearised.LINEAR for shared in (False, True)}
+_EXACT = factor(PerEdge(MATMUL).rule(), STORED_PRECISIONS)
+_RULES = rules_of(MATMUL)
 _SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
 
 
 class GBPLinear(WeightedLayer):
     """Linear layer z = W a + b whose weights and biases are Gaussian marginals.
 
-    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (factors/linear.py).
+    m_z = m_a m_W' + m_b, v_z = (m_a^2 + v_a) v_W' + v_a (m_W^2)' + v_b (factors/bilinear.py).
 
     Args:
         in_features, out_features, bias, device, dtype: as in torch.nn.Linear.
@@ -35,7 +36,7 @@ class GBPLinear(WeightedLayer):
         noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
         activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
         activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
-        linearise: expand the product to first order at the means (factors/linearised.py) in place of moment matching.
+        linearise: expand the product to first order at the means (factors/bilinear.py) in place of moment matching.
         joint: in iterated inference, take the factors of a batch together (nodes/joint.py); linearised.
 
     Shape: input (*, in_features), a tensor (observed) or a Gaussian; output Gaussian (*, out_features).

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from torch import nn
 
 from torch_gbp.errors import DependentTerms, explain
-from torch_gbp.moment_maps.dependence import recorded
+from torch_gbp.factors.torch_functions.dependence import recorded
 
 SHOWN = 6  # layers in a warning
 

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.errors import MissingRule
+from torch_gbp.factors.torch_functions import dependence
+from torch_gbp.factors.torch_functions.arithmetic import Term, belief_of
+from torch_gbp.factors.torch_functions.products import linear
 from torch_gbp.functions import moments
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps import dependence
-from torch_gbp.moment_maps.arithmetic import Term, belief_of
-from torch_gbp.moment_maps.products import linear
 
 
 @moments(F.scaled_dot_product_attention)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.factors.torch_functions.arithmetic import Term, belief_of, product
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps.arithmetic import Term, belief_of, product
 
 
 def standardised(belief: Gaussian, axes: Any, eps: float, centred: bool = True) -> Gaussian:

@@ -15,11 +15,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from torch_gbp.factors.elementwise import by_quadrature
+from torch_gbp.factors.quadrature import Shape
+from torch_gbp.factors.torch_functions.rectifiers import relu
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps.elementwise import by_quadrature
-from torch_gbp.moment_maps.quadrature import Shape
-from torch_gbp.moment_maps.rectifiers import relu
 
 
 def clip(input: Gaussian, low: float, high: float) -> Gaussian:

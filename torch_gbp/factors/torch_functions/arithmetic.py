@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from torch_gbp.checks import PART, require
+from torch_gbp.factors.torch_functions import dependence
 from torch_gbp.functions import moments, named, require_gradients
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps import dependence
 
 Term = Gaussian | Tensor
 

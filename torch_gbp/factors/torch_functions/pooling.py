@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.factors.torch_functions import dependence
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps import dependence
 
 
 @moments(*named("avg_pool1d"), linear=True)

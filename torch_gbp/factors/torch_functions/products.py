@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.errors import MissingRule
+from torch_gbp.factors.torch_functions import dependence
+from torch_gbp.factors.torch_functions.arithmetic import Term
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.moment_maps import dependence
-from torch_gbp.moment_maps.arithmetic import Term
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 

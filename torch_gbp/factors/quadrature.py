@@ -39,7 +39,7 @@ class Shape(NamedTuple):
 
 
 class Expectations(NamedTuple):
-    """E[f], Var[f] and their derivatives; the latter are None unless wanted."""
+    """E[f], Var[f], their derivatives and E[f'^2]; all but the first two are None unless wanted."""
 
     mean: Tensor
     variance: Tensor
@@ -47,6 +47,7 @@ class Expectations(NamedTuple):
     mean_by_var: Tensor | None = None
     var_by_mean: Tensor | None = None
     var_by_var: Tensor | None = None
+    squared_slope: Tensor | None = None
 
 
 def derivatives(function: Function, x: Tensor, second: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -98,8 +99,9 @@ def hermite(rule: tuple[Tensor, Tensor], function: Function, mean: Tensor, devia
         return Expectations(*moments)
     d = matrix @ curve
     by_mean = 2 * deviation * (g[:-1] * c[1:]).sum(0)
-    by_var = c.square().sum(0) + deviation * (g[:-1] * d[1:]).sum(0)
-    return Expectations(*moments, c[0], 0.5 * d[0], by_mean, by_var)
+    squared = c.square().sum(0)
+    by_var = squared + deviation * (g[:-1] * d[1:]).sum(0)
+    return Expectations(*moments, c[0], 0.5 * d[0], by_mean, by_var, squared)
 
 
 def _legendre() -> tuple[Tensor, Tensor, Tensor]:
@@ -113,6 +115,7 @@ def _legendre() -> tuple[Tensor, Tensor, Tensor]:
 
 
 _POINTS, _WEIGHTS, _INTEGRALS = _legendre()
+LEGENDRE = _POINTS, _WEIGHTS  # on (-1, 1)
 
 
 class _Grid(NamedTuple):
@@ -152,13 +155,14 @@ def panels(shape: Shape, function: Function, mean: Tensor, deviation: Tensor, le
     if curve is None:
         return Expectations(*moments)
     by_mean = 2 * deviation * expect(g * slope)
-    bend, pull = expect(curve), expect(slope.square()) + deviation * expect(g * curve)
+    bend, squared = expect(curve), expect(slope.square())
+    pull = squared + deviation * expect(g * curve)
     for kink in shape.kinks:
         u = (kink - mean) / deviation
         height = (rises * (grid.low[:, 0] < u)).sum(0) - centre  # g at the kink
         mass = _jump(function, kink) * torch.exp(-0.5 * u.square()) / math.sqrt(2 * math.pi)
         bend, pull = bend + mass / deviation, pull + mass * height
-    return Expectations(*moments, expect(slope), 0.5 * bend, by_mean, pull)
+    return Expectations(*moments, expect(slope), 0.5 * bend, by_mean, pull, squared)
 
 
 def _apart(grid: _Grid, kinks: tuple[float, ...], mean: Tensor, deviation: Tensor) -> Tensor:
