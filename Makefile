@@ -13,7 +13,7 @@ OLDEST_TESTS := torch_gbp tests/autograd tests/bases tests/convert tests/factors
 .PHONY: demo test test-oldest check clean
 
 demo: $(STAMP)  ## train on the embedded digits, write runs/demo
-	$(ONE_THREAD) $(BIN)/python -m lightning_modules.demo --out runs/demo
+	$(ONE_THREAD) $(BIN)/python -m examples.demo --out runs/demo
 
 test: $(STAMP)  ## run all tests and doctests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2

@@ -7,82 +7,37 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import (
-    ablation,
-    anynet,
-    compare,
-    coverage,
-    defaults,
-    digits,
-    graph_ablation,
-    graph_cost,
-    graph_iterations,
-    graph_mnist,
-    local,
-    posterior,
-    prior_variance,
-    prior_variance_uci,
-    robust,
-    search,
-    synthetic,
-    thesis,
-    toys,
-    uci,
-    video,
-    widening,
-)
+from benchmarks import anynet, digits, graph_images, local_learning, uci, video
+from benchmarks.checks import curve, posterior, robust, thesis
+from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
-from benchmarks.report import Request, Result
-from benchmarks.results import started, write
+from benchmarks.results import Request, Result, started, write
+from benchmarks.study import STUDIES
 from benchmarks.tasks import TASKS
 
+CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
-    "ablation": ablation.run,
-    "anynet": anynet.run,
-    "anynet_search": anynet.run_search,
-    "defaults": defaults.run,
+    **{name: contest.run for name, contest in CONTESTS.items()},
+    **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
+    **{name: study.run for name, study in STUDIES.items()},
+    "coverage": curve.run_coverage,
     "digits": digits.run,
-    "local": local.run,
-    "local_ablation": local.run_ablation,
-    "local_pipeline": local.run_pipeline,
-    "local_search": local.run_search,
-    "prior_variance": prior_variance.run,
-    "prior_variance_uci": prior_variance_uci.run,
-    "robust": robust.run,
-    "thesis": thesis.run,
-    "coverage": coverage.run,
-    "graph_ablation": graph_ablation.run,
-    "graph_cost": graph_cost.run,
-    "graph_iterations": graph_iterations.run,
-    "graph_mnist": graph_mnist.run,
-    "graph_mnist_validation": partial(graph_mnist.run, validation=True),
-    "graph_regression": toys.curve.run,
-    "graph_xor": toys.xor.run,
-    "posterior": posterior.run,
-    "posterior_reference": posterior.run_reference,
-    "synthetic": synthetic.run,
+    "graph_ablation": graph_images.run_ablation,
+    "graph_mnist": graph_images.run,
+    "graph_mnist_validation": partial(graph_images.run, validation=True),
     "graph_video": video.run,
-    "widening": widening.run,
+    "posterior": posterior.run,
+    "robust": robust.run,
+    "synthetic": curve.run_synthetic,
+    "thesis": thesis.run,
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
-    **{name: partial(compare.run, name) for name in TASKS},
-    **{f"{name}_search": partial(search.run, name) for name in TASKS},
 }
-SEEDS = {  # the others: 0, 1, 2
-    "anynet": range(2),
-    "anynet_search": range(1),
-    "coverage": range(100),
-    "graph_regression": range(5),
-    "graph_xor": range(10),
-    "uci": range(20),
-    "posterior_reference": range(1),
-}
+SEEDS = {"anynet": range(2), "coverage": range(100), "uci": range(20)}  # the others: 0, 1, 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
-    "anynet": anynet.METHODS,
-    "local": local.METHODS,
-    "graph_mnist": graph_mnist.METHODS,
-    "graph_regression": toys.METHODS,
-    "graph_xor": toys.METHODS,
+    "anynet": anynet.ENTRANTS,
+    "local": local_learning.ENTRANTS,
+    "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,
     "robust": robust.METHODS,
     "thesis": thesis.METHODS,

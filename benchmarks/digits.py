@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Request, Result
-from lightning_modules import demo
+from benchmarks.results import Request, Result
+from examples import demo
 from lightning_modules.data.images import load_digits
 
 

@@ -1,124 +1,229 @@
-"""Figures from the committed result files: `python -m benchmarks.figures` draws them into benchmarks/figures/."""
+"""Figures from the committed result files: `python -m benchmarks.figures` draws them into benchmarks/figures/.
+
+Those of the video are drawn where its pictures lie beside its result file, as a run of `graph_video` leaves them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import numpy
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from PIL import Image
 
-from benchmarks import graph_mnist_table, video_figures
-from benchmarks.curve_figures import coverage_of_levels, synthetic
-from benchmarks.labels import Label, label_ends, label_points
+from benchmarks import graph_images, video
+from benchmarks.checks import curve
 from benchmarks.methods import METHODS
-from benchmarks.panels import SCORES, Score, colour, dress, error_bars, make_panels, settle
-from benchmarks.report import Row
-from benchmarks.results import RESULTS, committed, replacing
-from benchmarks.summary import Estimate, Gathered, case_title, estimate, gather
+from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
+from benchmarks.tables import DATA, FULL
 from benchmarks.tasks import TASKS
-from benchmarks.toys.picture import curve_fits, xor_map
 
 FIGURES = Path(__file__).parent / "figures"
-LOW_DATA = "lowdata"
-RATIOS = (0.5, 1, 2, 5, 10, 20, 50, 100)  # ticks of the training time
-ROOM = 12  # factor by which the axis of images goes on, for the names at the lines' ends
-
-
-class Point(NamedTuple):
-    """A method at one place of a panel, in the units of its axes."""
-
-    method: str
-    x: Estimate
-    y: Estimate
+DPI, SIZE = 150, (3.9, 3.2)  # pixels per inch, inches of a panel
+# Okabe & Ito's colours, told apart by colour-blind readers too, and a grey.
+OURS, TRUTH, REFERENCE, BLACK, GREEN = "#D55E00", "#0072B2", "#8C8C8C", "#000000", "#009E73"
+LOOKS = {  # colour and line of a method; one family, one colour
+    **{name: (OURS, line) for name, line in (("gbp", "-"), ("gbp_basis", "--"), ("gbp_onehot", "-."), ("gbp_argmax", ":"))},
+    **{name: (BLACK, line) for name, line in (("adamw", "-"), ("adamw_tail", "--"))},
+    **{name: (REFERENCE, line) for name, line in (("sgd", "-"), ("sgd_momentum", "--"), ("linear_adam", "-"))},
+    **{name: (colour, "-") for name, colour in (("ivon", TRUTH), ("vi", GREEN), ("laplace", "#CC79A7"), ("ensemble", "#E69F00"))},
+    **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
+    **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},
+}
+SCORES = {"test error (%)": ("accuracy", -100, 100), "negative log-likelihood": ("nll", 1, 0), "ECE": ("ece", 1, 0)}
+SIDES = {"left": ("x < -10", TRUTH), "inside": ("training range", GREEN), "right": ("x > 10", OURS)}
+ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the frame's part that is shown enlarged: the head
+MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves
 
 
 def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
-    drawn = {f"{score.name}_against_time": against_time(score, results) for score in SCORES}
-    drawn |= {LOW_DATA: low_data(results), "synthetic": synthetic(results), "coverage": coverage_of_levels(results)}
-    drawn |= {
-        "graph_xor": xor_map(results),
-        "graph_regression": curve_fits(results),
-        "graph_mnist": graph_mnist_table.figure(results),
-    }
-    drawn |= {video_figures.NAME: video_figures.frames(results), "graph_video_clip": video_figures.whole_clip(results)}
+    makers = {"lowdata": low_data, "graph_mnist": one_pass, "synthetic": synthetic, "coverage": coverage, "graph_video": frames}
+    drawn = {name: make(results) for name, make in (makers | {"graph_video_clip": whole_clip}).items()}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
         with replacing(path) as beside:
             figure.savefig(beside, format="png")
-    moving = figures / f"{video_figures.NAME}.gif"
-    return [*paths, moving] if video_figures.clip(results, moving) else list(paths)
-
-
-def against_time(score: Score, results: Path) -> Figure | None:
-    """A panel for each data set and network: every method's score against its training time."""
-    panels = _timed(score, results)
-    if not panels:
-        return None
-    figure, axes = make_panels(len(panels))
-    for own, (title, points) in zip(axes, panels.items(), strict=True):
-        for point in points:
-            error_bars(own, point.method, [point.x], [point.y])
-        dress(own, title, "training time / AdamW's", RATIOS, score)
-        own.margins(0.2)
-    settle(figure)
-    for own, points in zip(axes, panels.values(), strict=True):
-        label_points(own, [_label(point) for point in points])
-    return figure
+    moving = figures / "graph_video.gif"
+    return [*paths, moving] if clip(results, moving) else list(paths)
 
 
 def low_data(results: Path) -> Figure | None:
     """A row of panels for each network: the scores against the number of training images, a line for each method."""
-    cases = gather(committed(LOW_DATA, results))
-    panels = {(net, score): _lines(net, score, cases) for net in dict.fromkeys(case.net for case in cases) for score in SCORES}
-    if not panels:
-        return None
-    figure, axes = make_panels(len(panels))
-    for own, ((net, score), lines) in zip(axes, panels.items(), strict=True):
-        for method, points in lines.items():
-            error_bars(own, method, [point.x for point in points], [point.y for point in points], joined=True)
-        dress(own, f"MNIST, {TASKS[LOW_DATA].nets[net].title}", "training images", _limits(lines)[::-2], score)
-        own.set_xlim(right=ROOM * own.get_xlim()[1])
-    settle(figure)
-    for own, lines in zip(axes, panels.values(), strict=True):
-        label_ends(own, [_label(points[-1]) for points in lines.values()])
+    rows = committed("lowdata", results)
+    panels = [(net, score) for net in dict.fromkeys(row["net"] for row in rows) for score in SCORES]
+    return lines_by_images(panels, rows, {name: own.title for name, own in METHODS.items()}, 3) if panels else None
+
+
+def one_pass(results: Path) -> Figure | None:
+    """A panel for each data set of several sizes: accuracy against images, with the published one of the whole set."""
+    rows = committed("graph_mnist", results)
+    sizes = {name: sorted({row["limit"] for row in matching(rows, net=name)}) for name in DATA}
+    panels = [(name, "accuracy (%)") for name, limits in sizes.items() if len(limits) > 1]
+    return lines_by_images(panels, rows, graph_images.TITLES, 2) if panels else None
+
+
+def lines_by_images(panels: Sequence[tuple[str, str]], rows: list[Row], titles: dict[str, str], columns: int) -> Figure:
+    """Panels of a score against the number of training images, with one legend for all of them."""
+    figure, axes = make_panels(len(panels), columns)
+    for own, (net, score) in zip(axes, panels, strict=True):
+        limits = _lines(own, matching(rows, net=net), score, titles)
+        title = f"{DATA[net]}, one pass" if net in DATA else f"MNIST, {TASKS['lowdata'].nets[net].title}"
+        dress(own, title, "training images", score)
+        own.set(xscale="log", yscale="linear" if "(%)" in score else "log")
+        own.xaxis.set_major_locator(FixedLocator(limits[::-2]))
+        own.xaxis.set_minor_locator(NullLocator())
+        own.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if net in graph_images.PUBLISHED and limits[-1] >= FULL and net in DATA:
+            own.plot(limits[-1], graph_images.PUBLISHED[net], "*", color=BLACK, markersize=8, zorder=3, label="published")
+    shown = {label: handle for own in axes for handle, label in zip(*own.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, fontsize=7.5, frameon=False)
     return figure
 
 
-def _timed(score: Score, results: Path) -> dict[str, list[Point]]:
-    """The points of each panel, by its title; a method without both numbers has none, and one point alone says nothing."""
-    panels: dict[str, list[Point]] = {}
-    for name in (name for name in TASKS if name != LOW_DATA):
-        for case, methods in gather(committed(name, results)).items():
-            title = f"{TASKS[name].title}, {case_title(name, case)}"
-            points = [_point(method, estimate(rows, "train_ratio"), rows, score) for method, rows in methods.items()]
-            panels[title] = [point for point in points if point is not None]
-    return {title: points for title, points in panels.items() if len(points) > 1}
+def _lines(axes: Any, rows: list[Row], score: str, titles: dict[str, str]) -> list[int]:
+    """Draws every method's line, in the order of the titles; the numbers of images."""
+    key, scale, offset = SCORES.get(score, ("accuracy", 100, 0))
+    for method, title in titles.items():
+        own = {limit: estimate(matching(rows, method=method, limit=limit), key) for limit in sorted({r["limit"] for r in rows})}
+        points = [(limit, offset + scale * found.mean, abs(scale) * found.error) for limit, found in own.items() if found]
+        if points:
+            colour, line = LOOKS[method]
+            x, y, errors = zip(*points, strict=True)
+            face = colour if line == "-" else "white"  # a single point has no line
+            axes.errorbar(x, y, errors, color=colour, linestyle=line, marker="o", markersize=3, markerfacecolor=face, label=title)
+    return sorted({row["limit"] for row in rows})
 
 
-def _lines(net: str, score: Score, cases: Gathered) -> dict[str, list[Point]]:
-    """The points of each method's line, in the order of the images."""
-    lines: dict[str, list[Point]] = {}
-    for case in sorted(case for case in cases if case.net == net):
-        for method, rows in cases[case].items():
-            point = _point(method, Estimate(case.limit, 0.0), rows, score)
-            lines.setdefault(method, []).extend([point] if point else [])
-    return lines
-
-
-def _point(method: str, x: Estimate | None, rows: list[Row], score: Score) -> Point | None:
-    y = estimate(rows, score.key)
-    if x is None or y is None:
+def synthetic(results: Path) -> Figure | None:
+    """A panel for each network: mean and 1, 2, 3 sigma of the predictive, the curve and the training points; first seed."""
+    rows = {row["net"]: row for row in reversed(committed("synthetic", results))}
+    names = [name for name in curve.NETS if name in rows]
+    if not names:
         return None
-    return Point(method, x, Estimate(score.offset + score.scale * y.mean, abs(score.scale) * y.error))
+    figure, axes = make_panels(len(names))
+    for own, name in zip(axes, names, strict=True):
+        row, net = rows[name], curve.NETS[name]
+        x, mean, deviation = curve.line(*net.drawn, curve.DRAWN)[:, 0], torch.tensor(row["mean"]), torch.tensor(row["deviation"])
+        for sigma in (3, 2, 1):
+            own.fill_between(x, mean - sigma * deviation, mean + sigma * deviation, color=OURS, alpha=0.15, linewidth=0)
+        own.plot(x, mean, color=OURS)
+        own.plot(x, curve.curve(x), color=TRUTH, linewidth=0.9, linestyle="--")
+        own.plot(*curve.points(row["limit"], *net.ends), ".", color=BLACK, markersize=1.5)
+        own.set_ylim(-1.5, 3.0)
+        dress(own, net.title, "x", f"y (log-likelihood {row['log_likelihood']:.2f})")
+    return figure
 
 
-def _limits(lines: dict[str, list[Point]]) -> list[float]:
-    return sorted({point.x.mean for points in lines.values() for point in points})
+def coverage(results: Path) -> Figure | None:
+    """A panel for each predictive: the share of networks whose interval covers the curve, against the credible level."""
+    rows = [row for row in committed("coverage", results) if "needed" in row]
+    found = {method: own for method in curve.PREDICTIVES if (own := matching(rows, method=method))}
+    if not found:
+        return None
+    figure, axes = make_panels(len(found))
+    for own, (method, networks) in zip(axes, found.items(), strict=True):
+        own.plot([0, 1], [0, 1], color=REFERENCE, linestyle=":")
+        for region, (side, colour) in SIDES.items():
+            own.plot(curve.LEVELS, curve.coverage(networks, region), color=colour, label=side)
+        own.legend(fontsize=7, frameon=False)
+        title = "linear response" if method == "gbp_joint" else "marginals"
+        dress(own, f"{title}, {len(networks)} networks", "credible level", "coverage of the curve")
+    return figure
 
 
-def _label(point: Point) -> Label:
-    return Label(METHODS[point.method].title, point.x.mean, point.y.mean, colour(point.method))
+def frames(results: Path) -> Figure | None:
+    """The frame of the published scores, clean, noisy and denoised, each with its PSNR and a part enlarged."""
+    folder, rows = results / "graph_video", matching(committed("graph_video", results), limit=video.SHOWN_FRAME)
+    images = {name: _picture(folder, name, video.SHOWN_FRAME, True) for name in ("clean", "noisy", *video.METHODS)}
+    found = {name: image for name, image in images.items() if image is not None}
+    if not rows or not found:
+        return None
+    figure, axes = make_panels(len(found), 4, (3.0, 1.95), 86)
+    for own, (name, image) in zip(axes, found.items(), strict=True):
+        inset = own.inset_axes((0.58, 0.0, 0.42, 0.42 * 454 / 258 * 64 / 96))
+        for part, shown in ((own, image), (inset, image[ZOOM])):
+            part.imshow(shown, interpolation="nearest")
+            part.set(xticks=[], yticks=[])
+            part.spines[:].set_visible(part is inset)
+            part.spines[:].set_color("white")
+        own.set_title(_psnr_title(name, rows), fontsize=8, loc="left")
+    return figure
+
+
+def _psnr_title(name: str, rows: list[Row]) -> str:
+    """The method and the PSNR of this very picture, that of the first seed."""
+    if name == "clean":
+        return "clean"
+    key, own = ("psnr_noisy", rows) if name == "noisy" else ("psnr", matching(rows, method=name))
+    return f"{video.TITLES.get(name, name)}, {min(own, key=lambda row: row['seed'])[key]:.2f} dB"
+
+
+def clip(results: Path, path: Path) -> bool:
+    """Writes a GIF of the first frames, noisy and denoised side by side; False where they were not kept."""
+    pairs = []
+    for index in range(video.SHOWN_FRAME + 1):
+        noisy, denoised = (_picture(results / "graph_video", name, index, False) for name in ("noisy", video.MOVING))
+        if noisy is not None and denoised is not None:
+            pairs.append(numpy.concatenate([noisy, numpy.full((len(noisy), GAP, 3), 255, noisy.dtype), denoised], 1))
+    if not pairs:
+        return False
+    first, *others = [Image.fromarray(pair).quantize(128, dither=Image.Dither.NONE) for pair in pairs]
+    with replacing(path) as beside:
+        first.save(beside, "GIF", save_all=True, append_images=others, duration=MILLISECONDS, loop=0, optimize=True)
+    return True
+
+
+def whole_clip(results: Path) -> Figure | None:
+    """PSNR along the frames, for the methods that saw the most of them, with the noise of the first seed."""
+    rows = committed("graph_video", results)
+    first = [row for row in rows if row["seed"] == min(other["seed"] for other in rows)]
+    longest = max((row["limit"] for row in first), default=0)
+    if longest <= video.SHOWN_FRAME:
+        return None
+    figure, (axes,) = make_panels(1, size=(7, 3.2))
+    for (method,) in dict.fromkeys((row["method"],) for row in first if row["limit"] == longest):
+        own = sorted(matching(first, method=method), key=lambda row: row["limit"])
+        colour = OURS if method.endswith(video.JOINT) else TRUTH
+        line = {"single": "--", "single_continual": ":"}.get(method.removesuffix(video.JOINT), "-")
+        x, y = ([row[key] for row in own] for key in ("limit", "psnr"))
+        axes.plot(x, y, color=colour, linestyle=line, linewidth=1.2, label=video.TITLES[method])
+    noisy = float(numpy.mean([row["psnr_noisy"] for row in own]))
+    dress(axes, f"DAVIS bear, a tenth of the pixels replaced: {noisy:.1f} dB", "frame", "PSNR (dB)")
+    axes.legend(fontsize=7.5, frameon=False)
+    return figure
+
+
+def make_panels(count: int, columns: int = 3, size: tuple[float, float] = SIZE, dpi: int = DPI) -> tuple[Figure, list[Any]]:
+    """A figure with so many panels, row by row."""
+    lines, columns = -(-count // columns), min(count, columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * lines), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def dress(axes: Any, title: str, x_title: str, y_title: str) -> None:
+    """Titles and a light grid."""
+    axes.set_title(title, loc="left", fontsize=9, weight="bold")
+    axes.set_xlabel(x_title, fontsize=8)
+    axes.set_ylabel(y_title, fontsize=8)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _picture(folder: Path, name: str, index: int, whole: bool) -> Any:
+    """A kept picture, (rows, columns, 3) of bytes; None if there is none."""
+    path = video.kept(folder, name, index, whole)
+    return numpy.asarray(Image.open(path).convert("RGB")) if path.is_file() else None
 
 
 if __name__ == "__main__":

@@ -1,30 +1,50 @@
-"""Markdown tables and the numbers in their cells."""
+"""How a table is made of rows: a list of lines and a list of columns, each telling which rows are its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from benchmarks.report import Row
-from benchmarks.summary import estimate
+from benchmarks.results import Row, estimate, matching
 
-NOT_RUN = "(not run yet)\n"
+Cell = Callable[[list[Row]], str]
+
+
+class Column(NamedTuple):
+    """A heading, which rows are its own, what is written of them, and a key that a row must have for the column to be shown."""
+
+    heading: str
+    cell: Cell
+    own: Row = {}
+    if_any: str | None = None
+
+
+class Line(NamedTuple):
+    """The first cells of a line, and which rows are its own."""
+
+    titles: list[str]
+    own: Row
 
 
 def grid(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table.
+    """A table in markdown.
 
     >>> print(grid(["net", "rmse"], [["a", "0.1"]]), end="")
     | net | rmse |
     |---|---|
     | a | 0.1 |
     """
-    return "\n".join([line(headings), "|" + "---|" * len(headings), *(line(cells) for cells in lines)]) + "\n"
+    whole = [f"| {' | '.join(cells)} |" for cells in (headings, *lines)]
+    return "\n".join([whole[0], "|" + "---|" * len(headings), *whole[1:]]) + "\n"
 
 
-def line(cells: Sequence[str]) -> str:
-    """A line of a table."""
-    return "| " + " | ".join(cells) + " |"
+def crossed(rows: list[Row], first: Sequence[str], lines: Iterable[Line], columns: Iterable[Column]) -> str:
+    """The lines that have rows, each with the cells of the columns for the rows that both own."""
+    shown = [column for column in columns if column.if_any is None or any(column.if_any in row for row in rows)]
+    told = [(line.titles, found) for line in lines if (found := matching(rows, **line.own))]
+    cells = [[*titles, *(column.cell(matching(found, **column.own)) for column in shown)] for titles, found in told]
+    return grid([*first, *(column.heading for column in shown)], cells)
 
 
 def number(rows: list[Row], key: str, digits: int = 3, scale: float = 1, spread: bool = True, unit: str = "") -> str:
@@ -33,8 +53,22 @@ def number(rows: list[Row], key: str, digits: int = 3, scale: float = 1, spread:
     >>> number([{"rmse": 1.0}, {"rmse": 3.0}], "rmse", 1), number([{"rmse": 1.0}], "w2")
     ('2.0 ± 1.0', '-')
     """
-    found = estimate(rows, key) if rows else None
+    found = estimate(rows, key)
     if found is None:
         return "-"
     mean, error = (f"{scale * value:.{digits}f}" for value in found)
     return mean + (f" ± {error}" if spread and not math.isnan(found.error) else "") + unit
+
+
+def cell(key: str, digits: int = 4, scale: float = 1, unit: str = "", spread: bool = True) -> Cell:
+    """What writes a number."""
+    return lambda rows: number(rows, key, digits, scale, spread, unit)
+
+
+def distinct(rows: list[Row], *keys: str) -> list[tuple[Any, ...]]:
+    """The combinations of these values, in the order of the rows."""
+    return list(dict.fromkeys(tuple(row.get(key) for key in keys) for row in rows))
+
+
+ACCURACY, NLL, ECE = cell("accuracy", 2, 100, " %"), cell("nll"), cell("ece")
+PERCENT = cell("accuracy", 2, 100)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmarks.measure import predict, timed
-from benchmarks.methods import METHODS, Method, Settings, Training
-from benchmarks.methods.base import Augment
-from benchmarks.splits import Split
-from benchmarks.tasks import Net, Plan
+from benchmarks.methods import METHODS
+from benchmarks.methods.base import Method, Settings, Training, train
+from benchmarks.results import say
+from benchmarks.tasks import Trial
 
 TURN = 50  # batches that a method trains before the next has its turn
 OWN_SEEDS = 1_000_003  # + seed: with the seed alone, a method that draws weights would draw the network's own again
@@ -32,31 +32,37 @@ class Run(NamedTuple):
 class Racer:
     """A method in training, with a clock and random numbers of its own: they do not depend on who else takes part."""
 
-    def __init__(self, run: Run, training: Training, seed: int) -> None:
-        self.run, self.passes, self.finish_seconds, self.augment = run, list[float](), 0.0, training.augment
-        start = time.perf_counter()
-        self.method = made(run, training, seed)
-        self.make_seconds = time.perf_counter() - start
+    def __init__(self, run: Run, trial: Trial) -> None:
+        self.run, self.trial, self.passes, self.finish_seconds = run, trial, list[float](), 0.0
+        training = make_training(trial)
+        self.make_seconds = timed(lambda: setattr(self, "method", made(run, training, trial.seed)))
+        self.augment = training.augment
         self._random = torch.get_rng_state()
+
+    method: Method
 
     @property
     def train_seconds(self) -> float:
         return self.make_seconds + sum(self.passes) + self.finish_seconds
 
-    def train(self, split: Split, batches: tuple[Tensor, ...]) -> None:
+    def train(self, batches: tuple[Tensor, ...]) -> None:
         """Learns from a few batches."""
+        x, y, augment = self.trial.split.x, self.trial.split.y, self.augment
+        self.method.network.train()
         with self._own_random():
-            self.passes[-1] += timed(lambda: _train(self.method, split, batches, self.augment))
+            self.passes[-1] += timed(lambda: train(self.method, x, y, batches, augment))
 
     def finish(self) -> None:
         """The method's work after the last batch."""
         with self._own_random():
             self.finish_seconds = timed(self.method.finish)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Log-probabilities of the images."""
+    def predict(self, images: Tensor, how: str | None = None) -> Tensor:
+        """Log-probabilities of the images; by another of the method's predictives (`Method.predictives`) if it is named."""
+        self.method.network.eval()
+        log_probabilities = self.method.predictives()[how] if how else self.method.log_probabilities
         with self._own_random():
-            return predict(self.method, images)
+            return predict(log_probabilities, images)
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:
@@ -65,21 +71,22 @@ class Racer:
         self._random = torch.get_rng_state()
 
 
-def race(runs: list[Run], net: Net, plan: Plan, split: Split, seed: int, say: Callable[[str], None]) -> list[Racer]:
+def race(runs: list[Run], trial: Trial) -> list[Racer]:
     """Trains every run from the same initial weights, in the same order of batches."""
-    training = make_training(net, plan, split, seed)
-    racers = [Racer(run, training, seed) for run in runs]
+    plan, tell = trial.plan, partial(say, trial.told)
+    racers = [Racer(run, trial) for run in runs]
     for epoch in range(plan.epochs):
-        _pass(racers, split, _batches(len(split.x), plan, seed, epoch))
-        say(f"pass {epoch + 1} of {plan.epochs}: " + ", ".join(f"{r.run.name} {r.passes[-1]:.1f} s" for r in racers))
+        _pass(racers, _batches(trial, epoch))
+        tell(f"pass {epoch + 1} of {plan.epochs}: " + ", ".join(f"{r.run.name} {r.passes[-1]:.1f} s" for r in racers))
     for racer in racers:
         racer.finish()
     return racers
 
 
-def make_training(net: Net, plan: Plan, split: Split, seed: int) -> Training:
+def make_training(trial: Trial) -> Training:
     """What every method is told: the network with the seed's initial weights, the data, passes and steps."""
-    torch.manual_seed(seed)
+    net, plan, split = trial.net, trial.plan, trial.split
+    torch.manual_seed(trial.seed)
     return Training(net.make(), split.x, split.y, plan.epochs, plan.steps(len(split.x)), net.augment)
 
 
@@ -90,21 +97,14 @@ def made(run: Run, training: Training, seed: int) -> Method:
     return make(training._replace(network=copy.deepcopy(training.network)), **run.settings)
 
 
-def _pass(racers: list[Racer], split: Split, batches: tuple[Tensor, ...]) -> None:
+def _pass(racers: list[Racer], batches: tuple[Tensor, ...]) -> None:
     for racer in racers:
         racer.passes.append(0.0)
     for start in range(0, len(batches), TURN):
         for racer in racers:
-            racer.train(split, batches[start : start + TURN])
+            racer.train(batches[start : start + TURN])
 
 
-def _batches(size: int, plan: Plan, seed: int, epoch: int) -> tuple[Tensor, ...]:
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(1000 * seed + epoch))
-    return order.split(plan.batch_of(epoch))
-
-
-def _train(method: Method, split: Split, batches: tuple[Tensor, ...], augment: Augment | None = None) -> None:
-    method.network.train()
-    for index in batches:
-        x = split.x[index]
-        method.step(x if augment is None else augment(x), split.y[index])
+def _batches(trial: Trial, epoch: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1000 * trial.seed + epoch)
+    return torch.randperm(len(trial.split.x), generator=generator).split(trial.plan.batch_of(epoch))

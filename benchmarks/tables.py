@@ -10,96 +10,208 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks import (
-    ablation_table,
-    curve_tables,
-    graph_ablation,
-    graph_cost,
-    graph_iterations,
-    graph_mnist_table,
-    local_table,
-    posterior_table,
-    thesis_table,
-    uci_table,
-    video_table,
-    widening_table,
-)
-from benchmarks.anynet import table as anynet_table
-from benchmarks.markdown import NOT_RUN, grid, number
+from benchmarks import anynet, graph_images, local_learning, other_tables
+from benchmarks.checks import tables as checks
+from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
-from benchmarks.report import Row
-from benchmarks.results import RESULTS, committed
-from benchmarks.robust import table as robust_table
-from benchmarks.summary import case_title, gather
+from benchmarks.results import RESULTS, Row, matching, read
+from benchmarks.study import CALIBRATED
 from benchmarks.tasks import TASKS
-from benchmarks.toys import table as toys_table
 
 ROOT = Path(__file__).parent.parent
-PLACES = (ROOT / "docs" / "results.md", ROOT / "docs" / "local_learning.md", ROOT / "benchmarks" / "README.md")
-OTHERS: dict[str, Callable[[list[Row]], str]] = {  # benchmarks that are no comparison of image classifiers
-    "ablation": ablation_table.table,
-    "anynet": anynet_table.table,
-    "coverage": curve_tables.coverage_table,
-    "graph_ablation": graph_ablation.table,
-    "graph_cost": graph_cost.table,
-    "graph_iterations": graph_iterations.table,
-    "graph_mnist": graph_mnist_table.table,
-    "graph_regression": toys_table.curve_table,
-    "graph_video": video_table.table,
-    "graph_xor": toys_table.xor_table,
-    "local": local_table.table,
-    "local_ablation": local_table.table,
-    "local_pipeline": local_table.pipeline_table,
-    "local_search": local_table.search_table,
-    "posterior": posterior_table.table,
-    "posterior_reference": posterior_table.reference_table,
-    "robust": robust_table.table,
-    "synthetic": curve_tables.synthetic_table,
-    "thesis": thesis_table.table,
-    "uci": uci_table.table,
-    "widening": widening_table.table,
-}
+NOT_RUN = "(not run yet)\n"
+DATA = {"mnist": "MNIST", "mnist_wide": "MNIST, pool 8 x 8", "lowdata": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
+NETS = {"mlp": "MLP", "lenet": "LeNet-5"}
+SMALLEST_SET, FULL = 50_000, 45_000  # images: CIFAR-10 has 50,000, and fewer are a part of a set; as many have published figures
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-class Column(NamedTuple):
-    """A column of the tables: its heading, the key of the rows, a factor, how the numbers are written, and when it is shown."""
-
-    heading: str
-    key: str
-    scale: float = 1
-    digits: int = 4
-    unit: str = ""
-    spread: bool = True  # with the standard error
-    always: bool = True  # else in tables with a row that has the key
+def passes(epochs: int) -> str:
+    """The words for so many."""
+    return f"{epochs} pass{'es' if epochs > 1 else ''}"
 
 
-def columns(name: str) -> list[Column]:
-    """The columns of a benchmark's table; those of the OOD sets differ."""
-    scores = [Column("accuracy", "accuracy", 100, 2, " %"), *_with_temperature("NLL", "nll"), *_with_temperature("ECE", "ece")]
-    ood = [Column(f"OOD AUROC {images}", key, digits=3) for key, images in TASKS[name].ood.items()]
-    training = Column("training / AdamW's", "train_ratio", digits=2, unit="x")
-    predicting = Column("predict", "predict_seconds", digits=2, unit=" s", spread=False)
-    return [*scores, *ood, training, predicting, Column("memory", "peak_memory_mb", digits=1, unit=" MB", spread=False)]
+def case_title(name: str, net: str, limit: int, epochs: int) -> str:
+    """The network, the passes, and the number of images where it is not the whole data set.
 
-
-def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
-    """Markdown table of a result file."""
-    rows = [row for row in committed(name, folder) if limit in (None, row["limit"])]
-    return OTHERS.get(name, partial(comparison, name))(rows)
+    >>> case_title("mnist", "onepass", 60000, 1), case_title("lowdata", "lenet", 640, 60)
+    ('conv 16-32-100, 1 pass', 'LeNet-5, 640 images, 60 passes')
+    """
+    return f"{TASKS[name].nets[net].title}, {f'{limit:,} images, ' if limit < SMALLEST_SET else ''}{passes(epochs)}"
 
 
 def comparison(name: str, rows: list[Row]) -> str:
-    """Mean +- standard error of the seeds, for every network and method."""
+    """Every network and method of an image task."""
+    cases = distinct(rows, "net", "limit", "epochs")
+    titles = {method: f"**{entrant.title}**" if method == "gbp" else entrant.title for method, entrant in METHODS.items()}
+    lines = [
+        Line([case_title(name, *case), title], dict(zip(("net", "limit", "epochs"), case, strict=True)) | {"method": method})
+        for case in cases
+        for method, title in titles.items()
+    ]
+    tempered = "with a held-out temperature"
+    columns = [
+        Column("accuracy", ACCURACY),
+        Column("NLL", NLL),
+        Column(f"NLL {tempered}", cell("nll_tempered"), if_any="nll_tempered"),
+        Column("ECE", ECE),
+        Column(f"ECE {tempered}", cell("ece_tempered"), if_any="ece_tempered"),
+        *(Column(f"OOD AUROC {images}", cell(key, 3)) for key, images in TASKS[name].ood.items()),
+        Column("training / AdamW's", cell("train_ratio", 2, unit="x")),
+        Column("predict", cell("predict_seconds", 2, unit=" s", spread=False)),
+        Column("memory", cell("peak_memory_mb", 1, unit=" MB", spread=False)),
+    ]
+    return crossed(rows, ["net", "method"], lines, columns)
+
+
+def any_network(rows: list[Row]) -> str:
+    """Every network and method of `anynet`, in the order of its cases."""
+    cases = sorted(distinct(rows, "net", "limit", "epochs"), key=lambda case: (list(anynet.CASES).index(case[0]), *case[1:]))
+    lines = []
+    for net, limit, epochs in cases:
+        case = anynet.CASES[net]
+        title = f"{case.net.title}; {case.data}; {limit:,} examples, {passes(epochs)}"
+        own = {"net": net, "limit": limit, "epochs": epochs}
+        lines += [Line([title, told], own | {"method": method}) for method, told in anynet.TITLES.items()]
+    columns = [
+        Column("accuracy", ACCURACY),
+        Column("NLL", NLL),
+        Column("ECE", ECE),
+        Column("NLL with a held-out temperature", cell("nll_tempered")),
+        Column("ECE with it", cell("ece_tempered")),
+        Column("step", cell("step_seconds", 1, 1e3, " ms", spread=False)),
+        Column("step / AdamW's", cell("step_ratio", 2, unit="x", spread=False)),
+    ]
+    return crossed(rows, ["network", "method"], lines, columns)
+
+
+def ablation(rows: list[Row]) -> str:
+    """A line for every variant of the recipe, three scores for every case."""
+    columns = []
+    for net, limit in distinct(rows, "net", "limit"):
+        title = NETS[net] if limit >= SMALLEST_SET else f"{NETS[net]}, {limit} images"
+        cells = {"accuracy": ACCURACY, "NLL": NLL, "ECE": ECE}
+        columns += [Column(f"{title}: {score}", own, {"net": net, "limit": limit}) for score, own in cells.items()]
+    return crossed(rows, ["variant"], _methods(rows), columns)
+
+
+def widening(rows: list[Row]) -> str:
+    """NLL / ECE in per cent of every network by likelihood power and widening; of the calibrated ones the widening too."""
+
+    def told(own: list[Row]) -> str:
+        scores = f"{number(own, 'nll', 4, spread=False)} / {number(own, 'ece', 1, 100, spread=False)}"
+        calibrated = own and CALIBRATED in own[0]["method"]
+        return f"{scores} ({number(own, 'widening', 1, spread=False)})" if calibrated else scores
+
+    columns = []
+    for data, net, limit in distinct(rows, "data", "net", "limit"):
+        title = f"{DATA[data]}, {NETS[net]}" + f", {limit} images" * (limit < SMALLEST_SET)
+        columns.append(Column(title, told, {"data": data, "net": net, "limit": limit}))
+    return crossed(rows, ["power, widening"], _methods(rows), columns)
+
+
+def graph_ablation(rows: list[Row]) -> str:
+    """A line for each variant, two columns for each data set: accuracy in percent, and NLL."""
+    columns = []
+    for name, limit in graph_images.ABLATION_LIMITS.items():
+        if matching(rows, net=name):
+            heading = f"{DATA[name]}, {limit:,}"
+            columns.append(Column(f"{heading}: accuracy", PERCENT, {"net": name}))
+            columns.append(Column(f"{heading}: NLL", cell("nll", 3), {"net": name}))
+    lines = [Line([variant], {"settings": {"variant": variant}}) for variant in graph_images.VARIANTS]
+    return crossed(rows, [""], lines, columns)
+
+
+def one_pass(rows: list[Row]) -> str:
+    """A line for each data set and number of images: accuracies in percent by method, the published one, processor time."""
+    cases = [(name, limit) for name in DATA for limit in sorted({row["limit"] for row in matching(rows, net=name)})]
+    lines = []
+    for name, limit in cases:
+        lines.append(Line([DATA[name], f"{limit:,}"], {"net": name, "limit": limit}))
+
+    def published(own: list[Row]) -> str:
+        name, limit = own[0]["net"], own[0]["limit"]
+        return f"{graph_images.PUBLISHED[name]:g}" if limit >= FULL and name in graph_images.PUBLISHED else "-"
+
+    present = {method: title for method, title in graph_images.TITLES.items() if matching(rows, method=method)}
+    columns = [Column(title, PERCENT, {"method": method}) for method, title in present.items()]
+    columns += [
+        Column("published", published),
+        Column("factor graph, CPU seconds", cell("processor_seconds", 0), {"method": "graph"}),
+    ]
+    return crossed(rows, ["data", "images"], lines, columns)
+
+
+def local(rows: list[Row]) -> str:
+    """A line for each data set and method of block-local learning, or variant of it."""
+    titles = {name: entrant.title for name, entrant in local_learning.ENTRANTS.items()}
+    lines = []
+    for data, limit, epochs, method, blocks in distinct(rows, "data", "limit", "epochs", "method", "blocks"):
+        case = f"{DATA[data]}, {limit:,} images, {epochs} passes"
+        own = {"data": data, "limit": limit, "epochs": epochs, "method": method, "blocks": blocks}
+        lines.append(Line([case, titles.get(method) or method, str(blocks)], own))
+    columns = [
+        Column("accuracy", ACCURACY),
+        Column("NLL", NLL),
+        Column("activations kept", cell("activation_mb", 1, unit=" MB", spread=False)),
+        Column("peak memory", cell("peak_memory_mb", 1, unit=" MB", spread=False)),
+        Column("training", cell("train_seconds", 0, unit=" s", spread=False)),
+    ]
+    return crossed(rows, ["data", "method", "blocks"], lines, columns)
+
+
+def local_search(rows: list[Row]) -> str:
+    """One line for every method, its held-out accuracy at every rate, the best in bold."""
+    best = {row["method"]: max(own["accuracy"] for own in matching(rows, method=row["method"])) for row in rows}
+
+    def told(own: list[Row]) -> str:
+        return "-" if not own else f"**{ACCURACY(own)}**" if own[0]["accuracy"] == best[own[0]["method"]] else ACCURACY(own)
+
+    rates = sorted({row["settings"]["lr"] for row in rows})
+    columns = [Column(f"rate {rate:g}", told, {"settings": {"lr": rate}}) for rate in rates]
+    lines = [Line([local_learning.ENTRANTS[method].title], {"method": method}) for (method,) in distinct(rows, "method")]
+    return crossed(rows, ["method"], lines, columns)
+
+
+OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
+    **{name: partial(comparison, name) for name in TASKS},
+    "ablation": ablation,
+    "anynet": any_network,
+    "coverage": checks.coverage,
+    "graph_ablation": graph_ablation,
+    "graph_mnist": one_pass,
+    "graph_video": other_tables.denoised,
+    "local": local,
+    "local_ablation": local,
+    "local_search": local_search,
+    "posterior": checks.distances,
+    "posterior_reference": checks.reference,
+    "robust": checks.robust_table,
+    "synthetic": checks.synthetic,
+    "thesis": checks.thesis_table,
+    "uci": other_tables.uci_table,
+    "widening": widening,
+}
+OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
+    "graph_regression": other_tables.fitted_curve,
+    "graph_xor": other_tables.xor,
+}
+
+
+def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
+    """The table of a result file."""
+    path = folder / f"{name}.json"
+    content = read(path) if path.is_file() else {"rows": [], "settings": {}}
+    rows = [row for row in content["rows"] if limit in (None, row["limit"])]
     if not rows:
         return NOT_RUN
-    shown = [column for column in columns(name) if column.always or any(column.key in row for row in rows)]
-    headings = ["net", "method", *(column.heading for column in shown)]
-    cases = ((case_title(name, case), methods) for case, methods in gather(rows).items())
-    lines = [[title, _title(method), *_cells(own, shown)] for title, methods in cases for method, own in methods.items()]
-    return grid(headings, lines)
+    return OF_SETTINGS[name](rows, content["settings"]) if name in OF_SETTINGS else OF_ROWS[name](rows)
+
+
+def places() -> list[Path]:
+    """The texts with tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 
 
 def fill(text: str) -> str:
@@ -107,19 +219,10 @@ def fill(text: str) -> str:
     return _PLACE.sub(lambda place: place[1] + table(place[2], int(place[3]) if place[3] else None) + place[4], text)
 
 
-def _with_temperature(heading: str, key: str) -> list[Column]:
-    return [Column(heading, key), Column(f"{heading} with a held-out temperature", f"{key}_tempered", always=False)]
-
-
-def _title(method: str) -> str:
-    title = METHODS[method].title
-    return f"**{title}**" if method == "gbp" else title
-
-
-def _cells(rows: list[Row], shown: list[Column]) -> list[str]:
-    return [number(rows, column.key, column.digits, column.scale, column.spread, column.unit) for column in shown]
+def _methods(rows: list[Row]) -> list[Line]:
+    return [Line([method], {"method": method}) for (method,) in distinct(rows, "method")]
 
 
 if __name__ == "__main__":
-    for path in PLACES:
+    for path in places():
         path.write_text(fill(path.read_text()))

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.pictures import keep
-from benchmarks.report import Request, Result, Row, say
+from benchmarks.results import Request, Result, Row, say
 from torch_gbp.denoise import Denoised, Denoiser, PairwiseSmoother, Reconstruction, Stack, Tukey, five_layers
 
 FOLDER = Path("DAVIS") / "JPEGImages" / "480p" / "bear"
@@ -22,6 +21,7 @@ CORRUPTED = 0.1
 FRAMES, ALL_FRAMES = 6, 82
 QUICK_FRAMES, QUICK_SIZE, QUICK_ITERATIONS = 2, (66, 114), 10
 SHOWN_FRAME = 5  # the one whose PSNR is published
+WINDOW = slice(40, 200), slice(60, 300)  # rows and columns of the frames that are kept in part: the bear before the wall
 JOINT = "_joint"  # the end of a method's name whose observations stand for all channels of a pixel, not one for each
 PUBLISHED = {"pairwise": 31.1, "single": 32.6, "single_continual": 32.9, "five": 33.4, "five_continual": 34.3}  # one for each
 TITLES = {
@@ -100,10 +100,9 @@ def run(request: Request) -> Result:
 def _rows(request: Request) -> Iterator[Row]:
     frames = min(request.limit or FRAMES, QUICK_FRAMES if request.quick else ALL_FRAMES)
     size = QUICK_SIZE if request.quick else SIZE
-    for seed in request.seeds[: 1 if request.quick else None]:
-        for method in METHODS:
-            if request.net in (None, method):
-                yield from _video(request, method, seed, frames, size)
+    for seed in request.runs:
+        for method in request.asked(METHODS):
+            yield from _video(request, method, seed, frames, size)
 
 
 def _video(request: Request, method: str, seed: int, frames: int, size: tuple[int, int]) -> Iterator[Row]:
@@ -190,3 +189,19 @@ def psnr(found: Tensor, clean: Tensor) -> float:
     20.0
     """
     return float(-10 * (found.clamp(0, 1) - clean).square().mean().log10())
+
+
+def keep(folder: Path, index: int, images: dict[str, Tensor], whole: bool, window: bool) -> None:
+    """Saves these images (3, rows, columns) of a frame as PNG: all of each, its window, or both; for the figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+        pixels = (255 * image.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+        if whole:
+            Image.fromarray(pixels).save(kept(folder, name, index, True), optimize=True)
+        if window and name != "clean":
+            Image.fromarray(numpy.ascontiguousarray(pixels[WINDOW])).save(kept(folder, name, index, False), optimize=True)
+
+
+def kept(folder: Path, name: str, index: int, whole: bool) -> Path:
+    """The file of a kept picture."""
+    return folder / f"{name}_{index:02d}{'' if whole else '_window'}.png"

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
-from lightning_modules.networks import Network
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -26,7 +25,7 @@ class AdamWClassifier(ClassifierEvaluation):
         InvalidInput: a network with GBP layers.
     """
 
-    def __init__(self, model: Network | nn.Module, lr: float = 1e-3, weight_decay: float = 1e-2) -> None:
+    def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-2) -> None:
         super().__init__()
         if any(isinstance(module, GaussianParameter) for module in model.modules()):
             raise InvalidInput(

@@ -27,7 +27,7 @@ class BlockLocalClassifier(ClassifierEvaluation):
     bar). A batch is one step of the trainer, whatever the number of blocks.
 
     Args:
-        model: the blocks, e.g. `BlockResNet()`.
+        model: the blocks, e.g. `examples.networks.BlockResNet()`.
         lr: peak rate of AdamW.
         weight_decay: of AdamW.
 

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.gbp_module import GBPModule
-from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Softmax
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.stores import Store
@@ -28,7 +27,7 @@ class GBPClassifier(GBPModule, ClassifierEvaluation):
 
     def __init__(
         self,
-        model: Network | nn.Module,
+        model: nn.Module,
         likelihood: Likelihood | None = None,
         lr: float | None = None,
         epochs: float | None = None,

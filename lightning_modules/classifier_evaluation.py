@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from lightning_modules.evaluation import classification_scores, ood_auroc
+from torch_gbp.metrics import classification_scores, ood_auroc
 
 
 class ClassifierEvaluation(lightning.LightningModule):

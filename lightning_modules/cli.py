@@ -18,16 +18,18 @@ import lightning_modules  # noqa: F401  the classes that --model and --data find
 
 DESCRIPTION = """Train and evaluate networks of GBP layers.
 
-  python -m lightning_modules fit --model GBPClassifier --model.model MLP --data MNIST --data.data_dir DIR --trainer.max_epochs 1
-  python -m lightning_modules test --model GBPClassifier --model.model MLP --data MNIST --data.ood [notMNIST] --ckpt_path CKPT
+  python -m lightning_modules fit --model GBPClassifier --model.model examples.networks.MLP --data MNIST \
+--data.data_dir DIR --trainer.max_epochs 1
+  python -m lightning_modules test --model GBPClassifier --model.model examples.networks.MLP --data MNIST \
+--data.ood [notMNIST] --ckpt_path CKPT
 
 Models: GBPClassifier, GBPRegressor, AdamWClassifier (with --model.model.gbp false), BlockLocalClassifier.
-Networks: MLP, LeNet5, Conv890k, ConvOnePass, DigitsConv, or the path of a class.
+Networks: the path of a class; in a checkout examples.networks.MLP, LeNet5, Conv890k, ConvOnePass, DigitsConv, BlockResNet.
 Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
-Regression: fit --model GBPRegressor --model.model MLP --model.model.inputs 6 --model.model.hidden [50] --model.model.outputs 1
-  --data UCI --data.name yacht --data.data_dir DIR --trainer.max_epochs 100
-Blocks, each with a loss of its own: fit --model BlockLocalClassifier --model.model BlockResNet --model.model.blocks 4
-  --data CIFAR10 --data.data_dir DIR --data.crop 4 --data.flip true --trainer.max_epochs 25
+Regression: fit --model GBPRegressor --model.model examples.networks.MLP --model.model.inputs 6
+  --model.model.hidden [50] --model.model.outputs 1 --data UCI --data.name yacht --data.data_dir DIR --trainer.max_epochs 100
+Blocks, each with a loss of its own: fit --model BlockLocalClassifier --model.model examples.networks.BlockResNet
+  --model.model.blocks 4 --data CIFAR10 --data.data_dir DIR --data.crop 4 --data.flip true --trainer.max_epochs 25
 Predictions into a file: predict ... --trainer.callbacks PredictionFile --trainer.callbacks.path predictions.pt
 """
 

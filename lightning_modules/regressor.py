@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.classifier_evaluation import gathered
-from lightning_modules.evaluation import regression_scores
 from lightning_modules.gbp_module import GBPModule
-from lightning_modules.networks import Network
 from torch_gbp import Likelihood, Predictive, Regression
+from torch_gbp.metrics import regression_scores
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.stores import Store
 
@@ -34,7 +33,7 @@ class GBPRegressor(GBPModule):
 
     def __init__(
         self,
-        model: Network | nn.Module,
+        model: nn.Module,
         likelihood: Likelihood | None = None,
         lr: float | None = None,
         epochs: float | None = None,

@@ -8,7 +8,6 @@ NEEDED = {  # module: distribution
     "lightning": "lightning",
     "torchvision": "torchvision",
     "torchmetrics": "torchmetrics",
-    "netcal": "netcal",
     "sklearn": "scikit-learn",
     "matplotlib": "matplotlib",
     "jsonargparse": "jsonargparse",

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "checks", "renamed", "autocast", "functions", "gaussian", "weights", "autograd", "memory", "factors",
-    "nodes", "layers", "bases", "scalar_graph", "likelihoods", "trace", "graph_parts", "graph",
+    "nodes", "layers", "bases", "scalar_graph", "likelihoods", "metrics", "trace", "graph_parts", "graph",
     "optim", "predictive", "orders", "layer_orders", "inference", "denoise", "convert", "trainer", "local",
     "__init__",
 )  # fmt: skip

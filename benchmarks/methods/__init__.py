@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 
-from benchmarks.methods import ensemble, gbp, gradient, ivon, laplace, vi
-from benchmarks.methods.base import Entrant, Method, Settings, Training
-from benchmarks.methods.packages import MissingPackage, rival
+from benchmarks.methods import bayes, gbp, gradient
+from benchmarks.methods.base import Entrant, MissingPackage, rival
 
-__all__ = ["METHODS", "Entrant", "Method", "Settings", "Training", "installed"]
-
-METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
+METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "gbp": gbp.SOFTMAX,
     "gbp_basis": gbp.BASIS,
     "gbp_onehot": gbp.ONE_HOT,
@@ -17,10 +14,10 @@ METHODS: dict[str, Entrant] = {  # a new method adds its file and its row
     "adamw_tail": gradient.ADAMW_TAIL,
     "sgd": gradient.SGD_PLAIN,
     "sgd_momentum": gradient.SGD_MOMENTUM,
-    "ivon": ivon.BY_IVON,
-    "vi": vi.MEAN_FIELD,
-    "laplace": laplace.LAST_LAYER,
-    "ensemble": ensemble.ENSEMBLE,
+    "ivon": bayes.BY_IVON,
+    "vi": bayes.MEAN_FIELD,
+    "laplace": bayes.LAST_LAYER,
+    "ensemble": bayes.ENSEMBLE,
 }
 
 

@@ -1,14 +1,15 @@
-"""What a method of the comparison is told, what it has to offer, and its row in the table."""
+"""What a method of the comparison is told, what it has to offer, how it is trained, and its row in the table."""
 
 from __future__ import annotations
 
+import importlib
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, product
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
@@ -16,8 +17,7 @@ from torch.optim.swa_utils import update_bn
 Settings = Mapping[str, Any]
 Augment = Callable[[Tensor], Tensor]
 """A batch of inputs -> the batch that is trained on, by draws from torch's global generator."""
-STATISTICS = 10_000  # training examples from which statistics of a normalisation are renewed
-CHUNK = 250
+STATISTICS, CHUNK = 10_000, 250  # training examples from which statistics of a normalisation are renewed, so many at a time
 
 
 class Training(NamedTuple):
@@ -47,6 +47,10 @@ class Method:
         """Log-probabilities (n, classes), normalised."""
         raise NotImplementedError
 
+    def predictives(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Other log-probabilities that the same training gives, by the name of their rows."""
+        return {}
+
     def stored(self) -> Iterator[Tensor]:
         """Tensors that are there before the first step; the optimizer's state is made in it."""
         yield from chain(self.network.parameters(), self.network.buffers())
@@ -65,8 +69,8 @@ class Entrant(NamedTuple):
         defaults: settings where no search has chosen any.
         grid: settings to search among; empty for a method that is used as it comes.
         borrows: the method whose chosen settings are taken instead of a search of its own.
-        package: the import name of the package it needs, see `packages.rival`.
-        chosen_by: the score on held-out images by which its settings are chosen, the less the better.
+        package: the import name of the package it needs, see `rival`.
+        chosen_by: the score on held-out examples by which its settings are chosen: the smallest, of accuracy the largest.
     """
 
     title: str
@@ -78,6 +82,30 @@ class Entrant(NamedTuple):
     chosen_by: str = "nll"
 
 
+class MissingPackage(ImportError):
+    """A rival's package is not there, or does not import."""
+
+
+def rival(package: str) -> Any:
+    """A rival's package, imported when the rival runs, so that everybody else runs without it.
+
+    Raises:
+        MissingPackage: not installed, or it does not import here.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # their use of deprecated torch functions is their affair
+            return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackage(f"{error}; the rivals' packages come with: pip install 'torch-gbp[benchmarks]'") from error
+
+
+def train(method: Method, x: Tensor, y: Tensor, batches: Iterable[Tensor], augment: Augment | None = None) -> None:
+    """A step for each batch, which is told by its rows."""
+    for index in batches:
+        method.step(x[index] if augment is None else augment(x[index]), y[index])
+
+
 def grid(**axes: Sequence[Any]) -> list[Settings]:
     """Every combination of the settings' values.
 
@@ -87,23 +115,9 @@ def grid(**axes: Sequence[Any]) -> list[Settings]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """The mean cross-entropy of all labels; outputs (..., classes), labels (...)."""
-    return F.cross_entropy(outputs.flatten(0, -2), y.flatten())
-
-
 def log_softmax(outputs: Tensor) -> Tensor:
     """Log-probabilities (n, classes) of all labels, whatever the axes before the classes'."""
     return torch.log_softmax(outputs.flatten(0, -2), 1)
-
-
-def renew_statistics(network: nn.Module, training: Training) -> None:
-    """The running statistics of BatchNorm as they are at the network's present weights, for weights that are averages."""
-    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return
-    index = torch.randperm(len(training.x))[:STATISTICS].split(CHUNK)
-    change = training.augment or nn.Identity()
-    update_bn((change(training.x[chunk]) for chunk in index), network)
 
 
 def log_mean(samples: Iterable[Tensor]) -> Tensor:
@@ -114,3 +128,12 @@ def log_mean(samples: Iterable[Tensor]) -> Tensor:
     """
     stacked = torch.stack(list(samples))
     return stacked.logsumexp(0) - math.log(len(stacked))
+
+
+def renew_statistics(network: nn.Module, training: Training) -> None:
+    """The running statistics of BatchNorm as they are at the network's present weights, for weights that are averages."""
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return
+    index = torch.randperm(len(training.x))[:STATISTICS].split(CHUNK)
+    change = training.augment or nn.Identity()
+    update_bn((change(training.x[chunk]) for chunk in index), network)

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import choice, compare, graph_ablation, graph_cost, graph_iterations, graph_mnist, graph_recipes
+from benchmarks import contest, graph_images, graph_recipes, tables
 from benchmarks.__main__ import main
-from benchmarks.memory import PeakMemory
+from benchmarks.measure import COLDEST, WARMEST, PeakMemory
 from benchmarks.methods import METHODS
 from benchmarks.tasks import TASKS
-from benchmarks.temperature import COLDEST, WARMEST
 
 CASE = {"method", "net", "limit", "seed", "epochs"}
 SCORES = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "ood_auroc", "ood_auroc_notmnist"}
@@ -106,11 +105,11 @@ def test_the_searched_temperature_stands_beside_the_plain_scores(
         {"method": "adamw", **case, "settings": settings, "temperature": 3.0, "nll_tempered": 0.9},
         {"method": "sgd", **case, "settings": {"lr": 0.1}},  # of a file from before temperatures
     ]
-    monkeypatch.setattr(compare, "committed", lambda name: searched)
+    monkeypatch.setattr(contest, "committed", lambda *_: searched)
     plain = run("mnist", "--net", "mlp", "--epochs", "2", "--seeds", "0", "--methods", "adamw", "sgd", "gbp")["rows"]
     assert [row.get("temperature") for row in plain] == [3.0, None, None]
     assert [row["chosen"] for row in plain] == [settings, {"lr": 0.1}, {}]
-    assert [row["chosen_by"] for row in plain] == [choice.SEARCHED, choice.SEARCHED, choice.SHIPPED]
+    assert [row["chosen_by"] for row in plain] == [contest.SEARCHED, contest.SEARCHED, contest.SHIPPED]
     assert [set(row) for row in plain[1:]] == [CASE | SCORES | COSTS | CHOSEN] * 2
     adamw, tempered = plain[0], {"nll_tempered", "ece_tempered"}
     assert set(adamw) == CASE | SCORES | COSTS | CHOSEN | tempered | {"temperature"}
@@ -127,11 +126,8 @@ def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:
     assert len(content["settings"]["published"]["gbp_onehot"]) == len(content["settings"]["limits"])
 
 
-def test_widening_scores_every_power_with_every_widening(
-    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("benchmarks.widening.CASES", [("lowdata", "mlp", 640)])
-    rows = run("widening", "--quick", "--seeds", "0")["rows"]
+def test_widening_scores_every_power_with_every_widening(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("widening", "--quick", "--seeds", "0", "--net", "mlp", "--limit", "640")["rows"]
     assert len({row["method"] for row in rows}) == len(rows) == 12
     told = {row["method"]: row for row in rows}
     assert told["power 64, widening 1"]["nll"] != told["power 64, widening 16"]["nll"]
@@ -149,7 +145,6 @@ def test_graph_mnist_passes_once_over_the_images(run: Callable[..., dict[str, An
 
 
 def test_graph_mnist_takes_the_pool_of_its_case(run: Callable[..., dict[str, Any]]) -> None:
-    assert list(graph_mnist.LOADERS) == list(graph_recipes.NETS)
     arguments = "graph_mnist", "--quick", "--methods", "graph", "cnn_adam", "--net"
     narrow = run(*arguments, "mnist")["rows"]
     rows = run(*arguments, "mnist_wide")["rows"]  # the file keeps the rows of the first run
@@ -174,38 +169,10 @@ def test_a_network_may_have_a_first_pace_of_its_own(monkeypatch: pytest.MonkeyPa
 def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, Any]]) -> None:
     content = run("graph_ablation", "--quick", "--net", "mnist")
     rows = content["rows"]
-    assert [row["settings"]["variant"] for row in rows] == list(graph_ablation.VARIANTS) == list(content["settings"]["variants"])
+    assert [row["settings"]["variant"] for row in rows] == list(graph_images.VARIANTS) == list(content["settings"]["variants"])
     assert len({row["nll"] for row in rows}) == len(rows) - 1  # so few images are one batch, whatever its size
-    lines = graph_ablation.table(rows).splitlines()
+    lines = tables.graph_ablation(rows).splitlines()
     assert lines[0] == "|  | MNIST, 6,000: accuracy | MNIST, 6,000: NLL |" and len(lines) == 2 + len(rows)
-
-
-def test_graph_iterations_crosses_training_and_prediction(run: Callable[..., dict[str, Any]]) -> None:
-    rows = run("graph_iterations", "--quick", "--seeds", "2")["rows"]
-    assert [tuple(row["settings"].values()) for row in rows] == [(4, 0), (4, 1), (8, 0), (8, 1)]
-    assert all(row["limit"] == 32 and 0 < row["nll"] < 100 for row in rows)
-    assert rows[0]["nll"] != rows[2]["nll"]
-    lines = graph_iterations.table(rows).splitlines()
-    assert lines[0] == "| iterations of a batch | forward pass | 1 to predict |" and len(lines) == 4
-
-
-def test_graph_cost_takes_the_products_apart(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_cost, "BATCH", 4)
-    rows = run("graph_cost", "--quick", "--seeds", "1")["rows"]
-    assert [row["net"] for row in rows] == ["3 x 3", "5 x 5"]
-    assert all(row["ratio"] == pytest.approx(row["iteration_ms"] / row["products_ms"]) for row in rows)
-    assert all(0 < row["peak_memory_mb"] < row["edges_mb"] == pytest.approx(row["edges"] * 16e-6) for row in rows)
-    assert len(graph_cost.table(rows).splitlines()) == 4
-
-
-def test_only_products_and_convolutions_are_done_again() -> None:
-    images, kernels = torch.ones(1, 2, 5, 5), torch.ones(3, 2, 2, 2)
-    with torch.no_grad(), graph_cost.Products() as products:
-        (torch.nn.functional.conv2d(images, kernels).flatten(1) * 2 @ torch.ones(48, 2) + 1).exp()
-    assert [func.overloadpacket.__name__ for func, *_ in products.calls] == ["convolution", "mm"]
-    with graph_cost.Products() as again:
-        products.again()
-    assert len(again.calls) == 2
 
 
 def test_graph_mnist_validation_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:

@@ -15,25 +15,21 @@ from lightning_helpers import write_image_sets
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks import anynet, choice
+from benchmarks import anynet, contest, text
 from benchmarks.__main__ import main
-from benchmarks.anynet import cases, text, trials
-from benchmarks.anynet.entrants import ENTRANTS
-from benchmarks.anynet.method import MeansSweep, Samples
-from benchmarks.anynet.nets import CharacterModel
-from benchmarks.anynet.table import table
-from benchmarks.methods.base import Method, Training, cross_entropy
-from benchmarks.methods.gradient import warm_cosine
+from benchmarks.anynet import CASES, ENTRANTS
+from benchmarks.methods.base import Method, Training
+from benchmarks.methods.gbp import MeansSweep
+from benchmarks.methods.gradient import cross_entropy, warm_cosine
 from benchmarks.race import Run, race
-from benchmarks.report import Request
-from benchmarks.results import committed
-from benchmarks.splits import Split
-from benchmarks.tasks import Net, Plan
-from lightning_modules import FilterResponseNorm, ViT
+from benchmarks.results import FORMAT, Request, committed
+from benchmarks.tables import any_network
+from benchmarks.tasks import Net, Plan, Split, Trial
+from examples.networks import CharacterModel, FilterResponseNorm, ViT
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by"}
-FOUND = {"accuracy", "nll", "ece", "brier", "train_seconds", "step_seconds", "step_ratio"}
+FOUND = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "train_seconds", "step_seconds", "step_ratio"}
 TEMPERED = {"temperature", "nll_tempered", "ece_tempered"}
 
 
@@ -41,9 +37,9 @@ TEMPERED = {"temperature", "nll_tempered", "ece_tempered"}
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
     """Calls the command line on a few made-up images; the rows of NAME.json. No committed search is read."""
     write_image_sets(tmp_path)
-    cases.images.cache_clear()
+    anynet.images.cache_clear()
     monkeypatch.setattr(text, "SCORED", 8)
-    monkeypatch.setattr(trials, "committed", lambda name, folder=tmp_path: committed(name, folder))
+    monkeypatch.setattr(contest, "committed", lambda name, folder=tmp_path: committed(name, folder))
 
     def run(name: str, *arguments: str) -> list[dict[str, Any]]:
         out = tmp_path / f"{name}.json"
@@ -57,19 +53,19 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
 def test_every_network_has_its_rows(call: Callable[..., list[dict[str, Any]]]) -> None:
     rows = call("anynet", "--methods", "gbp", "adamw")
-    expected = [(net, method) for net in cases.CASES for method in ("gbp", "gbp_samples", "adamw")]
+    expected = [(net, method) for net in CASES for method in ("gbp", "gbp_samples", "adamw")]
     assert [(row["net"], row["method"]) for row in rows] == expected
     assert all(set(row) == CASE | FOUND for row in rows)
     assert all(0 <= row["accuracy"] <= 1 and math.isfinite(row["nll"]) and row["step_ratio"] > 0 for row in rows)
-    assert {row["chosen_by"] for row in rows} == {choice.SHIPPED, choice.BUILT_IN}
+    assert {row["chosen_by"] for row in rows} == {contest.SHIPPED, contest.BUILT_IN}
 
 
 def test_rows_that_are_there_are_not_made_again(
     call: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = call("anynet", "--net", "mlp", "--methods", "gbp", "adamw")
-    train, trained = trials._trained, list[str]()
-    monkeypatch.setattr(trials, "_trained", lambda trial, method, own: trained.append(method) or train(trial, method, own))
+    trained = list[str]()
+    monkeypatch.setattr(contest, "race", lambda runs, trial: trained.append(runs[0].name) or race(runs, trial))
     assert call("anynet", "--net", "mlp", "--methods", "gbp", "adamw", "sgd_cosine")[:3] == first
     assert trained == ["sgd_cosine"]
     call("anynet", "--net", "mlp", "--methods", "gbp", "--again")
@@ -79,15 +75,15 @@ def test_rows_that_are_there_are_not_made_again(
 
 
 def test_a_killed_run_goes_on_where_it_was(call: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
-    train, trained = trials._trained, list[str]()
+    trained = list[str]()
 
-    def killed(trial: Any, method: str, settings: Any) -> Any:
-        if method == "sgd_cosine" and len(trained) < 2:
+    def killed(runs: list[Run], trial: Trial) -> Any:
+        if runs[0].name == "sgd_cosine" and len(trained) < 2:
             raise KeyboardInterrupt
-        trained.append(method)
-        return train(trial, method, settings)
+        trained.append(runs[0].name)
+        return race(runs, trial)
 
-    monkeypatch.setattr(trials, "_trained", killed)
+    monkeypatch.setattr(contest, "race", killed)
     with pytest.raises(KeyboardInterrupt):
         call("anynet", "--net", "mlp", "--methods", "gbp", "sgd_cosine")
     trained.append("-")
@@ -99,16 +95,17 @@ def test_a_killed_run_goes_on_where_it_was(call: Callable[..., list[dict[str, An
 def test_a_run_takes_settings_and_temperatures_of_the_search_beside_it(
     call: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trials, "QUICK_SETTINGS", 3)
+    monkeypatch.setattr(contest, "QUICK_SETTINGS", 3)
     searched = call("anynet_search", "--net", "mlp", "--methods", "gbp", "adamw_tail")
     assert [row["method"] for row in searched] == ["gbp", "gbp_samples", *["adamw_tail"] * 3]
     assert all(row["nll_tempered"] <= row["nll"] + 1e-9 for row in searched)
     best = min(searched[2:], key=lambda row: row["nll_tempered"])
     rows = call("anynet", "--net", "mlp", "--methods", "gbp", "adamw_tail")
-    assert rows[2]["chosen"] == best["settings"] and rows[2]["chosen_by"] == choice.SEARCHED
+    assert rows[2]["chosen"] == best["settings"] and rows[2]["chosen_by"] == contest.SEARCHED
     assert [row["temperature"] for row in rows] == [row["temperature"] for row in (*searched[:2], best)]
     assert all(set(row) == CASE | FOUND | TEMPERED for row in rows)
-    (tmp_path / "anynet_search.json").write_text(json.dumps({"rows": [best | {"settings": ENTRANTS["adamw_tail"].grid[5]}]}))
+    other = best | {"settings": ENTRANTS["adamw_tail"].grid[5]}
+    (tmp_path / "anynet_search.json").write_text(json.dumps({"format": FORMAT, "rows": [other]}))
     again = call("anynet", "--net", "mlp", "--methods", "adamw_tail")
     assert again[2]["chosen"] == ENTRANTS["adamw_tail"].grid[5]
 
@@ -154,7 +151,7 @@ def test_filter_response_normalisation_forgets_the_scale_of_every_channel(float6
     assert_close(plain.square().mean((2, 3)), torch.ones(2, 3))
 
 
-@pytest.mark.parametrize("make", [ViT, CharacterModel, cases.CASES["resnet8"].net.make, cases.CASES["resnet20_frn"].net.make])
+@pytest.mark.parametrize("make", [ViT, CharacterModel, CASES["resnet8"].net.make, CASES["resnet20_frn"].net.make])
 def test_weights_are_gaussian_and_all_else_is_plain(make: Callable[[], nn.Module]) -> None:
     trained = MeansSweep(Training(make(), torch.zeros(4), torch.zeros(4).long(), 1, 1))
     gaussian, plain = set(marginals(trained.network)), {name for name, _ in plain_parameters(trained.network)}
@@ -181,7 +178,7 @@ def test_sampled_predictions_spread_with_the_marginals() -> None:
     for precision in (1e8, 1e-2):
         for marginal in marginals(trained.network).values():
             marginal.precision.fill_(precision)
-        logs = Samples(trained).log_probabilities(x)
+        logs = trained.predictives()["gbp_samples"](x)
         assert_close(logs.exp().sum(1), torch.ones(24))
         distances.append((logs - means).abs().max().item())
     assert distances[0] < 2e-3 and distances[1] > 0.5
@@ -230,12 +227,12 @@ def test_augmented_batches_reach_the_method() -> None:
     split, run = Split(images, torch.zeros(6).long(), images, images, {}), Run("recorder", {}, Recorder)
     plain = Net("none", lambda: nn.Linear(1, 1), [])
     for net, expected in ((plain, images), (plain._replace(augment=lambda x: x + 100), images + 100)):
-        (racer,) = race([run], net, Plan(1, None, 2, 2), split, 0, lambda _: None)
+        (racer,) = race([run], Trial("none", net, Plan(1, None, 2, 2), split, 0))
         assert_close(torch.cat(racer.method.batches).sort(0).values, expected)  # type: ignore[attr-defined]
-    assert cases.CASES["resnet20_frn"].net.augment is None
+    assert CASES["resnet20_frn"].net.augment is None
     pixels = torch.randn(64, 3, 32, 32)
     for name in ("resnet8", "resnet20"):
-        augment = cases.CASES[name].net.augment
+        augment = CASES[name].net.augment
         assert augment is not None and augment(pixels).shape == pixels.shape and not torch.equal(augment(pixels), pixels)
 
 
@@ -252,7 +249,7 @@ def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
 
     rows = [row("lenet_small", method, 0, 0.5) for method in ("adamw", "gbp")]
     rows += [row("mlp_small", "gbp", seed, nll) for seed, nll in enumerate((0.1, 0.3))]
-    lines = table(rows).splitlines()
+    lines = any_network(rows).splitlines()
     few = "MNIST; 640 examples, 60 passes"
     assert lines[2] == (
         f"| MLP 784-128-128-10; {few} | **torch_gbp, means** | 90.00 ± 0.00 % | 0.2000 ± 0.1000 | 0.0100 ± 0.0000 | - | - "
@@ -260,9 +257,8 @@ def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
     )
     assert lines[3].startswith(f"| LeNet-5; {few} | **torch_gbp, means** | 90.00 % | 0.5000 | 0.0100 |")
     assert lines[4].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
-    assert table([]) == "(not run yet)\n"
 
 
 def test_unknown_networks_are_named() -> None:
     with pytest.raises(SystemExit, match="resnet20_frn"):
-        anynet.run(Request(Path(), [0], net="nothing"))
+        next(iter(anynet.CONTEST.run(Request(Path(), [0], net="nothing")).rows))

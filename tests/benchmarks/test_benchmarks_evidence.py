@@ -11,15 +11,14 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from benchmarks import coverage, curve_tables, figures, tables, uci_table
-from benchmarks.methods.packages import MissingPackage, rival
-from benchmarks.posterior import rivals
-from benchmarks.posterior.predictive import distances, levels, told, told_by_samples, wasserstein2
-from benchmarks.posterior.problems import PROBLEMS, SCORED, Problem, marginals, network, plain
-from benchmarks.posterior.reference import _model
-from benchmarks.regression import PLAN, fit
-from benchmarks.synthetic import NETS
-from benchmarks.uci_data import load
+from benchmarks import figures, other_tables, tables
+from benchmarks.checks import curve, posterior
+from benchmarks.checks import tables as check_tables
+from benchmarks.checks.posterior import distances, levels, told, told_by_samples, wasserstein2
+from benchmarks.checks.problems import PROBLEMS, SCORED, marginals, network, plain
+from benchmarks.methods.base import MissingPackage, rival
+from benchmarks.methods.bayes import convert
+from benchmarks.uci import PLAN, fit, load
 from lightning_modules.data.tables import load_uci
 
 
@@ -113,7 +112,7 @@ def test_all_methods_share_the_prior() -> None:
     problem = PROBLEMS["gap"]()
     layers, priors = plain(problem), marginals(network(problem))
     assert [p.shape for p in layers.parameters()] == [own.mean.shape for own in priors]
-    assert float(rivals._penalty(layers, priors).detach()) == 0  # they start at the prior's means
+    assert float(posterior.penalty(layers, priors).detach()) == 0  # they start at the prior's means
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in layers.parameters():
@@ -121,7 +120,7 @@ def test_all_methods_share_the_prior() -> None:
     normals = [Normal(own.mean, own.prior_precision.rsqrt()) for own in priors]
     pairs = list(zip(normals, layers.parameters(), strict=True))
     expected = sum((prior.log_prob(prior.mean) - prior.log_prob(w)).sum() for prior, w in pairs)
-    torch.testing.assert_close(rivals._penalty(layers, priors).detach(), torch.as_tensor(expected).detach())
+    torch.testing.assert_close(posterior.penalty(layers, priors).detach(), torch.as_tensor(expected).detach())
 
 
 def test_the_variational_divergence_is_that_of_the_layers_priors() -> None:
@@ -131,7 +130,7 @@ def test_the_variational_divergence_is_that_of_the_layers_priors() -> None:
         pytest.skip("bayesian-torch is not installed")
     problem = PROBLEMS["moons"]()
     layers = plain(problem)
-    rivals.convert(layers, prior_std=1.0)
+    convert(layers, prior_std=1.0)
     layers = layers.double()
     found = dict(layers.named_parameters())
     posteriors = [
@@ -140,39 +139,12 @@ def test_the_variational_divergence_is_that_of_the_layers_priors() -> None:
     priors = [Normal(own.mean.detach(), own.prior_precision.rsqrt()) for own in marginals(network(problem))]
     expected = sum(kl_divergence(one, other).sum() for one, other in zip(posteriors, priors, strict=True))
     own = marginals(network(problem))
-    torch.testing.assert_close(rivals._divergence(layers, own), torch.as_tensor(expected))
-
-
-@pytest.mark.filterwarnings("ignore")  # of the sampler's packages
-@pytest.mark.parametrize("name", ["gap", "iris"])
-def test_the_sampled_model_is_the_one_that_all_methods_have(name: str) -> None:
-    """numpyro's log density of prior and data, at random weights, against torch's."""
-    pytest.importorskip("numpyro")
-    rival("jax").config.update("jax_enable_x64", True)
-    problem = PROBLEMS[name]()
-    priors = marginals(network(problem))
-    draws = [torch.randn(own.mean.shape, generator=torch.Generator().manual_seed(1)).double() for own in priors]
-    values = {f"z{i}": draw.numpy() for i, draw in enumerate(draws)}
-    density, _ = rival("numpyro.infer.util").log_density(_model(problem), (), {}, values)
-    expected = _log_joint(problem, priors, draws)
-    assert float(density) == pytest.approx(expected, rel=1e-9)
-
-
-def _log_joint(problem: Problem, priors: list[Any], draws: list[torch.Tensor]) -> float:
-    layers = plain(problem)
-    with torch.no_grad():
-        for parameter, own, draw in zip(layers.parameters(), priors, draws, strict=True):
-            parameter.copy_(own.mean + draw * own.prior_precision.rsqrt())
-        outputs = layers(problem.x)
-    prior = sum(Normal(0.0, 1.0).log_prob(draw).sum() for draw in draws)
-    if problem.noise_variance is None:
-        return float(prior + Categorical(logits=outputs).log_prob(problem.y).sum())
-    return float(prior + Normal(outputs, problem.noise_variance**0.5).log_prob(problem.y).sum())
+    torch.testing.assert_close(posterior.divergence(layers, own), torch.as_tensor(expected))
 
 
 def test_every_posterior_is_told(run: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
     truth = [{"net": "moons", "predictive": [[0.5, 0.5]] * 2 * SCORED}]
-    monkeypatch.setattr("benchmarks.posterior.compare.committed", lambda name: truth)
+    monkeypatch.setattr("benchmarks.checks.posterior.committed", lambda name: truth)
     rows = run("posterior", "--net", "moons", "--epochs", "3", "--seeds", "0", "--methods", "gbp")
     assert [row["method"] for row in rows] == ["gbp"]
     assert all(0 <= row[key] <= 0.5 for row in rows for key in ("tv", "tv_far"))
@@ -180,16 +152,16 @@ def test_every_posterior_is_told(run: Callable[..., list[dict[str, Any]]], monke
 
 def test_a_calibrated_crowd_covers_as_often_as_it_says() -> None:
     """Networks whose truths are draws of their own predictives."""
-    known = coverage.needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0, 1.959964]))
+    known = curve.needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0, 1.959964]))
     torch.testing.assert_close(known, torch.tensor([0.0, 0.682689, 0.95]), atol=1e-5, rtol=0)
     generator = torch.Generator().manual_seed(0)
     truths = torch.randn(2000, 5, generator=generator, dtype=torch.float64)
-    needed = coverage.needed_level(Normal(torch.zeros(5, dtype=torch.float64), 1.0), truths).tolist()
-    rows = [{"needed": dict.fromkeys(coverage.REGIONS, own)} for own in needed]
-    found = coverage.summary(rows)
+    needed = curve.needed_level(Normal(torch.zeros(5, dtype=torch.float64), 1.0), truths).tolist()
+    rows = [{"needed": dict.fromkeys(curve.REGIONS, own)} for own in needed]
+    found = curve.summary(rows)
     assert found["correlation"] > 0.999
     assert found["sigma1_left"] == pytest.approx(0.6827, abs=0.03) and found["sigma3_inside"] == pytest.approx(0.9973, abs=0.01)
-    torch.testing.assert_close(coverage.coverage(rows, "right"), coverage.LEVELS, atol=0.03, rtol=0)
+    torch.testing.assert_close(curve.coverage(rows, "right"), curve.LEVELS, atol=0.03, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # one pass of a few steps
@@ -199,15 +171,15 @@ def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20")
     assert [row["seed"] for row in covered] == [0, 0, 1, 1, "all", "all"]
     assert [row["method"] for row in covered] == ["gbp", "gbp_joint", "gbp", "gbp_joint", "gbp", "gbp_joint"]
-    assert "| linear response | 2 | x < -10 |" in curve_tables.coverage_table(covered)
+    assert "| linear response | 2 | x < -10 |" in check_tables.coverage(covered)
     run("synthetic", "--net", "width4", "--seeds", "3", "--epochs", "1")
-    assert NETS["width4"].title in tables.table("synthetic", folder=tmp_path)
+    assert curve.NETS["width4"].title in tables.table("synthetic", folder=tmp_path)
     assert [path.name for path in figures.draw(tmp_path, tmp_path)] == ["synthetic.png", "coverage.png"]
 
 
 def test_the_published_figures_stand_beside_ours() -> None:
     rows = [{"net": "yacht", "rmse": 1.0, "log_likelihood": -2.0}, {"net": "wine", "rmse": 0.5, "log_likelihood": -0.5}]
-    lines = uci_table.table(rows).splitlines()
+    lines = other_tables.uci_table(rows).splitlines()
     assert lines[0].split(" | ")[3:6] == ["torch_gbp", "VI", "PBP"]
     assert lines[6].startswith("| RMSE | yacht | 1 | **1.000** | 6.89 | 1.02 |")
     assert lines[8].startswith("| RMSE | torch_gbp at least as good on |  |  | 2 of 2 | 2 of 2 | 2 of 2 |")

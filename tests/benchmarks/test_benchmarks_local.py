@@ -10,32 +10,27 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from lightning_helpers import write_image_sets
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks import local_table
+from benchmarks import study, tables
 from benchmarks.__main__ import main
-from benchmarks.local import METHODS, ablation
-from benchmarks.local.feedback_alignment import AlignedConv2d, feedback_aligned
-from benchmarks.local.methods import RATES
-from benchmarks.local.nets import CASES
-from benchmarks.local.search import chosen_rate
-from benchmarks.results import committed
+from benchmarks.feedback_alignment import AlignedConv2d, feedback_aligned
+from benchmarks.local_learning import CASES, CONTEST, ENTRANTS, RATES
+from benchmarks.results import committed, matching
 from benchmarks.tasks import Net, Plan
-from lightning_modules.networks import CIFAR_SHAPE
-from lightning_modules.resnet import ResNet
+from examples.networks import CIFAR_SHAPE, ResNet
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Calls the command line on a few made-up images, with a net of 8 layers and 4 channels; the content of the result file."""
     write_image_sets(tmp_path)
-    for name, case in CASES.items():
-        shape = (1, 28, 28) if case.data == "fashion" else CIFAR_SHAPE
+    for name, (data, _) in CASES.items():
+        shape = (1, 28, 28) if data == "fashion" else CIFAR_SHAPE
         small = Net("small", lambda shape=shape: ResNet(shape, depth=2, width=4), [Plan(2, None, 4, 4)])
-        monkeypatch.setitem(CASES, name, case._replace(net=small))
+        monkeypatch.setitem(CASES, name, (data, small))
 
     def call(name: str, *arguments: str) -> dict[str, Any]:
         command = ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(tmp_path / "out.json"), "--accept-altered"]
@@ -82,13 +77,17 @@ def test_the_feedback_stays_and_all_layers_have_one() -> None:
 def test_every_method_has_a_row_with_data_blocks_and_memory(run: Callable[..., dict[str, Any]]) -> None:
     content = run("local", "--quick", "--seeds", "3")
     rows = content["rows"]
-    assert [(row["net"], row["method"]) for row in rows] == [(net, method) for net in CASES for method in METHODS]
+    assert [(row["net"], row["method"]) for row in rows] == [(net, method) for net in CASES for method in ENTRANTS]
     assert {row["data"] for row in rows} == {"fashion", "cifar10"}
     assert all(row["blocks"] == (1 if row["method"] in ("backprop", "feedback_alignment") else 4) for row in rows)
     assert all(row["epochs"] == 2 and row["seed"] == 3 and row["nll"] > 0 and row["train_seconds"] > 0 for row in rows)
     memory = {row["method"]: row["activation_mb"] for row in rows if row["data"] == "cifar10"}
     assert 0 < memory["block_local"] < memory["backprop"]
-    assert content["settings"]["lr"] == {method: chosen_rate(committed("local_search"), method) for method in METHODS}
+    best = {
+        method: max(matching(committed("local_search"), method=method), key=lambda row: row["accuracy"]) for method in ENTRANTS
+    }
+    assert all(row["chosen"] == best[row["method"]]["settings"] for row in rows)
+    assert CONTEST.choose([], "", "backprop", 5).settings == {"lr": 0.005}
 
 
 def test_the_search_scores_every_rate_on_held_out_images(run: Callable[..., dict[str, Any]]) -> None:
@@ -102,7 +101,7 @@ def test_the_search_scores_every_rate_on_held_out_images(run: Callable[..., dict
 def test_a_table_of_the_search_marks_the_best_rate_of_each_method() -> None:
     found = [("backprop", 0.01, 0.5), ("backprop", 0.1, 0.25), ("block_local", 0.1, 0.75)]
     rows = [{"method": method, "settings": {"lr": rate}, "accuracy": accuracy} for method, rate, accuracy in found]
-    assert local_table.search_table(rows).splitlines() == [
+    assert tables.local_search(rows).splitlines() == [
         "| method | rate 0.01 | rate 0.1 |",
         "|---|---|---|",
         "| backpropagation | **50.00 %** | 25.00 % |",
@@ -112,20 +111,10 @@ def test_a_table_of_the_search_marks_the_best_rate_of_each_method() -> None:
 
 def test_the_ablation_scores_held_out_images(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["base: narrow heads, 4 blocks", "1 block (backpropagation)", "no prediction", "8 blocks"]
-    monkeypatch.setattr(ablation, "VARIANTS", {name: ablation.VARIANTS[name] for name in names})
+    monkeypatch.setattr(study, "LOCAL", {name: study.LOCAL[name] for name in names})
     rows = run("local_ablation", "--quick", "--net", "resnet20_fashion")["rows"]
     assert [(row["method"], row["blocks"]) for row in rows] == list(zip(names, (4, 1, 4, 8), strict=True))
     assert all(row["limit"] == 6 for row in rows)  # the other 6 of 12 are scored
-
-
-@pytest.mark.filterwarnings("ignore:.*use of fork")
-@pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
-def test_the_pipeline_tells_of_every_process_and_ends_at_the_same_weights(run: Callable[..., dict[str, Any]]) -> None:
-    rows = run("local_pipeline", "--quick", "--net", "resnet20_cifar10")["rows"]
-    assert [row["method"] for row in rows] == ["one process", *(f"block {k}" for k in range(4))]
-    assert all(row["apart"] == 0 and 0 <= row["idle_share"] <= 1 and row["activation_mb"] > 0 for row in rows[1:])
-    lines = local_table.pipeline_table(rows).splitlines()
-    assert lines[2].startswith("| CIFAR-10, 10 images | one process | ") and len(lines) == 7
 
 
 def test_a_table_tells_mean_and_error_of_each_case() -> None:
@@ -139,12 +128,11 @@ def test_a_table_tells_mean_and_error_of_each_case() -> None:
         "train_seconds": 9.0,
     }
     rows = [{"method": "block_local", "blocks": 4, "accuracy": accuracy, **told} for accuracy in (0.6, 0.8)]
-    lines = local_table.table([*rows, {"method": "backprop", "blocks": 1, "accuracy": 0.75, **told}]).splitlines()
+    lines = tables.local([*rows, {"method": "backprop", "blocks": 1, "accuracy": 0.75, **told}]).splitlines()
     assert lines[2] == (
         "| CIFAR-10, 1,000 images, 3 passes | **block-local** | 4 | 70.00 ± 10.00 % | 0.5000 ± 0.0000 | 2.0 MB | 3.0 MB | 9 s |"
     )
     assert lines[3].startswith("| CIFAR-10, 1,000 images, 3 passes | backpropagation | 1 | 75.00 % |")
-    assert local_table.table([]) == "(not run yet)\n"
 
 
 def test_an_unknown_network_is_refused(run: Callable[..., dict[str, Any]]) -> None:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from benchmarks import methods
 from benchmarks.measure import peak_memory_mb, predict
-from benchmarks.methods import METHODS, Entrant, Method, Training, installed
-from benchmarks.methods.vi import divergence
+from benchmarks.methods import METHODS, installed
+from benchmarks.methods.base import Entrant, Method, Training
+from benchmarks.methods.bayes import divergence
 from benchmarks.race import Run, made, make_training, race
-from benchmarks.report import Request
-from benchmarks.splits import Split, limited, load_held_out
-from benchmarks.tasks import TASKS, Net, Plan, Task, asked_plans
+from benchmarks.results import Request
+from benchmarks.tasks import TASKS, Net, Plan, Split, Task, Trial, limited, load_held_out
+from examples.networks import mlp
 from lightning_modules.data.image_modules import Normaliser
 from lightning_modules.data.images import Images, load_digits
-from lightning_modules.networks import mlp
 
 NET = Net("small", lambda: mlp(64, (32,)), [])
 PLAN = Plan(epochs=20, batch=16, first_batch=8)
@@ -35,17 +35,13 @@ def digits() -> Split:
     return Split(x, images.train_y[:320], scored, images.test_y, {})
 
 
-def silent(text: str) -> None:
-    """No progress."""
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_learns_the_digits(name: str, digits: Split) -> None:
     package = METHODS[name].package
     if package is not None and not installed([name]):
         pytest.skip(f"{package} is not installed")
-    (racer,) = race([Run(name, METHODS[name].defaults)], NET, PLAN, digits, 0, silent)
-    logs = predict(racer.method, digits.scored_x)
+    (racer,) = race([Run(name, METHODS[name].defaults)], Trial("small", NET, PLAN, digits, 0))
+    logs = predict(racer.method.log_probabilities, digits.scored_x)
     torch.testing.assert_close(logs.exp().sum(1), torch.ones(500), atol=1e-4, rtol=0)
     assert (logs.argmax(1) == digits.scored_y).double().mean() > 0.8
     assert len(racer.passes) == PLAN.epochs
@@ -57,8 +53,8 @@ def test_a_result_does_not_depend_on_who_else_takes_part(name: str, digits: Spli
     if not installed([name]):
         pytest.skip(f"{name} is not installed")
     run, plan = Run(name, METHODS[name].defaults), Plan(epochs=1)
-    (alone,) = race([run], NET, plan, digits, 0, silent)
-    together = race([run, Run("gbp", {}), run], NET, plan, digits, 0, silent)
+    (alone,) = race([run], Trial("small", NET, plan, digits, 0))
+    together = race([run, Run("gbp", {}), run], Trial("small", NET, plan, digits, 0))
     expected = alone.predict(digits.scored_x)
     assert torch.equal(together[0].predict(digits.scored_x), expected)
     assert torch.equal(together[2].predict(digits.scored_x), expected)
@@ -78,7 +74,7 @@ def test_every_seed_of_a_race_draws_weights_batches_and_random_numbers_of_its_ow
             self.end = torch.rand(4)
 
     def notes(seed: int) -> list[Tensor]:
-        (racer,) = race([Run("notes", {}, Notes)], NET, Plan(epochs=2), digits, seed, silent)  # type: ignore[arg-type]
+        (racer,) = race([Run("notes", {}, Notes)], Trial("small", NET, Plan(epochs=2), digits, seed))  # type: ignore[arg-type]
         kept: Any = racer.method
         half = len(kept.batches) // 2
         assert not torch.equal(kept.batches[0], kept.batches[half])  # each pass in an order of its own
@@ -91,7 +87,7 @@ def test_every_seed_of_a_race_draws_weights_batches_and_random_numbers_of_its_ow
 
 
 def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> None:
-    training = make_training(NET, PLAN, digits, 0)
+    training = make_training(Trial("small", NET, PLAN, digits, 0))
     single, five = (made(Run(name, METHODS["adamw"].defaults), training, 0) for name in ("adamw", "ensemble"))
     x, y = digits.x[:16], digits.y[:16]
     weights = sum(parameter.numel() for parameter in training.network.parameters())
@@ -99,16 +95,18 @@ def test_an_ensemble_needs_one_optimizer_and_five_networks(digits: Split) -> Non
 
 
 def test_members_of_an_ensemble_differ_and_the_first_is_the_single_network(digits: Split) -> None:
-    single, five = race([Run(name, METHODS["adamw"].defaults) for name in ("adamw", "ensemble")], NET, PLAN, digits, 0, silent)
-    started = made(five.run, make_training(NET, PLAN, digits, 0), 0)
+    single, five = race(
+        [Run(name, METHODS["adamw"].defaults) for name in ("adamw", "ensemble")], Trial("small", NET, PLAN, digits, 0)
+    )
+    started = made(five.run, make_training(Trial("small", NET, PLAN, digits, 0)), 0)
     weights = [member.network[1].weight for member in started.members]  # type: ignore[attr-defined]
     assert all(not torch.equal(weight, weights[0]) for weight in weights[1:])
     members: list[Method] = five.method.members  # type: ignore[attr-defined]
-    expected = predict(single.method, digits.scored_x)
-    found = [predict(member, digits.scored_x) for member in members]
+    expected = predict(single.method.log_probabilities, digits.scored_x)
+    found = [predict(member.log_probabilities, digits.scored_x) for member in members]
     assert torch.equal(found[0], expected)
     assert all((member - expected).abs().max() > 0.1 for member in found[1:])
-    torch.testing.assert_close(predict(five.method, digits.scored_x).exp(), torch.stack(found).exp().mean(0))
+    torch.testing.assert_close(predict(five.method.log_probabilities, digits.scored_x).exp(), torch.stack(found).exp().mean(0))
 
 
 def test_the_divergence_is_that_of_torch_distributions() -> None:
@@ -132,7 +130,7 @@ def weights_of_every_step(method: Method, digits: Split, steps: int) -> list[lis
 def test_the_tail_average_is_the_polynomial_decay_average_of_the_weights(name: str, digits: Split) -> None:
     """A <- A + (w - A) min(1, 1 / (tail t)) gives weight prod_{u > t} (1 - 1 / (tail u)) / (tail t) to the weights of step t."""
     tail, steps = 0.125, 40
-    method = made(Run(name, METHODS[name].defaults), make_training(NET, PLAN, digits, 0), 0)
+    method = made(Run(name, METHODS[name].defaults), make_training(Trial("small", NET, PLAN, digits, 0)), 0)
     history = weights_of_every_step(method, digits, steps)
     shares = [min(1.0, 1 / (tail * t)) for t in range(1, steps + 1)]
     weights = [share * math.prod(1 - later for later in shares[t + 1 :]) for t, share in enumerate(shares)]
@@ -147,7 +145,7 @@ def test_the_tail_average_is_the_polynomial_decay_average_of_the_weights(name: s
 
 
 def test_without_a_tail_the_last_weights_predict(digits: Split) -> None:
-    method = made(Run("adamw", METHODS["adamw"].defaults), make_training(NET, PLAN, digits, 0), 0)
+    method = made(Run("adamw", METHODS["adamw"].defaults), make_training(Trial("small", NET, PLAN, digits, 0)), 0)
     last = weights_of_every_step(method, digits, 5)[-1]
     method.finish()
     assert all(torch.equal(one, other) for one, other in zip(method.network.parameters(), last, strict=True))
@@ -156,7 +154,7 @@ def test_without_a_tail_the_last_weights_predict(digits: Split) -> None:
 @pytest.mark.parametrize(("name", "warmup"), [("adamw", 0), ("adamw_tail", 0), ("sgd_momentum", 20)])
 def test_the_rate_warms_up_and_falls_to_its_final_share(name: str, warmup: int, digits: Split) -> None:
     settings, plan = METHODS[name].defaults, Plan(epochs=20, batch=16, first_batch=16)
-    method = made(Run(name, settings), make_training(NET, plan, digits, 0), 0)
+    method = made(Run(name, settings), make_training(Trial("small", NET, plan, digits, 0)), 0)
     rates = []
     for _ in range(plan.steps(320)):  # 400
         rates.append(method.optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
@@ -168,7 +166,7 @@ def test_the_rate_warms_up_and_falls_to_its_final_share(name: str, warmup: int, 
 
 
 def test_the_average_counts_as_memory(digits: Split) -> None:
-    training = make_training(NET, PLAN, digits, 0)
+    training = make_training(Trial("small", NET, PLAN, digits, 0))
     plain, averaged = (made(Run(name, METHODS[name].defaults), training, 0) for name in ("adamw", "adamw_tail"))
     size = 4 * sum(parameter.numel() for parameter in training.network.parameters()) / 1e6
     more = peak_memory_mb(averaged, digits.x[:16], digits.y[:16]) - peak_memory_mb(plain, digits.x[:16], digits.y[:16])
@@ -189,7 +187,7 @@ def test_a_diverged_method_knows_nothing() -> None:
         def log_probabilities(self, x: Tensor) -> Tensor:
             return torch.where(x > 0, x, math.nan).log().expand(-1, 2)
 
-    logs = predict(Half(), torch.tensor([[0.5], [-1.0]]))
+    logs = predict(Half().log_probabilities, torch.tensor([[0.5], [-1.0]]))
     torch.testing.assert_close(logs, torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log())
 
 
@@ -212,8 +210,8 @@ def test_a_limit_takes_the_beginning_of_one_shuffle(digits: Split) -> None:
 
 def test_plans_follow_the_call() -> None:
     low, usual, request = TASKS["lowdata"].nets["mlp"], TASKS["mnist"].nets["mlp"], Request(Path(), [0])
-    assert [plan.limit for plan in asked_plans(low, request)] == [80, 160, 320, 640, 1280, 2560, 5120, 10240]
-    assert asked_plans(low, request._replace(limit=2560)) == [Plan(24, 2560, 32, 32)]
-    assert asked_plans(usual, request._replace(limit=2000, epochs=3)) == [Plan(3, 2000, 64, 32)]
-    assert asked_plans(usual, request._replace(quick=True))[0].epochs == 2
+    assert [plan.limit for plan in low.asked(request)] == [80, 160, 320, 640, 1280, 2560, 5120, 10240]
+    assert low.asked(request._replace(limit=2560)) == [Plan(24, 2560, 32, 32)]
+    assert usual.asked(request._replace(limit=2000, epochs=3)) == [Plan(3, 2000, 64, 32)]
+    assert usual.asked(request._replace(quick=True))[0].epochs == 2
     assert Plan(epochs=3).steps(130) == 5 + 3 + 3

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 from PIL import Image
 
-from benchmarks import choice, figures, panels, tables
-from benchmarks.labels import Label, label_points
+from benchmarks import contest, figures, tables
+from benchmarks.__main__ import CONTESTS
+from benchmarks.contest import Choice, image_contest
 from benchmarks.methods import METHODS
-from benchmarks.panels import SCORES, make_panels, settle
-from benchmarks.report import Result, Row
-from benchmarks.results import committed, write
+from benchmarks.results import FORMAT, RESULTS, Result, Row, committed, write
 
 
 def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
@@ -26,8 +23,12 @@ def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
     return {"method": method, "net": "mlp", "limit": 60000, "seed": seed, "epochs": 8, **scores, **others}
 
 
+def choose(searched: list[Row], net: str, method: str, epochs: int) -> Choice:
+    return image_contest("mnist").choose(searched, net, method, epochs)
+
+
 def store(folder: Path, name: str, rows: list[Row]) -> None:
-    (folder / f"{name}.json").write_text(json.dumps({"benchmark": name, "settings": {}, "rows": rows}))
+    (folder / f"{name}.json").write_text(json.dumps({"format": FORMAT, "benchmark": name, "settings": {}, "rows": rows}))
 
 
 def test_rows_are_kept_when_the_run_is_killed(tmp_path: Path) -> None:
@@ -75,24 +76,24 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
 def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}) for lr, nll in ((1, 0.3), (2, 0.1), (3, 0.2))]
     searched += [row("sgd", 0.01, settings={"lr": 4}), {**row("adamw", 0.001, settings={"lr": 5}), "net": "lenet"}]
-    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, None)
-    assert choice.choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, None)
-    assert choice.choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, choice.BUILT_IN, None)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, None)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, None)
+    assert choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, contest.BUILT_IN, None)
     strange = row("gbp", 0.1, settings={"power": 1}, temperature=2.0)
-    assert choice.choose([*searched, strange], "mlp", "gbp", 8) == ({}, choice.SHIPPED, None)
+    assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, contest.SHIPPED, None)
 
 
 def test_a_search_with_as_many_passes_is_preferred() -> None:
     cases = [(6, 1, 0.2), (6, 2, 0.3), (10, 3, 0.1), (10, 4, 0.4)]  # passes, lr, NLL
     searched = [row("adamw", nll, settings={"lr": lr}, epochs=epochs) for epochs, lr, nll in cases]
-    assert choice.choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
-    assert choice.choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
-    assert choice.choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, choice.SEARCHED, None)
-    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, choice.SEARCHED_ELSEWHERE, None)
+    assert choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
+    assert choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
+    assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, contest.SEARCHED, None)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None)
 
 
 def test_cifar10_at_six_passes_takes_what_its_search_chose() -> None:
-    settings = choice.choose(committed("cifar10_search"), "conv890k", "adamw", 6).settings
+    settings = choose(committed("cifar10_search"), "conv890k", "adamw", 6).settings
     assert settings == {"lr": 0.002, "weight_decay": 0.1}
 
 
@@ -103,20 +104,20 @@ def test_the_temperature_is_that_of_the_chosen_settings() -> None:
         for method in ("adamw", "adamw_tail", "sgd_momentum")
     }
     searched = [*found["adamw"], *found["adamw_tail"], *found["sgd_momentum"]]
-    assert choice.choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, 1.2)
-    assert choice.choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, choice.SEARCHED, 2.0)
-    assert choice.choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, choice.SEARCHED, 2.0)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, 1.2)
+    assert choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, contest.SEARCHED, 2.0)
+    assert choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, contest.SEARCHED, 2.0)
     fewer = row("adamw", 0.5, settings={"lr": 2}, limit=20_000, nll_tempered=0.4, temperature=9.0)
-    assert choice.choose([fewer, *searched], "mlp", "adamw", 8).temperature == 1.2
+    assert choose([fewer, *searched], "mlp", "adamw", 8).temperature == 1.2
 
 
 def test_methods_without_a_grid_have_a_temperature_of_their_own() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}, temperature=5.0) for lr, nll in ((1, 0.2), (2, 0.1))]
     searched += [row("ensemble", nll, settings={"lr": lr}, temperature=t) for lr, nll, t in ((1, 0.01, 7.0), (2, 0.05, 1.1))]
     searched += [row("gbp", 0.1, settings={}, temperature=0.9)]
-    assert choice.choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, 1.1)
-    assert choice.choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, choice.SEARCHED, None)
-    assert choice.choose(searched, "mlp", "gbp", 8) == ({}, choice.SHIPPED, 0.9)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, 1.1)
+    assert choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, contest.SEARCHED, None)
+    assert choose(searched, "mlp", "gbp", 8) == ({}, contest.SHIPPED, 0.9)
 
 
 def test_a_table_has_tempered_columns_where_a_row_has_them(tmp_path: Path) -> None:
@@ -142,43 +143,65 @@ def test_a_table_tells_mean_and_standard_error(tmp_path: Path) -> None:
     assert tables.table("fashion", folder=tmp_path) == "(not run yet)\n"
 
 
-def test_the_tables_beside_the_benchmarks_are_the_committed_results() -> None:
-    text = (Path(tables.__file__).parent / "README.md").read_text()
+@pytest.mark.parametrize("path", tables.places(), ids=lambda path: path.name)
+def test_the_tables_of_the_texts_are_the_committed_results(path: Path) -> None:
+    text = path.read_text()
     assert tables.fill(text) == text
     assert tables.fill("<!-- results: mnist -->\nold\n<!-- end -->") != "<!-- results: mnist -->\nold\n<!-- end -->"
 
 
+def test_every_committed_result_has_a_text_or_a_table() -> None:
+    texts = "".join(path.read_text() for path in tables.places())
+    names = {path.stem for path in RESULTS.glob("*.json")}
+    searches = {f"{name}_search" for name in CONTESTS}  # read by the benchmark itself
+    assert not {name for name in names - searches if f"<!-- results: {name}" not in texts and f"{name}.json" not in texts}
+
+
+def test_a_file_of_another_format_is_refused_with_the_command_that_renews_it(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.json"
+    path.write_text(json.dumps({"format": 0, "benchmark": "mnist", "settings": {}, "rows": []}))
+    for read in (lambda: committed("mnist", tmp_path), lambda: write(path, "mnist", Result({}, [row("sgd", 0.1)]))):
+        with pytest.raises(SystemExit, match=r"format 0, .* reads 1: .*python -m benchmarks mnist --data-dir DIR --out"):
+            read()
+
+
 def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
-    untimed = {key: value for key, value in row("vi", 0.2).items() if key != "train_ratio"}
-    store(tmp_path, "mnist", [row("adamw", 0.5), row("adamw", 0.4, seed=1), row("gbp", 0.3), untimed])
-    drawn = figures.draw(tmp_path, tmp_path / "figures")
-    assert [path.name for path in drawn] == ["error_against_time.png", "nll_against_time.png", "ece_against_time.png"]
-    timed = figures.against_time(SCORES[1], tmp_path)
-    assert timed is not None
-    assert [text.get_text() for text in timed.axes[0].texts] == ["torch_gbp", "AdamW"]
     store(tmp_path, "lowdata", [row(method, 1 / limit, limit=limit) for method in ("gbp", "vi") for limit in (80, 640, 160)])
-    figure = figures.low_data(tmp_path)
-    assert figure is not None
-    nll = figure.axes[1]
+    accuracies = {("graph", 60_000): (0.98, 0.99), ("graph", 300): (0.9,), ("cnn_adam", 300): (0.7,)}
+    rows = [
+        {"method": method, "net": "mnist", "limit": limit, "seed": seed, "accuracy": accuracy, "processor_seconds": 10.0}
+        for (method, limit), own in accuracies.items()
+        for seed, accuracy in enumerate(own)
+    ]
+    store(tmp_path, "graph_mnist", rows)
+    assert [path.name for path in figures.draw(tmp_path, tmp_path / "figures")] == ["lowdata.png", "graph_mnist.png"]
+    few = figures.low_data(tmp_path)
+    assert few is not None
+    nll = few.axes[1]
     assert list(nll.lines[0].get_xdata()) == [80, 160, 640]
     assert list(nll.lines[0].get_ydata()) == [1 / 80, 1 / 160, 1 / 640]
-    assert sorted(text.get_text() for text in nll.texts) == ["mean-field VI", "torch_gbp"]
+    assert [text.get_text() for text in few.legends[0].get_texts()] == ["torch_gbp", "mean-field VI"]
+    once = figures.one_pass(tmp_path)
+    assert once is not None
+    assert [text.get_text() for text in once.legends[0].get_texts()] == ["published", "factor graph", "CNN, Adam"]
+
+
+def test_one_pass_over_images_is_told_by_number_and_method() -> None:
+    accuracies = {("graph", 60_000): (0.98, 0.99), ("graph", 300): (0.9,), ("cnn_adam", 300): (0.7,)}
+    rows = [
+        {"method": method, "net": "mnist", "limit": limit, "seed": seed, "accuracy": accuracy, "processor_seconds": 10.0}
+        for (method, limit), own in accuracies.items()
+        for seed, accuracy in enumerate(own)
+    ]
+    lines = tables.one_pass(rows).splitlines()
+    assert lines[0] == "| data | images | factor graph | CNN, Adam | published | factor graph, CPU seconds |"
+    assert lines[2:] == ["| MNIST | 300 | 90.00 | 70.00 | - | 10 |", "| MNIST | 60,000 | 98.50 ± 0.50 | - | 98.16 | 10 ± 0 |"]
 
 
 def test_no_two_methods_look_alike() -> None:
-    looks = set(zip(panels.COLOURS, panels.MARKERS, panels.LINES, strict=True))
-    assert len(looks) == len(METHODS)
-    ours = {panels.colour(method) for method in METHODS if method.startswith("gbp")}
-    assert ours == {panels.OURS} and panels.colour("adamw") not in ours
-
-
-def test_names_cover_neither_each_other_nor_the_edge() -> None:
-    figure, (axes,) = make_panels(1)
-    settle(figure)
-    label_points(axes, [Label(f"a long name {i}", 0.9 + 0.01 * i, 0.5, "black") for i in range(5)])
-    boxes = [text.get_window_extent() for text in axes.texts]
-    assert all(Bbox.intersection(one, other) is None for one, other in combinations(boxes, 2))
-    assert all(box.x1 <= axes.bbox.x1 for box in boxes)
+    assert len({figures.LOOKS[method] for method in METHODS}) == len(METHODS)
+    ours = {figures.LOOKS[method][0] for method in METHODS if method.startswith("gbp")}
+    assert ours == {figures.OURS} and figures.LOOKS["adamw"][0] not in ours
 
 
 def test_no_committed_figure_is_empty() -> None:
@@ -194,9 +217,9 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkey
         path.write_bytes(b"half a picture")
         raise KeyboardInterrupt
 
-    store(tmp_path, "mnist", [row("adamw", 0.5), row("gbp", 0.3)])
+    store(tmp_path, "lowdata", [row("adamw", 0.5), row("gbp", 0.3)])
     old = figures.draw(tmp_path, tmp_path / "figures")[0].read_bytes()
     monkeypatch.setattr(Figure, "savefig", killed)
     with pytest.raises(KeyboardInterrupt):
         figures.draw(tmp_path, tmp_path / "figures")
-    assert (tmp_path / "figures" / "error_against_time.png").read_bytes() == old
+    assert (tmp_path / "figures" / "lowdata.png").read_bytes() == old

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.temperature import COLDEST, WARMEST, fit_temperature, tempered, tempered_scores
+from benchmarks.measure import COLDEST, WARMEST, fit_temperature, tempered, tempered_scores
 
 
 def overconfident(factor: float, size: int = 400) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def test_tempered_probabilities_are_those_of_divided_logits() -> None:
 def test_tempered_scores_stand_beside_the_plain_ones() -> None:
     logs, labels = overconfident(3.0)
     found = tempered_scores(logs, labels, 3.0)
-    assert set(found) == {"nll_tempered", "ece_tempered"}
+    assert set(found) == {"temperature", "nll_tempered", "ece_tempered"}
     assert found["nll_tempered"] == pytest.approx(likelihood(logs, labels, 3.0))
     assert 0 <= found["ece_tempered"] < tempered_scores(logs, labels, 1.0)["ece_tempered"]
     assert math.isfinite(found["nll_tempered"])

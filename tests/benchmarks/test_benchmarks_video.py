@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import figures, video, video_figures, video_table
+from benchmarks import figures, video
 from benchmarks.__main__ import main
-from benchmarks.pictures import read
+from benchmarks.other_tables import denoised as table
+from benchmarks.results import FORMAT
 from torch_gbp.denoise import Denoiser
 
 
@@ -40,26 +41,26 @@ def test_every_method_gives_a_row_for_every_frame(clip: Path, monkeypatch: pytes
 
 
 def test_pictures_are_kept_and_drawn_with_the_psnr_of_the_first_seed(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (video, video_figures):
-        monkeypatch.setattr(module, "SHOWN_FRAME", 1)
-        monkeypatch.setattr(module, "MOVING", "pairwise")
-    monkeypatch.setattr(video_figures, "ZOOM", (slice(5, 37), slice(10, 58)))
+    monkeypatch.setattr(video, "SHOWN_FRAME", 1)
+    monkeypatch.setattr(video, "MOVING", "pairwise")
+    monkeypatch.setattr(figures, "ZOOM", (slice(5, 37), slice(10, 58)))
     results, arguments = clip / "results", ["--data-dir", str(clip), "--quick", "--seeds", "3", "--net", "pairwise"]
     monkeypatch.setattr(sys, "argv", ["benchmarks", "graph_video", "--out", str(results / "graph_video.json"), *arguments])
     main()
     rows = json.loads((results / "graph_video.json").read_text())["rows"]
-    clean, noisy, denoised = (read(results / "graph_video", name, 1, True) for name in ("clean", "noisy", "pairwise"))
+    clean, noisy, denoised = (figures._picture(results / "graph_video", name, 1, True) for name in ("clean", "noisy", "pairwise"))
     assert clean is not None and noisy is not None and denoised is not None
     for found, key in ((denoised, "psnr"), (noisy, "psnr_noisy")):
-        assert video.psnr(found.float() / 255, clean.float() / 255) == pytest.approx(rows[1][key], abs=0.1)  # rounded to bytes
-    assert read(results / "graph_video", "clean", 0, True) is None
+        psnr = video.psnr(torch.tensor(found) / 255, torch.tensor(clean) / 255)
+        assert psnr == pytest.approx(rows[1][key], abs=0.1)  # rounded to bytes
+    assert figures._picture(results / "graph_video", "clean", 0, True) is None
     assert [path.name for path in figures.draw(results, clip)] == ["graph_video.png", "graph_video.gif"]
-    figure = video_figures.frames(results)
+    figure = figures.frames(results)
     assert figure is not None
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["clean", f"noisy, {rows[1]['psnr_noisy']:.2f} dB", f"pairwise smoother, {rows[1]['psnr']:.2f} dB"]
     with Image.open(clip / "graph_video.gif") as moving:
-        assert (moving.n_frames, moving.size) == (2, (2 * 54 + video_figures.GAP, 26))  # type: ignore[attr-defined]
+        assert (moving.n_frames, moving.size) == (2, (2 * 54 + figures.GAP, 26))  # type: ignore[attr-defined]
 
 
 def test_a_tenth_of_the_pixels_is_replaced_alike_in_all_channels(clip: Path) -> None:
@@ -103,13 +104,13 @@ def test_the_whole_clip_is_drawn_for_the_methods_that_saw_it(tmp_path: Path) -> 
     ]
     path = tmp_path / "graph_video.json"
     for kept, expected in ((rows, True), ([row for row in rows if row["limit"] < 6], False)):
-        path.write_text(json.dumps({"benchmark": "graph_video", "settings": {}, "rows": kept}))
-        figure = video_figures.whole_clip(tmp_path)
+        path.write_text(json.dumps({"format": FORMAT, "benchmark": "graph_video", "settings": {}, "rows": kept}))
+        figure = figures.whole_clip(tmp_path)
         assert (figure is not None) == expected
         if figure is not None:
             lines = [list(map(tuple, line.get_xydata())) for line in figure.axes[0].get_lines()]
             assert lines == [[(k, 30.0 + k) for k in range(9)]]
-            assert [text.get_text() for text in figure.axes[0].texts] == ["five layers, continual"]
+            assert [line.get_label() for line in figure.axes[0].get_lines()] == ["five layers, continual"]
             assert figure.axes[0].get_title(loc="left").endswith("18.0 dB")
 
 
@@ -117,7 +118,7 @@ def test_means_are_over_the_seeds_that_saw_all_frames() -> None:
     own = {"method": "pairwise", "cpu_seconds": 1.0}
     rows = [{**own, "limit": k, "seed": 0, "psnr": 30.0 + 10 * (k == 8)} for k in range(9)]
     rows += [{**own, "limit": k, "seed": 1, "psnr": 20.0} for k in range(6)]
-    assert video_table.table(rows).splitlines()[2] == "| pairwise smoother | 25.00 ± 5.00 | 31.1 | 31.11 | 9 | 1.0 |"
+    assert table(rows).splitlines()[2] == "| pairwise smoother | 25.00 ± 5.00 | 31.1 | 31.11 | 9 | 1.0 |"
 
 
 def test_joint_methods_and_no_others_have_joint_observations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ import torch
 from lightning_helpers import IGNORED, write_image_sets
 
 import torch_gbp as gbp
-from lightning_modules import FilterResponseNorm, GBPClassifier
+from examples.networks import MLP, FilterResponseNorm
+from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
-from lightning_modules.networks import MLP
 
-CONFIGS = Path(__file__).parents[2] / "lightning_modules" / "configs"
+CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
@@ -41,7 +41,14 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
     assert isinstance(fitted.model, GBPClassifier) and isinstance(fitted.model.model, MLP)
     assert fitted.trainer.global_step == 1  # 11 of 12 images train: one batch
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    common = ["--model=GBPClassifier", "--model.model=MLP", "--data=MNIST", f"--data.data_dir={data_dir}", *small, *quiet]
+    common = [
+        "--model=GBPClassifier",
+        "--model.model=examples.networks.MLP",
+        "--data=MNIST",
+        f"--data.data_dir={data_dir}",
+        *small,
+        *quiet,
+    ]
     tested = main(["test", *common, "--data.ood=[notMNIST]", f"--ckpt_path={checkpoint}", "--trainer.logger=false"])
     assert 0 <= tested.trainer.callback_metrics["test/ood_auroc/notMNIST"] <= 1
     torch.testing.assert_close(tested.model.state_dict(), fitted.model.state_dict(), atol=0, rtol=0)
@@ -53,18 +60,18 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
 
 def test_adamw_and_options_of_likelihood_and_store(quiet):
     off = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=true"]
-    plain = ["--model=AdamWClassifier", "--model.model=DigitsConv", "--model.model.gbp=false", "--data=Digits"]
+    plain = ["--model=AdamWClassifier", "--model.model=examples.networks.DigitsConv", "--model.model.gbp=false", "--data=Digits"]
     augmented = ["--data.crop=1", "--data.flip=true", "--data.label_smoothing=0.1"]
     data = main(["fit", *plain, *augmented, *quiet, *off]).datamodule
     assert (data.crop, data.flip, data.label_smoothing) == (1, True, 0.1)
     options = ["--model.likelihood=Softmax", "--model.likelihood.power=3", "--model.store=BatchSites"]
-    gbp = ["--model=GBPClassifier", "--model.model=DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
+    gbp = ["--model=GBPClassifier", "--model.model=examples.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
     fitted = main(["fit", *gbp, *options, *quiet, *off])
     assert fitted.model.likelihood.power == 3.0
     assert type(fitted.model.store).__name__ == "BatchSites"
 
 
-FILTER_RESPONSE = ["norm=lightning_modules.FilterResponseNorm", "activation=torch.nn.SiLU"]
+FILTER_RESPONSE = ["norm=examples.networks.FilterResponseNorm", "activation=torch.nn.SiLU"]
 
 
 @pytest.mark.parametrize(("name", "network"), [("resnet20", []), ("resnet20", FILTER_RESPONSE), ("vit", [])])

@@ -12,13 +12,14 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from lightning_modules import BlockLocalClassifier, BlockResNet, Digits
+from examples.networks import BlockResNet
+from lightning_modules import BlockLocalClassifier, Digits
 from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 
-CONFIG = Path(__file__).parents[2] / "lightning_modules" / "configs" / "block_local.yaml"
+CONFIG = Path(__file__).parents[2] / "examples" / "configs" / "block_local.yaml"
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, SHARED)]
@@ -125,7 +126,15 @@ def test_the_command_line_trains_blocks(tmp_path, monkeypatch):
     small = ["--model.model.in_shape=[1, 8, 8]", "--model.model.depth=1", "--model.model.width=4", "--model.model.blocks=3"]
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.logger=false"]
     off = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true"]
-    arguments = ["fit", "--model=BlockLocalClassifier", "--model.model=BlockResNet", "--data=Digits", *small, *quiet, *off]
+    arguments = [
+        "fit",
+        "--model=BlockLocalClassifier",
+        "--model.model=examples.networks.BlockResNet",
+        "--data=Digits",
+        *small,
+        *quiet,
+        *off,
+    ]
     fitted = main(arguments)
     assert [len(block) for block in fitted.model.model.blocks] == [2, 1, 2]
 

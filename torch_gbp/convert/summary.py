@@ -122,8 +122,8 @@ def _gaussian(model: nn.Module, others: dict[int, tuple[str, ...]]) -> Iterator[
     modules = dict(model.named_modules())
     for name, own in marginals(model).items():
         module = modules[name.rpartition(".")[0]]
-        start = own.prior_precision.add(own.surplus).reciprocal().mean() if not own.mean.is_meta else own.prior.width
-        prior = own.prior.width if own.mean.is_meta else float(own.prior_precision.reciprocal().mean())
+        start = own.floor.add(own.surplus).reciprocal().mean() if not own.mean.is_meta else own.prior.width
+        prior = own.prior.width if own.mean.is_meta else float(own.floor.reciprocal().mean())
         yield GaussianRow(
             name,
             type(module).__name__,

@@ -216,6 +216,7 @@ class MessagePassing(MessageOptimizer):
             self.state[marginal.mean][CURVATURE] = update.curvature
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], update.message, update.step)
+        self.store.renew_prior(marginal, self.state[marginal.mean])
         marginal.trust()
         marginal.spend()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())

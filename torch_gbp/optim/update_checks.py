@@ -170,7 +170,15 @@ def no_probe(mean: Tensor, where: str) -> InvalidInput:
 
 
 def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:
-    """Raises InvalidInput if no marginal knows more of its weights than the prior."""
+    """Raises InvalidInput if no marginal knows more of its weights than the prior, or a prior has no variance to learn."""
+    fixed = [marginal.prior for marginal in marginals if marginal.prior.adapts and marginal.mean.requires_grad]
+    if fixed:
+        raise InvalidInput(
+            f"the scale of a {type(fixed[0]).__name__} is not learnt",
+            where="MessagePassing.learn_priors",
+            got=f"{len(fixed)} of {len(marginals)} marginals with such a prior",
+            fix="choose its variance on held-out data, or use Prior",
+        )
     if not any(map(store.learnt, marginals, states)):
         raise InvalidInput(
             "nothing has been learnt that priors could follow",
@@ -218,7 +226,7 @@ def check_message(update: Update, after: Tensor) -> None:
             cause="beliefs that overflowed: rate or likelihood power too high",
             fix="lower lr or power; the marginals from before the step are kept",
         )
-    floor = update.marginal.prior_precision
+    floor = update.marginal.floor
     bad = ~(after >= floor * (1 - TOLERANCE))
     if bad.any():
         raise ImproperMarginal(

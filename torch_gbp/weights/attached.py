@@ -151,7 +151,7 @@ class ParameterMarginal(GaussianParameter):
     def narrow(self, variance: float) -> None:
         """Starts with a variance below the prior's: the precision above is a surplus, which an optimizer anneals away."""
         self.prior = replace(self.prior, start_variance=min(variance, self.prior.width))
-        self.surplus = max(0.0, 1 / variance - float(self.prior_precision.mean()))
+        self.surplus = max(0.0, 1 / variance - float(self.floor.mean()))
         self._refresh()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -164,7 +164,7 @@ class ParameterMarginal(GaussianParameter):
     def _refresh(self) -> None:
         """The precision of a marginal that has learnt nothing."""
         with torch.no_grad():
-            self.precision.copy_((self.prior_precision + self.surplus).expand_as(self.precision))
+            self.precision.copy_((self.floor + self.surplus).expand_as(self.precision))
         self.trust()
 
     def belief(self) -> Gaussian:

@@ -37,9 +37,11 @@ class GaussianParameter(Received, CheckedModule):
     With `shared`, the weights that read one input (one input channel of a convolution) share a precision p. Of all such
     marginals the closest to one with precisions P, in the Kullback-Leibler divergence from the shared to the
     full one, has p = mean of P, so a message to p counts as the mean of the messages to those weights.
+    Stores, checks and inference ask for the prior as `floor`, `centre`, `prior_message` and `batch_prior`. The two buffers
+    hold its Gaussian message: once and for all, or, where the prior `adapts`, until the next step (`follow`).
 
     Shapes: mean `shape`, (outputs, inputs, ...); precision the same, shared (1, inputs, 1, ...); prior_precision and
-    prior_mean broadcast to them (prior_mean None is 0). Units: precision = 1 / variance.
+    prior_mean broadcast to the mean (prior_mean None is 0). Units: precision = 1 / variance.
 
     >>> weight = GaussianParameter((3, 2), Prior(variance=0.5, start_deviation=0.1))
     >>> weight.belief().variance[0, 0].item()
@@ -83,7 +85,9 @@ class GaussianParameter(Received, CheckedModule):
                 self.mean.add_(self.prior_mean)
             elif self.prior_mean is not None:
                 self.mean.copy_(self.prior_mean)
-            self.precision.copy_(self.prior_precision.expand_as(self.precision))
+            if self.prior.adapts:
+                self.prior_precision = self.prior_precision.new_full((), 1.0 / self.prior.width)
+            self.precision.copy_(self.floor.expand_as(self.precision))
         self.surplus = 0.0
         self.trust()
 
@@ -92,10 +96,27 @@ class GaussianParameter(Received, CheckedModule):
         self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), replace(self.prior, mean=0.0)
         self.reset_parameters()
 
+    @property
+    def floor(self) -> Tensor:
+        """The prior's precision as the marginal's is stored, which is at least that much: a shared one is a mean."""
+        return self.as_stored(self.prior_precision)
+
+    @property
+    def centre(self) -> Tensor:
+        """The prior mean."""
+        return self.mean.new_zeros(()) if self.prior_mean is None else self.prior_mean
+
+    def as_stored(self, precision: Tensor) -> Tensor:
+        """Precisions of weights, as the marginal stores its own."""
+        return self.averaged(precision) if precision.shape == self.mean.shape != self.precision.shape else precision
+
     def prior_message(self) -> Message:
-        """The prior as a message: (R0 m0, R0), R0 as it is stored."""
-        centre = torch.zeros_like(self.mean) if self.prior_mean is None else self.prior_mean
-        return Message(self.prior_precision * centre, self.prior_precision)
+        """The prior as a message: (R0 m0, R0), R0 as the marginal's precision is stored."""
+        return Message(self.floor * self.centre.expand_as(self.mean), self.floor)
+
+    def follow(self, precision: Tensor) -> None:
+        """Takes another precision of the prior, one for the tensor or one for each weight."""
+        self.prior_precision = precision.detach().clone()
 
     def batch_prior(self) -> Message:
         """The prior of the next batch, R as it is stored: the weights' own prior while nothing was learnt, else the marginal.
@@ -104,8 +125,7 @@ class GaussianParameter(Received, CheckedModule):
         start, is only where the first linearisation is.
         """
         mean, precision = self.mean.detach(), self.precision.detach()
-        centre = mean.new_zeros(()) if self.prior_mean is None else self.prior_mean
-        return Message(precision * torch.where(precision == self.prior_precision, centre, mean), precision)
+        return Message(precision * torch.where(precision == self.floor, self.centre, mean), precision)
 
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
@@ -113,7 +133,7 @@ class GaussianParameter(Received, CheckedModule):
 
     def fresh(self) -> bool:
         """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
-        return bool((self.precision == self.prior_precision + self.surplus).all())
+        return bool((self.precision == self.floor + self.surplus).all())
 
     @property
     def anneals(self) -> bool:
@@ -122,7 +142,7 @@ class GaussianParameter(Received, CheckedModule):
 
     def without_surplus(self) -> Tensor:
         """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""
-        prior = self.prior_precision
+        prior = self.floor
         rest = torch.maximum(self.precision - self.surplus, prior)  # a difference may round to less than the prior
         return torch.where(self.precision == prior + self.surplus, prior, rest)
 
@@ -141,7 +161,7 @@ class GaussianParameter(Received, CheckedModule):
         if torch.compiler.is_compiling() or self.precision._version == version:
             return
         precision = self.precision.detach()
-        fell = ~(precision >= self.prior_precision)
+        fell = ~(precision >= self.floor)
         if fell.any() or (head < witness).any():
             raise ForeignUpdate(
                 "weight precisions fell, or are not finite, without a message-passing step",
@@ -174,13 +194,14 @@ class GaussianParameter(Received, CheckedModule):
                 cause="a file cut short, another network's, or a torch layer's",
                 fix=f"save all of {', '.join(_PARTS)}; from_torch takes a torch network's weights",
             )
-        own = {"mean": self.mean, "precision": self.precision, "prior_precision": self.precision, "prior_mean": self.mean}
+        own = {"mean": self.mean, "precision": self.precision, "prior_precision": self.mean, "prior_mean": self.mean}
         found = {
             part: require_saved(entries[part], state[entries[part]], own[part], saved.assign, broadcast=part.startswith("prior"))
             for part in given
         }
         precision, floor = found["precision"], found["prior_precision"]
         require_all(f"{prefix}prior_precision", floor > 0, "positive", floor)
+        floor = self.as_stored(floor)
         proper = precision >= floor.to(precision) * (1 - TOLERANCE)
         require_all(f"{prefix}precision", proper, "at least prior_precision", precision)
 

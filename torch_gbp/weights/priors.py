@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from torch_gbp.checks import DEVIATION_OR_0, VARIANCE, Range, require, shown
@@ -64,6 +65,11 @@ class Prior:
     mean: float | Tensor | Literal["start"] = 0.0
     start_variance: float | None = None
     bias: float | Prior = BIAS_VARIANCE
+    adapts: ClassVar[bool] = False  # whether the message depends on the marginal, and is made anew after every step
+
+    def precision(self, moment: Tensor) -> Tensor:
+        """Precision of a resolved prior's Gaussian message to weights with these E[(w - m0)^2] under their marginals."""
+        return torch.full_like(moment, 1.0 / self.width)
 
     def __post_init__(self) -> None:
         if callable(self.variance):
@@ -140,17 +146,17 @@ class Prior:
         return None if self.mean == "start" or self.mean == 0 else float(self.mean)
 
 
-def empirical_variance(mean: Tensor, variance: Tensor, centre: Tensor) -> Tensor:
+def empirical_variance(moment: Tensor) -> Tensor:
     """The prior variance that the marginals of a layer's weights favour (empirical Bayes), a scalar.
 
-    v0 = average over the weights of (m - m0)^2 + v. It maximises the expected log prior
+    v0 = average over the weights of E[(w - m0)^2] = (m - m0)^2 + v. It maximises the expected log prior
     sum E_q[log N(w; m0, v0)] under the marginals q = N(m, v), whose derivative with respect to v0 is
     sum ((m - m0)^2 + v - v0) / (2 v0^2): the M step of EM for the evidence, or for its lower bound where q is factorised.
 
-    >>> empirical_variance(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.5]), torch.tensor(1.0)).item()
+    >>> empirical_variance(torch.tensor([0.0, 4.0]) + 0.5).item()
     2.5
     """
-    return ((mean - centre).square() + variance).mean()
+    return moment.mean()
 
 
 def require_prior(prior: Any, where: str) -> Prior:

@@ -30,7 +30,7 @@ def begin(marginal: GaussianParameter, state: State, depth: float) -> None:
     """
     if not (marginal.mean.requires_grad and marginal.fresh()):
         return
-    prior, start = float(marginal.prior_precision.mean()), marginal.prior.start_variance
+    prior, start = float(marginal.floor.mean()), marginal.prior.start_variance
     factor = max(1.0, depth**GROWTH if marginal.moments else 0.0, 0.0 if start is None else 1 / (start * prior))
     if factor > 1:
         state["annealing"] = {"factor": factor, "prior": prior, "surplus": 0.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -81,20 +82,20 @@ class AveragedSites(Store):
         with annealing.lifted(marginal, state):
             super().set_prior(marginal, state, precision)
 
-    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
         with annealing.lifted(marginal, state):
-            super().learn_prior(marginal, state)
+            super().follow(marginal, state, rule)
 
     def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
-        prior = marginal.prior_precision.expand_as(precision)
+        prior = marginal.floor.expand_as(precision)
         return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.message_weight * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         precision, annealed = marginal.precision, "annealing" in state
         if annealed:
             precision.copy_(annealing.take(marginal, state))
-        precision.lerp_(marginal.prior_precision, step.rate / step.batches)
+        precision.lerp_(marginal.floor, step.rate / step.batches)
         precision.add_(message.precision, alpha=step.rate * step.message_weight)
         if annealed:
             annealing.put(marginal, state, step.progress)

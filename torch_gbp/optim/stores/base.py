@@ -7,6 +7,7 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -68,7 +69,7 @@ class Store:
 
     def learnt(self, marginal: GaussianParameter, state: State) -> bool:
         """Whether a marginal is surer of its weights than the prior because of messages."""
-        return bool((marginal.precision > marginal.prior_precision).any())
+        return bool((marginal.precision > marginal.floor).any())
 
     def prepare(self, marginals: list[GaussianParameter], batches: float) -> None:
         """Before the first step: what the store will need for these marginals and so many batches in a pass."""
@@ -105,22 +106,32 @@ class Store:
         """Puts a prior of another precision, with the same mean, in the place of the one in the product.
 
         marginal <- marginal / N(m0, 1 / R0) x N(m0, 1 / R): no site changes, so the precision stays at least the prior's.
+        R is one number, or one for each weight.
         """
         old = self.prior(marginal, state)
-        new = precision + (old.precision - marginal.prior_precision)
+        new = marginal.as_stored(precision) + (old.precision - marginal.floor)
         said = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
         centre = old.information / old.precision
         information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
         marginal.precision.copy_(said + new)
         marginal.mean.copy_(centre + information / marginal.precision)
-        marginal.prior_precision.copy_(precision)
+        marginal.follow(precision)
 
     def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
+        self.follow(marginal, state, lambda moment: empirical_variance(moment).reciprocal())
+
+    def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
+        """Makes the message of a prior anew that depends on the marginal."""
+        if marginal.prior.adapts:
+            self.follow(marginal, state, marginal.prior.precision)
+
+    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
+        """Sets the prior precision to what a rule makes of E[(w - m0)^2] under the marginals."""
         if marginal.mean.requires_grad:  # a frozen marginal stays what it is
-            prior = self.prior(marginal, state)
-            variance = empirical_variance(*marginal.belief(), prior.information / prior.precision)
-            self.set_prior(marginal, state, variance.reciprocal())
+            prior, (mean, variance) = self.prior(marginal, state), marginal.belief()
+            centre = prior.information / prior.precision
+            self.set_prior(marginal, state, rule((mean - centre).square() + variance))
 
 
 def natural(marginal: GaussianParameter) -> Message:

@@ -95,7 +95,7 @@ class BatchSites(Store):
     def set_prior(self, marginal: GaussianParameter, state: State, precision: Tensor) -> None:
         if state:  # what the marginal was when first met: its mean stays, its precision may be more than the prior's
             old = self.prior(marginal, state)
-            new = precision + (old.precision - marginal.prior_precision)
+            new = marginal.as_stored(precision) + (old.precision - marginal.floor)
             after = self._pack(Message(old.information * (new / old.precision), new))
         super().set_prior(marginal, state, precision)
         if state:

@@ -68,13 +68,13 @@ def _listen(noise: Tensor, score: Tensor, steps: int) -> None:
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
-    mean, precision, centre = marginal.mean.detach(), marginal.precision, marginal.prior_mean
+    mean, precision = marginal.mean.detach(), marginal.precision
     if rates.newton is None:
         share = into.copy_(precision.reciprocal().expand_as(into))
     else:
         share = torch.rsqrt(noise, out=into)
         torch.minimum(share, precision.reciprocal() * rates.newton, out=share)
-    centred = mean if centre is None else mean - centre
+    centred = mean if marginal.prior_mean is None else mean - marginal.centre
     step = torch.addcmul(gradient, centred, marginal.prior_precision, value=-rates.prior).mul_(share)
     length = torch.mul(step, precision.sqrt(), out=share).reshape(len(step), -1).norm(dim=1)
     scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)

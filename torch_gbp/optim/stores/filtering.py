@@ -43,8 +43,7 @@ class Filtering(Store):
         before = marginal.batch_prior()
         if not self.forget:
             return before
-        first = 0.0 if marginal.prior_mean is None else marginal.prior_mean
-        deviation = torch.lerp(before.precision.rsqrt(), marginal.prior_precision.rsqrt(), self.forget)
+        deviation = torch.lerp(before.precision.rsqrt(), marginal.floor.rsqrt(), self.forget)
         precision = deviation.square().reciprocal()
-        mean = self.forget * first + (1 - self.forget) * before.information / before.precision
+        mean = self.forget * marginal.centre + (1 - self.forget) * before.information / before.precision
         return Message(precision * mean, precision)

@@ -1,0 +1,178 @@
+"""Deep factor graphs: one pass over images with convolution - max-pool - dense, and its rivals.
+
+`graph_ablation` changes one part of the recipe at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.graph_recipes import (
+    LATER,
+    NARROW,
+    NETS,
+    PATCHES,
+    PIXELS,
+    RECIPES,
+    SIGMA,
+    START,
+    STEP,
+    SUMMED,
+    Recipe,
+    learned,
+    pooled,
+)
+from benchmarks.measure import predict
+from benchmarks.methods.base import train
+from benchmarks.methods.gradient import Descent
+from benchmarks.results import Request, Result, Row, say
+from benchmarks.tasks import QUICK_SCORED, SUBSET_SEED, TASKS, VALIDATION
+from torch_gbp.metrics import classification_scores
+
+LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
+CHUNK, QUICK_LIMIT = 500, 50
+PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
+ADAM_RATE, ADAM_BATCH, REPLAYS = 1e-3, 50, 10
+
+
+class Images(NamedTuple):
+    """Images in [0, 1] and their labels."""
+
+    x: Tensor
+    y: Tensor
+    scored_x: Tensor
+    scored_y: Tensor
+
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def run(request: Request, validation: bool = False) -> Result:
+    """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
+    adam = {"adam_rate": ADAM_RATE, "adam_batch": ADAM_BATCH, "replays": REPLAYS}
+    nets = {name: {**net._asdict(), "first": net.first and net.first._asdict()} for name, net in NETS.items()}
+    network = {"sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, "nets": nets}
+    told = {"recipes": {method: recipe.told() for method, recipe in RECIPES.items()}, **network, **adam}
+    return Result({**told, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation))
+
+
+def run_ablation(request: Request) -> Result:
+    """Every variant of the recipe on every data set, or on that of `--net`, scored on held-out training images."""
+    told = {name: recipe.told() for name, recipe in VARIANTS.items()}
+    return Result({"variants": told, "scored": f"{VALIDATION} held-out images", "subset_seed": SUBSET_SEED}, _varied(request))
+
+
+def _rows(request: Request, validation: bool) -> Iterator[Row]:
+    (name,) = (request if request.net else request._replace(net="mnist")).asked(NETS)
+    images = load_images(name, request, validation)
+    for limit in [QUICK_LIMIT] if request.quick else [request.limit] if request.limit else LIMITS:
+        for seed in request.runs:
+            for method in request.methods or METHODS:
+                yield {"method": method, **_told(name, method, METHODS[method], images, limit, seed)}
+
+
+def _varied(request: Request) -> Iterator[Row]:
+    for name in [request.net] if request.net else ABLATION_LIMITS:
+        images, limit = load_images(name, request, True), request.limit or ABLATION_LIMITS[name]
+        for seed in request.runs:
+            for title, recipe in VARIANTS.items():
+                found = _told(name, title, partial(_passed, recipe), images, QUICK_LIMIT if request.quick else limit, seed)
+                yield {"method": "graph", "settings": {"variant": title}, **found}
+
+
+def _told(name: str, title: str, learn: Callable[..., Predict], images: Images, limit: int, seed: int) -> Row:
+    """The scores and times of one pass."""
+    x, y = drawn(images, limit, seed)
+    started, used = time.perf_counter(), time.process_time()
+    log_probabilities = learn(name, x, y)
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    case: Row = {"net": name, "limit": len(x), "seed": seed, "epochs": 1}
+    found = classification_scores(predict(log_probabilities, images.scored_x, CHUNK), images.scored_y)
+    say(
+        case,
+        f"{title}: {100 * found['accuracy']:.2f} %, NLL {found['nll']:.3f} in {seconds:.0f} s, {used:.0f} s of the processor",
+    )
+    return {**case, **found, "train_seconds": seconds, "processor_seconds": used}
+
+
+def load_images(name: str, request: Request, validation: bool) -> Images:
+    """Training and test images, or (`validation`) all but the last training images and those."""
+    found = TASKS[name.removesuffix("_wide")].load(request.data_dir, request.accept_altered)
+    scored = QUICK_SCORED if request.quick else None
+    test = found.test_x[:scored].float() / 255, found.test_y[:scored]
+    images = Images(found.train_x.float() / 255, found.train_y, *test)
+    if not validation:
+        return images
+    size = min(VALIDATION, len(images.x) // 2)
+    return Images(images.x[:-size], images.y[:-size], images.x[-size:][:scored], images.y[-size:][:scored])
+
+
+def drawn(images: Images, limit: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Training images of the seed, the same for every method, which sets its random numbers too."""
+    order = torch.randperm(len(images.x), generator=torch.Generator().manual_seed(SUBSET_SEED + seed))[:limit]
+    torch.manual_seed(seed)
+    return images.x[order], images.y[order]
+
+
+def _passed(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> Predict:
+    """One pass with this recipe: images to log-probabilities."""
+    model, likelihood = learned(recipe, name, x, y)
+    return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
+
+
+def _by_graph(method: str, name: str, x: Tensor, y: Tensor) -> Predict:
+    return _passed(RECIPES[method], name, x, y)
+
+
+def _adam(net: Callable[..., nn.Module], replays: int, name: str, x: Tensor, y: Tensor) -> Predict:
+    """One pass in the same batches; with replays every new batch is followed by so many of the images seen so far."""
+    model = net(x.shape[1:], NETS[name].window)
+    method = Descent(model, torch.optim.Adam(model.parameters(), lr=ADAM_RATE))
+    for batch in torch.arange(len(x)).split(ADAM_BATCH):
+        seen = int(batch[-1]) + 1
+        train(method, x, y, [batch, *(torch.randint(seen, (ADAM_BATCH,)) for _ in range(replays))])
+    return method.log_probabilities
+
+
+def _cnn(shape: torch.Size, window: int) -> nn.Module:
+    side = pooled(shape[-1] - 4, window)
+    features = nn.Conv2d(shape[0], 16, 5), nn.LeakyReLU(0.2), nn.MaxPool2d(window, STEP), nn.Flatten()
+    return nn.Sequential(*features, nn.Linear(16 * side * side, 10))
+
+
+def _linear(shape: torch.Size, _: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 10))
+
+
+METHODS: dict[str, Callable[[str, Tensor, Tensor], Predict]] = {
+    **{method: partial(_by_graph, method) for method in RECIPES},
+    "linear_adam": partial(_adam, _linear, 0),
+    "cnn_adam": partial(_adam, _cnn, 0),
+    "cnn_adam_replay": partial(_adam, _cnn, REPLAYS),
+}
+ABLATION_LIMITS = {"mnist": 6000, "fashion": 6000, "cifar10": 3000}
+AS_IT_IS = RECIPES["graph"]
+VARIANTS: dict[str, Recipe] = {
+    "as it is": AS_IT_IS,
+    "weights of the dense layer independent": AS_IT_IS._replace(smooth=False),
+    "filters on pixels, damped more": AS_IT_IS._replace(basis=False, first=SUMMED, later=LATER),
+    "labels with deviation .01": AS_IT_IS._replace(label_sigma=NARROW["label_sigma"]),
+    "logits' prior with deviation 2": AS_IT_IS._replace(logit_sigma=NARROW["logit_sigma"]),
+    "batches of 50": AS_IT_IS._replace(batch=50),
+    "weights on pixels, the former recipe": RECIPES["graph_pixels"],
+}
+TITLES = {
+    "graph": "factor graph",
+    "graph_random": "random layers",
+    "graph_pixels": "weights on pixels",
+    "graph_joint": "joint filters",
+    "linear_adam": "linear, Adam",
+    "cnn_adam": "CNN, Adam",
+    "cnn_adam_replay": "CNN, Adam, replay",
+}

@@ -1,0 +1,80 @@
+"""The tables of regression, of the video, and of two small factor graphs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+
+from benchmarks import uci, video
+from benchmarks.markdown import Column, Line, cell, crossed, grid, number
+from benchmarks.results import Row, matching
+
+
+def uci_table(rows: list[Row]) -> str:
+    """Both scores of every set, mean and standard error over the splits, beside what others have published."""
+    published = json.loads((Path(__file__).parent / "published" / "uci.json").read_text())["methods"]
+    lines, ours = [], "torch_gbp"
+    for heading, key, sign in (("RMSE", "rmse", -1), ("log-likelihood", "log_likelihood", 1)):
+        found = {name: own for name in uci.FOLDERS if (own := matching(rows, net=name))}
+        for name in uci.FOLDERS:
+            own, others = found.get(name, []), [f"{method[key][name]:g}" for method in published.values()]
+            lines.append([heading, name, f"{len(own)}", f"**{number(own, key)}**", *others])
+        wins = [
+            [sign * mean(row[key] for row in own) >= sign * told[key][n] for n, own in found.items()]
+            for told in published.values()
+        ]
+        lines.append([heading, f"{ours} at least as good on", "", "", *(f"{sum(own)} of {len(own)}" for own in wins)])
+    return grid(["score", "set", "splits", ours, *published], lines)
+
+
+def denoised(rows: list[Row]) -> str:
+    """PSNR at frame 5 over the seeds, beside the published one, and means over the frames of the seeds that saw most."""
+
+    def longest(own: list[Row]) -> list[Row]:
+        most = max(len(matching(own, seed=row["seed"])) for row in own)
+        return [row for row in own if len(matching(own, seed=row["seed"])) == most]
+
+    columns = [
+        Column("PSNR, frame 5", cell("psnr", 2), {"limit": video.SHOWN_FRAME}),
+        Column("published", lambda own: str(video.PUBLISHED[own[0]["method"].removesuffix(video.JOINT)])),
+        Column("mean PSNR", lambda own: number(longest(own), "psnr", 2, spread=False)),
+        Column("frames", lambda own: str(len({row["limit"] for row in longest(own)}))),
+        Column("CPU seconds a frame", lambda own: number(longest(own), "cpu_seconds", 1, spread=False)),
+    ]
+    return crossed(rows, ["method"], [Line([video.TITLES[method]], {"method": method}) for method in video.METHODS], columns)
+
+
+def toy(scores: list[Column], rows: list[Row], settings: Row) -> str:
+    """Summed messages beside exact messages on every edge."""
+    lines = []
+    for method, title in {"graph_exact": "exact messages", "graph": "summed messages"}.items():
+        if method in settings.get("methods", {}):
+            pace = settings["methods"][method]
+            weights = "" if pace["weight_damping"] is None else f" (weights {pace['weight_damping']:g})"
+            told = f"{pace['iterations']}, {pace['damping']:g}{weights}, {pace['dropout']:g}"
+            lines.append(Line([title, told, str(len(matching(rows, method=method)))], {"method": method}))
+    columns = [*scores, Column("CPU seconds", cell("processor_seconds", 1))]
+    return crossed(rows, ["method", "iterations, damping, dropout", "seeds"], lines, columns)
+
+
+def xor(rows: list[Row], settings: Row) -> str:
+    """How many seeds have all four points right, and how the grid's classes agree."""
+    columns = [
+        Column("seeds with all 4 points right", lambda own: f"{sum(row['corners'] == 4 for row in own)} of {len(own)}"),
+        Column("grid, class of the nearest point", cell("accuracy", 1, 100, " %")),
+        Column("grid, other class than by exact messages", cell("disagreement", 2, 100, " %")),
+    ]
+    return toy(columns, rows, settings)
+
+
+def fitted_curve(rows: list[Row], settings: Row) -> str:
+    """Error against the true function, and distance from the curve of exact messages."""
+    exact = {row["seed"]: row["rmse"] for row in matching(rows, method="graph_exact")}
+    rows = [row | {"ratio": row["rmse"] / exact[row["seed"]]} for row in rows]
+    columns = [
+        Column("RMSE to the true function", cell("rmse")),
+        Column("by exact messages = 1", cell("ratio", 2)),
+        Column("rms distance from the curve by exact messages", cell("difference")),
+    ]
+    return toy(columns, rows, settings)
