@@ -13,6 +13,7 @@ from torch_gbp.checks import require_kind
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -20,6 +21,7 @@ from torch_gbp.layers import (
     GBPLeakyReLU,
     GBPLinear,
     GBPMaxPool2d,
+    GBPNoise,
     GBPReLU,
     GBPSigmoid,
     GBPUpsample,
@@ -132,8 +134,7 @@ def _layer(layer: nn.Module) -> nn.Module:
             cause="a layer of an own making",
             fix="add it to torch_gbp.convert.back.TORCH: the class, and a function that makes the torch layer at the means",
         )
-    plain, activation = make(layer), getattr(layer, "activation", None)
-    return plain if activation is None else nn.Sequential(plain, _layer(activation))
+    return make(layer)
 
 
 @torch.no_grad()
@@ -184,4 +185,6 @@ TORCH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     GBPLeakyReLU: lambda layer: nn.LeakyReLU(layer.negative_slope),
     GBPReLU: lambda layer: nn.ReLU(),
     GBPSigmoid: lambda layer: nn.Sigmoid(),
+    GBPNoise: lambda layer: nn.Identity(),  # its mean is 0
+    GBPActivation: lambda layer: copy.deepcopy(layer.source[0]),
 }

@@ -1,13 +1,15 @@
 """Layers: thin torch modules that hold weight marginals and send messages through a rule."""
 
-from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU, GBPSigmoid
+from torch_gbp.layers.activation import GBPActivation, GBPLeakyReLU, GBPReLU, GBPSigmoid
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.linear import GBPLinear
+from torch_gbp.layers.noise import GBPNoise
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
 from torch_gbp.layers.upsample import GBPUpsample
 
 __all__ = [
+    "GBPActivation",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
@@ -15,6 +17,7 @@ __all__ = [
     "GBPLeakyReLU",
     "GBPLinear",
     "GBPMaxPool2d",
+    "GBPNoise",
     "GBPReLU",
     "GBPSigmoid",
     "GBPUpsample",
