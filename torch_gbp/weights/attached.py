@@ -143,7 +143,7 @@ class ParameterMarginal(GaussianParameter):
     def halves(self) -> dict[str, nn.Parameter]:
         return {"mean": self.mean}
 
-    def trust(self) -> None:
+    def mark_written(self) -> None:
         """Nobody else writes to the precision, which is no parameter, so nothing is watched."""
 
     def averaged(self, values: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class ParameterMarginal(GaussianParameter):
         """The precision of a marginal that has learnt nothing."""
         with torch.no_grad():
             self.precision.copy_((self.floor + self.surplus).expand_as(self.precision))
-        self.trust()
+        self.mark_written()
 
     def belief(self) -> Gaussian:
         return Gaussian(self.mean.detach(), self.precision.reciprocal().expand_as(self.mean))

@@ -51,7 +51,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
     mean: nn.Parameter
     precision: nn.Parameter
     moments = True  # its layer carries moments, and so may send it messages
-    _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
+    _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last marked as written
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
                 self.prior_precision = self.prior_precision.new_full((), 1.0 / self.prior.width)
             self.precision.copy_(self.floor.expand_as(self.precision))
         self.surplus = 0.0
-        self.trust()
+        self.mark_written()
 
     def set_prior_mean(self, mean: Tensor) -> None:
         """Centres the prior on known weights (a pretrained layer) and starts there."""
@@ -101,7 +101,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
         return self.moments or self.mean.requires_grad
 
-    def trust(self) -> None:
+    def mark_written(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
         head, witness, _ = self._stamp
         self._stamp = head, witness.copy_(head), self.precision._version
@@ -125,7 +125,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
                 cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
                 fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",
             )
-        self.trust()
+        self.mark_written()
 
     def check_saved(self, saved: Saved, prefix: str) -> None:
         """Raises InvalidInput unless the saved marginal is whole, of this shape, and proper; absent is fine without `strict`.
