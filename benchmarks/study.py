@@ -66,9 +66,9 @@ RECIPE = {
     "as shipped": _gbp(),
     "a precision for every weight": _gbp(prior={"covariance": "diagonal"}),
     "a prior that follows the inputs": Run("gbp", {"follow": True}),
-    "no trust region": _gbp(optimizer=_store(trust=math.inf)),
+    "no trust region": _gbp(optimizer=_store(trust_radius=math.inf)),
     "no warm-up": _gbp(optimizer={"warmup": 0.0}),
-    "no warm-up, no trust region": _gbp(optimizer={"warmup": 0.0, **_store(trust=math.inf)}),
+    "no warm-up, no trust region": _gbp(optimizer={"warmup": 0.0, **_store(trust_radius=math.inf)}),
     "no average of the means": _gbp(optimizer=_store(tail=0.0)),
     "no average, rate down to 0.025": _gbp(optimizer={"final": 0.025, **_store(tail=0.0)}),
     "rate down to 0.025": _gbp(optimizer={"final": 0.025}),
@@ -93,8 +93,11 @@ def _widened(name: str, racer: Racer) -> Iterator[Row]:
     half = len(split.scored_x) // 2
     x, y = split.scored_x[half:], split.scored_y[half:]
     for widening in (*WIDENINGS, None):
-        own = widening or calibrate(method.network, method.likelihood, [(split.scored_x[:half], split.scored_y[:half])]).widening
-        method.likelihood.widening.fill_(own)
+        own = (
+            widening
+            or calibrate(method.network, method.likelihood, [(split.scored_x[:half], split.scored_y[:half])]).variance_factor
+        )
+        method.likelihood.variance_factor.fill_(own)
         title = CALIBRATED if widening is None else f"widening {widening:g}"
         yield {"method": f"{name}, {title}", **racer.trial.told, **scores(racer.predict(x), y), "widening": own}
 

@@ -11,7 +11,7 @@ from torch_gbp.errors import InvalidInput
 
 
 class Calibrate(Callback):
-    """Before every validation of a fit, the likelihood's widening and temperature become those that its examples favour.
+    """Before every validation of a fit, the likelihood's variance_factor and temperature become those that its examples favour.
 
     So validation scores and checkpoints are those of calibrated predictions, see `torch_gbp.calibrate`; the two numbers that
     the examples choose make the scores on them look better by very little.

@@ -129,7 +129,7 @@ SETTINGS = {
     "torch_layer": (lambda p: MessagePassing([*p, *nn.Linear(3, 2).parameters()], 60), r"2 of 10 parameters are not Gaussian"),
     "only_torch": (lambda p: MessagePassing(nn.Linear(3, 2).parameters(), 60), r"2 of 2 parameters.*shapes \[\(2, 3\), \(2,\)\]"),
     "momentum": (lambda p: AveragedSites(1.0), r"momentum must be in \[0, 1\).*Got: 1\.0"),
-    "trust": (lambda p: AveragedSites(trust=0.0), r"trust must be positive.*Got: 0\.0"),
+    "trust_radius": (lambda p: AveragedSites(trust_radius=0.0), r"trust_radius must be positive.*Got: 0\.0"),
     "forget": (lambda p: Filtering(-0.1), r"forget must be in \[0, 1\).*Got: -0\.1"),
     "power": (lambda p: Softmax(power=0), r"power must be positive and finite \(in Softmax\)\. Got: 0"),
     "power_nan": (lambda p: Argmax(power=float("nan")), r"power must be positive and finite \(in Argmax\)\. Got: nan"),

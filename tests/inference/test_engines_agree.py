@@ -31,7 +31,7 @@ ITERATED = {
     "random layers": Inference(800, damping=0.5, schedule=RandomLayers(), check=800),
 }
 STORES = {  # the whole step of `AveragedSites`: no momentum, no trust region
-    "averaged": lambda: AveragedSites(momentum=0.0, trust=math.inf, tail=0.0),
+    "averaged": lambda: AveragedSites(momentum=0.0, trust_radius=math.inf, tail=0.0),
     "batch": BatchSites,
     "filtering": Filtering,
 }

@@ -46,7 +46,7 @@ def perceptron():
     layers = [gbp.GBPLinear(*size, prior=gbp.Prior(scale=0.1)) for size in ((3, 16), (16, 16), (16, 3))]
     network = nn.Sequential(layers[0], rectifier(), layers[1], rectifier(), layers[2])
     (x, y), likelihood = three_classes(), gbp.Softmax(power=64)
-    store = gbp.AveragedSites(momentum=0.9, trust=16.0, tail=0.125)
+    store = gbp.AveragedSites(momentum=0.9, trust_radius=16.0, tail=0.125)
     propagate = gbp.MessagePassing(network.parameters(), 60, lr=0.4, epochs=None, store=store)
     for _ in range(60):
         sweep(propagate, network, likelihood, x, y)

@@ -220,11 +220,11 @@ def test_the_callback_calibrates_by_the_validation_examples():
     trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).fit(module, loader, wrong)
     expected = gbp.Softmax()
     found = gbp.calibrate(module.model, expected, wrong)
-    assert found == (float(module.likelihood.widening), float(module.likelihood.temperature))
-    assert found.widening > 4 and found.temperature > 3
-    module.likelihood.widening.fill_(3.0)
+    assert found == (float(module.likelihood.variance_factor), float(module.likelihood.temperature))
+    assert found.variance_factor > 4 and found.temperature > 3
+    module.likelihood.variance_factor.fill_(3.0)
     trainer(3, callbacks=[Calibrate()], limit_val_batches=1.0).validate(module, wrong)  # nothing is chosen outside of a fit
-    assert float(module.likelihood.widening) == 3.0
+    assert float(module.likelihood.variance_factor) == 3.0
     with pytest.raises(InvalidInput, match="AdamWClassifier"):
         trainer(1, callbacks=[Calibrate()], limit_val_batches=1.0).fit(AdamWClassifier(nn.Linear(2, 3)), loader, wrong)
     with pytest.raises(InvalidInput, match="validation loader"):

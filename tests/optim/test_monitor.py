@@ -111,7 +111,7 @@ def test_a_plain_network_of_six_hidden_layers_learns_digits():
 
 
 def test_without_annealing_and_trust_region_it_stays_at_chance_and_says_so():
-    accuracy, found = learn_digits(AveragedSites(anneal=False, trust=math.inf), lr=0.4)
+    accuracy, found = learn_digits(AveragedSites(anneal=False, trust_radius=math.inf), lr=0.4)
     assert accuracy < 0.3
     assert len(found) == 1
     assert "residual connections or fewer layers" in found[0]

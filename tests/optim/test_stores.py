@@ -225,10 +225,10 @@ def test_a_rate_of_zero_moves_nothing():
     assert_close(natural(marginal), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("trust", "batches", "reach"), [(1.5, 9.0, 0.5), (30.0, 4.0, 2.0)])
+@pytest.mark.parametrize(("trust_radius", "batches", "reach"), [(1.5, 9.0, 0.5), (30.0, 4.0, 2.0)])
 @pytest.mark.parametrize(("shape", "shared"), [((4, 3), False), ((4, 3), True), ((4,), False), ((4, 3, 2, 2), True)])
-def test_no_output_moves_further_than_the_trust_region(shape, shared, trust, batches, reach):
-    """The sum of d^2 R over an output's weights is at most min(2, trust / sqrt(B))^2; shorter steps are what they were."""
+def test_no_output_moves_further_than_the_trust_region(shape, shared, trust_radius, batches, reach):
+    """The sum of d^2 R over an output's weights is at most min(2, trust_radius / sqrt(B))^2; shorter steps are what they were."""
     marginals = [GaussianParameter(shape, Prior(0.5, 0.3), shared=shared) for _ in range(3)]
     for marginal in marginals[1:]:
         marginal.load_state_dict(marginals[0].state_dict())
@@ -236,7 +236,7 @@ def test_no_output_moves_further_than_the_trust_region(shape, shared, trust, bat
     score = torch.randn(shape) * torch.tensor([1e-4, 1e-2, 10.0, 1e6]).view(-1, *(1 for _ in shape[1:]))
     message = Message(score, torch.rand_like(free.precision))
     with torch.no_grad():
-        for marginal, limit in ((free, math.inf), (bound, trust)):
+        for marginal, limit in ((free, math.inf), (bound, trust_radius)):
             AveragedSites(0.0, limit).commit(marginal, {}, Message(*map(torch.clone, message)), Step(0.4, batches))
         moved = [((m.mean - before.mean) ** 2 * m.precision).reshape(4, -1).sum(1).sqrt() for m in (free, bound)]
         assert_close(free.precision, bound.precision)

@@ -42,10 +42,10 @@ class Known(nn.Module):
         return Gaussian(mean, log_variance.exp())
 
 
-def truthful(likelihood, widening, temperature=1.0, n=EXAMPLES, outputs=4):
-    """Outputs that scatter by `widening` times the variance told, around `temperature` times a truth, and targets drawn of it."""
+def truthful(likelihood, variance_factor, temperature=1.0, n=EXAMPLES, outputs=4):
+    """Outputs that scatter by that factor times the variance told, around `temperature` times a truth, and targets of it."""
     mean, variance = 3 * torch.randn(n, outputs), torch.randn(n, 1).exp().expand(n, outputs)
-    y = likelihood.distribution(Gaussian(mean, widening * variance)).sample()
+    y = likelihood.distribution(Gaussian(mean, variance_factor * variance)).sample()
     return torch.cat([temperature * mean, (temperature**2 * variance).log()], -1), y
 
 
@@ -54,34 +54,34 @@ def loss(likelihood, x, y):
     return -float(log_probability(likelihood.predictive(Known()(x)), y).mean())
 
 
-@pytest.mark.parametrize("widening", [0.5, 8.0, 40.0])
-def test_the_widening_that_made_real_targets_is_found(widening):
+@pytest.mark.parametrize("variance_factor", [0.5, 8.0, 40.0])
+def test_the_variance_factor_that_made_real_targets_is_found(variance_factor):
     likelihood = Regression(0.3)
-    x, y = truthful(likelihood, widening)
+    x, y = truthful(likelihood, variance_factor)
     found = calibrate(Known(), likelihood, [(x[:1000], y[:1000]), (x[1000:], y[1000:])])
-    assert found.widening / widening == pytest.approx(1.0, rel=0.1)
-    assert found == (likelihood.widening.item(), None)
+    assert found.variance_factor / variance_factor == pytest.approx(1.0, rel=0.1)
+    assert found == (likelihood.variance_factor.item(), None)
 
 
-@pytest.mark.parametrize("widening", [0.5, 8.0, 40.0])
+@pytest.mark.parametrize("variance_factor", [0.5, 8.0, 40.0])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("make", [Softmax, lambda: Softmax(power=1.0), Argmax, OneHotRegression], ids=CLASSES)
-def test_widening_and_temperature_predict_as_well_as_those_that_made_the_classes(make, widening, temperature):
+def test_variance_factor_and_temperature_predict_as_well_as_those_that_made_the_classes(make, variance_factor, temperature):
     """On other examples. How they share the task is another matter: both soften."""
     likelihood, truth = make(), make()
-    truth.widening.fill_(widening)
+    truth.variance_factor.fill_(variance_factor)
     truth.temperature.fill_(temperature)
-    (x, y), (fresh, labels) = (truthful(likelihood, widening, temperature) for _ in range(2))
+    (x, y), (fresh, labels) = (truthful(likelihood, variance_factor, temperature) for _ in range(2))
     before = loss(likelihood, fresh, labels)
     found = calibrate(Known(), likelihood, [(x[:1000], y[:1000]), (x[1000:], y[1000:])])
-    assert found == (likelihood.widening.item(), likelihood.temperature.item())
+    assert found == (likelihood.variance_factor.item(), likelihood.temperature.item())
     assert loss(likelihood, fresh, labels) < min(loss(truth, fresh, labels) + 2e-3, before + 1e-3)
 
 
 def test_the_search_finds_the_best_of_all_points():
     """Against every sixteenth of an octave."""
     likelihood = Softmax()
-    (x, y), names = truthful(likelihood, 20.0, 0.6, n=300), ["widening", "temperature"]
+    (x, y), names = truthful(likelihood, 20.0, 0.6, n=300), ["variance_factor", "temperature"]
     outputs = Outputs(*Known()(x))
     best = _search(names, lambda point: _score(likelihood, outputs, y, names, point))
     grid = product(torch.arange(0, 8.01, 0.125).tolist(), torch.arange(-3, 2.01, 0.125).tolist())
@@ -102,7 +102,7 @@ def test_every_way_of_predicting_can_be_calibrated(how):
     if how != "moments":
         attach(layer, "weight", Prior(0.05, 0.0))
     likelihood, part = Softmax(), [(x[400:900], y[400:900])]
-    likelihood.widening.fill_(5.0)
+    likelihood.variance_factor.fill_(5.0)
 
     def score():
         return -float(predict(model, likelihood, x[900:], how).distribution.log_prob(y[900:]).mean())
@@ -111,7 +111,7 @@ def test_every_way_of_predicting_can_be_calibrated(how):
     found = calibrate(model, likelihood, part, how=how)
     assert score() < before - 0.05
     assert found.temperature > 1.2
-    assert found.widening == 5.0 or how != "means"  # which has no variance to widen
+    assert found.variance_factor == 5.0 or how != "means"  # which has no variance to widen
 
 
 @pytest.mark.parametrize("how", ["samples", "linear"])
@@ -124,12 +124,12 @@ def test_the_widening_of_samples_is_that_of_the_weights(how):
     y = (weights @ x[:, :, None])[:, :, 0] + layer.bias.detach() + 0.1**0.5 * torch.randn(2000, 2)
     likelihood = Regression(0.1)
     found = calibrate(layer, likelihood, [(x, y)], how=how, samples=200)
-    assert found.widening == pytest.approx(5.0, rel=0.15)
+    assert found.variance_factor == pytest.approx(5.0, rel=0.15)
 
 
 def test_predictions_take_the_widened_variance():
     output, likelihood = Gaussian(torch.randn(5, 3), torch.rand(5, 3)), Regression(0.2)
-    likelihood.widening.fill_(3.0)
+    likelihood.variance_factor.fill_(3.0)
     assert_close(likelihood.predictive(output).variance, 3 * output.variance + 0.2)
     assert_close(likelihood.predictive(output).mean, output.mean)
     y = torch.randn(5, 3)
@@ -150,9 +150,11 @@ def test_the_temperature_divides_the_outputs_in_predictions_alone(make):
 
 
 def test_only_an_automatic_power_widens_by_itself():
-    widenings = [float(likelihood.widening) for likelihood in (Softmax(), Softmax(64.0), Softmax(1.0), Argmax(), Regression(1.0))]
-    assert widenings == [4.0, 1.0, 1.0, 1.0, 1.0]
-    assert "widening=4" in repr(Softmax()) and "widening" not in repr(Softmax(1.0))
+    factors = [
+        float(likelihood.variance_factor) for likelihood in (Softmax(), Softmax(64.0), Softmax(1.0), Argmax(), Regression(1.0))
+    ]
+    assert factors == [4.0, 1.0, 1.0, 1.0, 1.0]
+    assert "variance_factor=4" in repr(Softmax()) and "variance_factor" not in repr(Softmax(1.0))
 
 
 def test_few_examples_leave_them_near_where_they_were():
@@ -160,7 +162,7 @@ def test_few_examples_leave_them_near_where_they_were():
     likelihood = Softmax()
     x, y = truthful(likelihood, 4.0, 8.0)
     few = calibrate(Known(), likelihood, [(x[:6], y[:6])])
-    assert 1 < few.widening < 16 and 0.5 < few.temperature < 4
+    assert 1 < few.variance_factor < 16 and 0.5 < few.temperature < 4
     assert calibrate(Known(), likelihood, [(x, y)]).temperature > 6
 
 
@@ -169,11 +171,11 @@ def test_weights_and_mode_stay_and_the_widening_is_saved():
     before = marginals(model)
     calibrate(model, likelihood, [(torch.randn(20, 3), torch.arange(20) % 3)])
     assert not changed(before, model) and model.training
-    likelihood.widening.fill_(5.0)
+    likelihood.variance_factor.fill_(5.0)
     likelihood.temperature.fill_(0.5)
     loaded = Softmax()
     loaded.load_state_dict(likelihood.state_dict())
-    assert (float(loaded.widening), float(copy.deepcopy(loaded).temperature)) == (5.0, 0.5)
+    assert (float(loaded.variance_factor), float(copy.deepcopy(loaded).temperature)) == (5.0, 0.5)
 
 
 class Diverged(nn.Module):
@@ -200,8 +202,8 @@ def test_an_error_on_the_way_puts_both_back(monkeypatch):
     likelihood = Softmax()
     x, y = truthful(likelihood, 4.0, n=20)
     monkeypatch.setattr(
-        torch_gbp.predictive.calibration, "_score", lambda likelihood, *_: likelihood.widening.fill_(9.0) and 1 / 0
+        torch_gbp.predictive.calibration, "_score", lambda likelihood, *_: likelihood.variance_factor.fill_(9.0) and 1 / 0
     )
     with pytest.raises(ZeroDivisionError):
         calibrate(Known(), likelihood, [(x, y)])
-    assert (float(likelihood.widening), float(likelihood.temperature)) == (4.0, 1.0)
+    assert (float(likelihood.variance_factor), float(likelihood.temperature)) == (4.0, 1.0)

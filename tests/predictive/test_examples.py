@@ -44,10 +44,10 @@ USES = {
 @pytest.mark.parametrize(("regression", "targets", "text"), TARGETS.values(), ids=TARGETS)
 def test_targets_that_do_not_fit_are_refused_and_not_broadcast(regression, targets, text, use):
     own = trainer(regression)
-    before, widening = marginals(own.model), own.likelihood.widening.clone()
+    before, variance_factor = marginals(own.model), own.likelihood.variance_factor.clone()
     with pytest.raises(InvalidInput, match=text):
         use(own, [(X, targets)])
-    assert changed(before, own.model) == [] and torch.equal(own.likelihood.widening, widening)
+    assert changed(before, own.model) == [] and torch.equal(own.likelihood.variance_factor, variance_factor)
 
 
 def test_smoothed_labels_are_scored_by_their_expected_log_probability(float64):
@@ -59,7 +59,7 @@ def test_smoothed_labels_are_scored_by_their_expected_log_probability(float64):
         logits = own.likelihood.predictive(own.model(x)).logits
     assert found.log_evidence == pytest.approx(float((smooth * logits).sum(1).mean()), rel=1e-12)
     assert found.accuracy == own.evaluate([(x, LABELS)]).accuracy
-    assert calibrate(own.model, own.likelihood, [(x, smooth)]).widening > 0
+    assert calibrate(own.model, own.likelihood, [(x, smooth)]).variance_factor > 0
 
 
 class Stream(IterableDataset):

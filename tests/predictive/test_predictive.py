@@ -286,12 +286,12 @@ def test_a_constant_added_to_all_logits_changes_nothing():
     assert_close(likelihood.mixture(samples + torch.randn(6, 4, 1)).probs, likelihood.mixture(samples).probs)
 
 
-def test_widening_and_temperature_act_on_samples():
+def test_variance_factor_and_temperature_act_on_samples():
     model, x = case("conv_pool")
-    likelihood = Softmax()  # widening 4 makes up for what moments leave out, and samples leave out nothing
+    likelihood = Softmax()  # variance_factor 4 makes up for what moments leave out, and samples leave out nothing
     plain = predict(model, likelihood, x)
     centre = predict(model, likelihood, x, "means").belief.mean
-    likelihood.widening.fill_(36.0)
+    likelihood.variance_factor.fill_(36.0)
     likelihood.temperature.fill_(2.0)
     wide = predict(model, likelihood, x)
     assert torch.equal(wide.outputs, plain.outputs)

@@ -142,7 +142,7 @@ def test_numbers_too_large_for_the_network_are_refused():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
-@pytest.mark.parametrize("name", ["0.widening", "0.noise_variance"])
+@pytest.mark.parametrize("name", ["0.variance_factor", "0.noise_variance"])
 def test_a_likelihood_takes_positive_factors_only(name, value):
     """Wherever it stands: the network before or behind it stays what it is."""
     both = nn.ModuleList([gbp.Regression(1.0, learn_noise=True), trained()])

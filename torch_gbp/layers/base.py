@@ -150,7 +150,7 @@ class WeightedLayer(FactorLayer):
         bias.check_writes()
         return weight.mean, weight.precision, bias.mean, bias.precision
 
-    def adopt(self, source: nn.Linear | nn.Conv2d, as_prior: bool) -> None:
+    def copy_weights(self, source: nn.Linear | nn.Conv2d, as_prior: bool) -> None:
         """Starts from a torch layer's weights; with `as_prior` they are the prior mean as well."""
         for own, theirs in ((self.weight, source.weight), (self.bias, source.bias)):
             if own is not None and theirs is not None:

@@ -99,7 +99,7 @@ class GBPConv2d(WeightedLayer):
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
         like = (layer.bias is not None, layer.padding_mode, layer.weight.device, layer.weight.dtype)
         twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **options)  # type: ignore[arg-type]
-        twin.adopt(layer, as_prior)
+        twin.copy_weights(layer, as_prior)
         return twin
 
     def plain(self, input: Tensor) -> Tensor:

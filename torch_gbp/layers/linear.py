@@ -70,7 +70,7 @@ class GBPLinear(WeightedLayer):
         """The GBP twin of a torch layer, starting at its weights (as prior means too with `as_prior`)."""
         device, dtype = layer.weight.device, layer.weight.dtype
         twin = cls(layer.in_features, layer.out_features, layer.bias is not None, device, dtype, **options)
-        twin.adopt(layer, as_prior)
+        twin.copy_weights(layer, as_prior)
         return twin
 
     def plain(self, input: Tensor) -> Tensor:

@@ -34,18 +34,18 @@ class Likelihood(Predicting):
     tensor (the means sweep). Neither its value nor its gradients are ever tempered: `power` multiplies the messages, as they
     enter the marginals. power = 1 is Bayes' rule for the model as written; a larger power counts every example that many times (a
     cold posterior), and a factor on the loss acts in the same way.
-    Predictions take `widening` times the outputs' variance: a factor that makes up for a cold posterior, which is too sure of
+    Predictions take `variance_factor` times the outputs' variance: a factor that makes up for a cold posterior, too sure of
     its means, and for the correlations that a forward pass leaves out; and, for classes, the outputs divided by `temperature`.
 
     Args:
         power: likelihood power, positive and finite; None takes `automatic_power`, which `MessagePassing` raises for
-            networks with more weights than examples (optim/message_weight.py), and `automatic_widening`.
+            networks with more weights than examples (optim/message_weight.py), and `automatic_variance_factor`.
 
     Raises:
         InvalidInput: power not positive and finite; outputs that are no Gaussian; targets whose shape, type or values do not fit.
     """
 
-    automatic_power, automatic_widening = 1.0, 1.0
+    automatic_power, automatic_variance_factor = 1.0, 1.0
     targets: Standardise | None  # statistics of the targets, of a likelihood that standardises them
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
@@ -53,7 +53,7 @@ class Likelihood(Predicting):
 
     def __init__(self, power: float | None = 1.0) -> None:
         automatic = power is None
-        super().__init__(self.automatic_widening if automatic else 1.0)
+        super().__init__(self.automatic_variance_factor if automatic else 1.0)
         self.targets = None
         self.automatic = automatic
         power = self.automatic_power if power is None else power
@@ -163,7 +163,10 @@ class Likelihood(Predicting):
         return partial(self.learn, *parts)
 
     def extra_repr(self) -> str:
-        set_to = {"widening": float(self.widening), "temperature": 1.0 if self.temperature is None else float(self.temperature)}
+        set_to = {
+            "variance_factor": float(self.variance_factor),
+            "temperature": 1.0 if self.temperature is None else float(self.temperature),
+        }
         shown = {name: f"{value:g}" for name, value in set_to.items() if value != 1}
         settings = [f"{name}={value}" for name, value in (self.settings() | shown).items()]
         return ", ".join([*settings, f"power={self.power:g}{' (automatic)' * self.automatic}"])

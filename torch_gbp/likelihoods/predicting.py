@@ -17,27 +17,27 @@ from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require
 class Predicting(CheckedModule):
     """p(target) from a belief of the outputs, from samples of them, or from their joint Gaussian.
 
-    Two numbers, which `calibrate` sets, stand between the outputs and the prediction. `widening` multiplies the variance of the
-    outputs; what it began with (`usual_widening`) makes up for the correlations that one pass of moments leaves out, so samples
-    and joint Gaussians, which have them, take `spread` = widening / usual_widening. `temperature` divides the outputs of a
-    likelihood of classes, on which only their differences bear. Training knows nothing of either.
+    Two numbers, which `calibrate` sets, stand between the outputs and the prediction. `variance_factor` multiplies the variance
+    of the outputs; what it began with (`usual_variance_factor`) makes up for the correlations that one pass of moments leaves
+    out, so samples and joint Gaussians, which have them, take `spread` = variance_factor / usual_variance_factor. `temperature`
+    divides the outputs of a likelihood of classes, on which only their differences bear. Training knows nothing of either.
     """
 
     classes = False  # True: the target is a class, and a constant added to all outputs of an example changes nothing
-    widening: Tensor  # buffers, set by `calibrate` or by hand
+    variance_factor: Tensor  # buffers, set by `calibrate` or by hand
     temperature: Tensor | None
 
-    def __init__(self, usual_widening: float = 1.0) -> None:
+    def __init__(self, usual_variance_factor: float = 1.0) -> None:
         super().__init__()
-        self.usual_widening = usual_widening
-        self.register_buffer("widening", torch.tensor(usual_widening))
+        self.usual_variance_factor = usual_variance_factor
+        self.register_buffer("variance_factor", torch.tensor(usual_variance_factor))
         self.register_buffer("temperature", torch.tensor(1.0) if self.classes else None)
         self.variable = ("temperature",) if self.classes else ()
 
     @property
     def spread(self) -> Tensor:
         """Factor on the variance of sampled outputs, and of their joint Gaussian."""
-        return self.widening / self.usual_widening
+        return self.variance_factor / self.usual_variance_factor
 
     def distribution(self, output: Gaussian) -> Distribution:
         """Distribution of the target where the output is N(mean, variance)."""
@@ -63,10 +63,10 @@ class Predicting(CheckedModule):
         return (self.known(aside).mean - self.known(output.mean).mean).square()  # type: ignore[attr-defined]
 
     def predictive(self, output: Gaussian) -> Distribution:
-        """Distribution of the target given the belief of the output, by `widening` and `temperature`."""
+        """Distribution of the target given the belief of the output, by `variance_factor` and `temperature`."""
         require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
         require_moments(*output, type(self).__name__)
-        return self.distribution(self.cooled(Gaussian(output.mean, output.variance * self.widening)))
+        return self.distribution(self.cooled(Gaussian(output.mean, output.variance * self.variance_factor)))
 
     def joint(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """Distribution of the target where the outputs of an example are jointly N(mean, covariance), by `spread`.
@@ -125,8 +125,8 @@ class Predicting(CheckedModule):
         return output if self.temperature is None else output / self.temperature
 
     def check_saved(self, saved: Saved, prefix: str) -> None:
-        """Raises InvalidInput unless the saved widening, temperature and noise variance are positive and finite."""
-        for name in ("widening", "temperature", "noise_variance"):
+        """Raises InvalidInput unless the saved variance_factor, temperature and noise variance are positive and finite."""
+        for name in ("variance_factor", "temperature", "noise_variance"):
             own = self._buffers.get(name)
             if own is not None and prefix + name in saved.state:
                 value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
@@ -134,7 +134,7 @@ class Predicting(CheckedModule):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         name = prefix + "temperature"
-        if self.temperature is not None and prefix + "widening" in state_dict and name not in state_dict:
+        if self.temperature is not None and prefix + "variance_factor" in state_dict and name not in state_dict:
             state_dict = {**state_dict, name: torch.ones_like(self.temperature)}  # saved before there was one
         super()._load_from_state_dict(state_dict, prefix, *args)
 

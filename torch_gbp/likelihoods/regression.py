@@ -60,7 +60,7 @@ class Regression(Likelihood):
     """
 
     automatic_power = 16.0  # chosen on held-out rows of tables, see benchmarks/README.md
-    automatic_widening = 8.0  # chosen likewise
+    automatic_variance_factor = 8.0  # chosen likewise
     steady = True
     noise_variance: float | Tensor
     targets: Standardise | None

@@ -38,7 +38,7 @@ class Softmax(Likelihood):
 
     classes = True
     automatic_power = 64.0  # chosen on held-out MNIST images together with the prior scale, see benchmarks/README.md
-    automatic_widening = 4.0  # likewise
+    automatic_variance_factor = 4.0  # likewise
 
     def __init__(self, power: float | None = None) -> None:
         super().__init__(power)

@@ -17,7 +17,10 @@ from torch_gbp.predictive import Outputs, outputs_of
 from torch_gbp.predictive.examples import device_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
 
-OCTAVES = {"widening": (-2, 9), "temperature": (-3, 3)}  # candidates from 1/4 to 512, and from 1/8 to 8, an octave apart at first
+OCTAVES = {
+    "variance_factor": (-2, 9),
+    "temperature": (-3, 3),
+}  # candidates from 1/4 to 512, and from 1/8 to 8, an octave apart at first
 FINEST = 1 / 16  # of an octave: what lies between the last candidates differs by 4 % at most
 DOUBT = 1.0  # prior deviation of the logs of both: a few examples move them little, hundreds as far as they ask
 
@@ -27,7 +30,7 @@ Point = tuple[float, ...]
 class Calibration(NamedTuple):
     """What `calibrate` found, and set in the likelihood; the temperature of real targets is None."""
 
-    widening: float
+    variance_factor: float
     temperature: float | None
 
 
@@ -40,9 +43,9 @@ def calibrate(
     samples: int = SAMPLES,
     generator: torch.Generator | None = None,
 ) -> Calibration:
-    """Fit of `likelihood.widening` and `likelihood.temperature` to examples that were not trained on, for one way of predicting.
+    """Fit of `likelihood.variance_factor` and `.temperature` to examples that were not trained on, for one way of predicting.
 
-    The widening c makes up for a cold posterior and for the correlations that a forward pass leaves out; one for all inputs.
+    The variance factor c makes up for a cold posterior and for correlations that a forward pass leaves out; one for all inputs.
     The temperature T divides the outputs of classes, which makes predictions softer (T > 1) or sharper (T < 1).
 
     c, T = argmax  sum log p(y | c, T) - (log c / c0)^2 / 2 - (log T)^2 / 2,  c0 what the likelihood began with,
@@ -71,7 +74,7 @@ def calibrate(
     >>> model, likelihood = gbp.GBPLinear(2, 2), gbp.Softmax()
     >>> model.weight.mean.data *= 30  # far too sure of itself
     >>> found = calibrate(model, likelihood, [(x, y)])
-    >>> found.temperature > 1 or found.widening > 8
+    >>> found.temperature > 1 or found.variance_factor > 8
     True
     """
     require_network(model, likelihood, "calibrate")
@@ -84,7 +87,7 @@ def calibrate(
         best = _search(fitted, lambda point: _score(likelihood, found, targets, fitted, point))
     _set(likelihood, fitted, best)
     temperature = None if likelihood.temperature is None else float(likelihood.temperature)
-    return Calibration(float(likelihood.widening), temperature)
+    return Calibration(float(likelihood.variance_factor), temperature)
 
 
 def _outputs(
@@ -102,7 +105,7 @@ def _outputs(
 
 def _fitted(likelihood: Likelihood, found: Outputs) -> list[str]:
     """Names of the numbers that these outputs can say something about."""
-    can = {"widening": not found.certain, "temperature": likelihood.temperature is not None}
+    can = {"variance_factor": not found.certain, "temperature": likelihood.temperature is not None}
     return [name for name in OCTAVES if can[name]]
 
 
@@ -128,7 +131,7 @@ def _search(names: list[str], score: Callable[[Point], float]) -> Point:
 def _score(likelihood: Likelihood, found: Outputs, targets: Tensor, names: list[str], point: Point) -> float:
     """Log-likelihood of the targets at this point, less the doubt about it."""
     _set(likelihood, names, point)
-    usual = {"widening": math.log(likelihood.usual_widening), "temperature": 0.0}
+    usual = {"variance_factor": math.log(likelihood.usual_variance_factor), "temperature": 0.0}
     doubt = sum(((at * math.log(2) - usual[name]) / DOUBT) ** 2 / 2 for name, at in zip(names, point, strict=True))
     return float(log_probability(found.distribution(likelihood), targets).double().sum()) - doubt
 

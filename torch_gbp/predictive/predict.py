@@ -49,7 +49,7 @@ def predict(
 
     Args:
         model: network of GBP layers, or any network with marginals on its parameters; for "means", any network.
-        likelihood: what stands between outputs and targets; its `widening` and `temperature` count (`calibrate`).
+        likelihood: what stands between outputs and targets; its `variance_factor` and `temperature` count (`calibrate`).
         x: inputs (n, ...); "moments" takes a belief of them too.
         how: None takes "moments" for networks of GBP layers, "samples" where plain parameters have marginals.
         samples: networks to draw.

@@ -28,7 +28,7 @@ class Predictive:
 
     Attributes:
         how: the way of predicting.
-        belief: mean and variance of the outputs (of the samples, if there are any), before widening and temperature.
+        belief: mean and variance of the outputs (of the samples, if there are any), before the variance factor and temperature.
         covariance: (n, k, k), joint covariances of the outputs of how="linear", else None.
         outputs: (S, n, ...), the sampled networks' own outputs of how="samples", else None.
 
@@ -105,7 +105,7 @@ class Predictive:
 
     def _factor(self) -> Tensor:
         """On the variance of Gaussian outputs."""
-        return self._likelihood.widening if self.covariance is None else self._likelihood.spread
+        return self._likelihood.variance_factor if self.covariance is None else self._likelihood.spread
 
 
 def _normal(width: int) -> Tensor:

@@ -27,7 +27,7 @@ class AveragedSites(Store):
     R <- (1 - a/B) R + (a/B) R0 + a G                                  B batches in a pass
     u <- beta u + (1 - beta) (g - (m - m0) R0 / B)
     m <- m + s d,  d = a u / ((1 - beta^t) R),  s = min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights,
-    D = min(2, trust / sqrt(B)) / max(1, L)                       L depth of the network
+    D = min(2, trust_radius / sqrt(B)) / max(1, L)                       L depth of the network
     The fixed point is R = R0 + sum of G over the data. Without momentum this is the natural-gradient step of
     rate a/B for a diagonal Gaussian (variational online Newton, with propagated moments in place of weight samples). No cavity
     is formed: a message is taken at the marginal, and an example counts as often as the likelihood's power says.
@@ -36,7 +36,7 @@ class AveragedSites(Store):
     of the last steps, A <- A + (m - A) min(1, 1 / (tail t)) at step t.
     Trust region: a batch's examples answer at once, and where they agree they overshoot. By Cauchy-Schwarz no output's
     mean moves by more than D of the deviation that the uncertainty of its weights gives it, whatever the input, and in
-    a pass of B random steps by more than `trust` of it.
+    a pass of B random steps by more than `trust_radius` of it.
     Depth: layers that move together move the network's output by as many times as much, so D and the default rate (0.4) are
     divided by L, the number of layers with weights / 5, or / 3 where weights outnumber the examples (`message_weight.depth`),
     if that is more than 1. Likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
@@ -50,7 +50,7 @@ class AveragedSites(Store):
 
     Args:
         momentum: beta, averages the scores over about 1 / (1 - beta) steps; 0 <= momentum < 1.
-        trust: how many deviations an output may move in a pass of random steps, > 0; math.inf for no limit.
+        trust_radius: how many deviations an output may move in a pass of random steps, > 0; math.inf for no limit.
         tail: the share of the steps, the last ones, over which means are averaged; 0 <= tail <= 1, 0 for the last mean.
         anneal: start narrow marginals and widen them to the prior; False starts at the prior.
     """
@@ -58,9 +58,13 @@ class AveragedSites(Store):
     rated_by_likelihood = True
     keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "average", "annealing")
 
-    def __init__(self, momentum: float = 0.9, trust: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
+    def __init__(self, momentum: float = 0.9, trust_radius: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
-        self.trust = math.inf if trust == math.inf else require("trust", trust, POSITIVE, "AveragedSites", fix=f"use {TRUST}")
+        self.trust_radius = (
+            math.inf
+            if trust_radius == math.inf
+            else require("trust_radius", trust_radius, POSITIVE, "AveragedSites", fix=f"use {TRUST}")
+        )
         self.tail = require("tail", tail, PART, "AveragedSites", fix=f"use {TAIL}")
         self.anneal = anneal
 
@@ -131,9 +135,9 @@ class AveragedSites(Store):
 
     def _reach(self, step: Step) -> float:
         """How many deviations an output may move in a step."""
-        if math.isinf(self.trust):
+        if math.isinf(self.trust_radius):
             return math.inf
-        return min(FARTHEST, self.trust / math.sqrt(step.batches)) / max(1.0, step.depth)
+        return min(FARTHEST, self.trust_radius / math.sqrt(step.batches)) / max(1.0, step.depth)
 
     def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
