@@ -91,8 +91,8 @@ class Bilinear(Factor):
         else:
             precision_w, noise, total, own = self.covariance.gather(self.map, options, precision, tuple(kept))  # type: ignore[arg-type]
             if noise is not None and own is not None:
-                score_w.addcmul_(weight_mean, own, value=-1)
                 to_input = score_a.addcmul_(mean, noise, value=-1), total
+                score_w.addcmul_(weight_mean, own, value=-1)
         to_bias = (None, None) if bias_mean is None else (self.map.to_bias(score), self.map.to_bias(precision))
         return *to_input, score_w, precision_w, *to_bias
 

@@ -91,8 +91,8 @@ class Convolution(Map):
         to_row = self._of_row(options, total, inputs, row)
         if not second:
             return Back(to_row)
-        noise = (total[:, :, None] * self._rows_of(options, row).view(options.groups, -1, 1, 1)).flatten(1, 2)
         to_inputs, own = self.transpose(options, message, second[0], second[1])
+        noise = (total[:, :, None] * self._rows_of(options, row).view(options.groups, -1, 1, 1)).flatten(1, 2)
         return Back(to_row, noise, to_inputs.add_(noise), own)
 
     def to_row(self, options: Any, message: Tensor, kept: Parts) -> Tensor:
