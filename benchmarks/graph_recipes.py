@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from torch_gbp.factors import leaky_relu
+from torch_gbp.inference.schedule import Schedule
 
 SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
@@ -56,12 +56,12 @@ class Recipe(NamedTuple):
     smooth: bool = False
     shared: bool = False
     joint: bool = False
-    order: type[gbp.LayerSweeps] = gbp.LayerSweeps
+    schedule: Schedule = gbp.LayerSweeps()
 
     def told(self) -> dict[str, Any]:
         """For the settings of a result file."""
         paces = {"first": self.first._asdict(), "later": self.later._asdict()}
-        return {**self._asdict(), **paces, "order": self.order.__name__}
+        return {**self._asdict(), **paces, "schedule": type(self.schedule).__name__}
 
 
 SUMMED = Pacing(32, 0.65, 0.92)  # filters on pixels: their messages overshoot, so they are damped
@@ -72,7 +72,7 @@ WIDER = {"label_sigma": {**dict.fromkeys(NETS, 0.1), "cifar10": 0.15}, "logit_si
 BASES: dict[str, Any] = {"basis": True, "smooth": True, "shared": True}
 RECIPES = {  # chosen on held-out training images, see benchmarks/README.md
     "graph": Recipe(Pacing(32, 0.65, 0.6), Pacing(10, 0.65, 0.6), 250, **WIDER, **BASES),
-    "graph_random": Recipe(Pacing(512, 0.65, 0.8), Pacing(160, 0.65, 0.8), 250, **WIDER, **BASES, order=gbp.RandomLayers),
+    "graph_random": Recipe(Pacing(512, 0.65, 0.8), Pacing(160, 0.65, 0.8), 250, **WIDER, **BASES, schedule=gbp.RandomLayers()),
     "graph_pixels": Recipe(SUMMED, LATER, 50, **NARROW),
     "graph_joint": Recipe(JOINT, JOINT, 50, **NARROW, joint=True),
 }
@@ -84,15 +84,15 @@ def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module,
     model = behind_basis(x, recipe, net) if recipe.basis else network(x.shape[1:], recipe, net)
     likelihood = gbp.SquaredSoftmax(recipe.label_sigma[name])
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
-    first, later = (_inference(recipe.order, pacing) for pacing in (net.first or recipe.first, recipe.later))
+    first, later = (_inference(recipe.schedule, pacing) for pacing in (net.first or recipe.first, recipe.later))
     for batch in torch.arange(len(x)).split(recipe.batch):
         (first if batch[0] < recipe.forming else later)(model, likelihood, propagate, x[batch], y[batch])
     return model, likelihood
 
 
-def _inference(make: type[gbp.LayerSweeps], pacing: Pacing) -> gbp.Inference:
-    order = make(weight_damping=pacing.weight_damping, check=pacing.iterations)
-    return gbp.Inference(pacing.iterations, damping=pacing.damping, order=order)
+def _inference(schedule: Schedule, pacing: Pacing) -> gbp.Inference:
+    damping, count = gbp.Damping(pacing.damping, pacing.weight_damping), pacing.iterations
+    return gbp.Inference(count, damping=damping, schedule=schedule, check=count, approximation="linearised", exchange=False)
 
 
 def behind_basis(x: Tensor, recipe: Recipe, net: Net = NETS["mnist"]) -> nn.Sequential:
@@ -105,18 +105,14 @@ def network(
     shape: torch.Size, recipe: Recipe, net: Net = NETS["mnist"], kernel: int = KERNEL, deviation: float = PIXELS
 ) -> nn.Sequential:
     """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
-    factor: dict[str, Any] = {"noise": SIGMA, "linearise": True}
-    bend = gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
     side = pooled(shape[-1] - kernel + 1, net.window)
     prior = gbp.Prior(deviation**2, start_deviation=deviation, bias=0.1**2)
-    own = {"prior": prior, "activation_sigma": 3.0, "covariance": "diagonal"}
-    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, activation=bend, joint=recipe.joint, **own, **factor)
+    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, prior=prior, covariance="full" if recipe.joint else "diagonal")
     prior = gbp.Prior(net.dense_deviation**2, start_deviation=START, bias=0.1**2)
-    own = {"prior": prior, "activation_sigma": recipe.logit_sigma, "covariance": "shared" if recipe.shared else "diagonal"}
-    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, joint=True, **own, **factor)
+    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, prior=prior, covariance="shared_full" if recipe.shared else "full")
     smooth = [gbp.CosineBasis(FILTERS, side, net.length)] if recipe.smooth else []
-    pool = gbp.GBPMaxPool2d(net.window, STEP, noise=SIGMA, activation_sigma=3.0, exchange=False)
-    return nn.Sequential(filters, pool, nn.Flatten(), *smooth, dense)
+    bend, pool, inner = gbp.GBPLeakyReLU(0.2), gbp.GBPMaxPool2d(net.window, STEP), gbp.GBPNoise(SIGMA, 3.0)
+    return nn.Sequential(filters, bend, inner, pool, inner, nn.Flatten(), *smooth, dense, gbp.GBPNoise(SIGMA, recipe.logit_sigma))
 
 
 def pooled(side: int, window: int) -> int:

@@ -56,10 +56,13 @@ def denoised(made: Any) -> Any:
 
 # Valid arguments of every public callable, and what its result is used for.
 VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]] = {
+    "AllAtOnce": (gbp.AllAtOnce, {}, as_is),
     "Argmax": (gbp.Argmax, {}, predict),
     "CosineBasis": (gbp.CosineBasis, {"channels": 1, "size": 3}, on(seeded((2, 9)))),
+    "Damping": (gbp.Damping, {}, as_is),
+    "ExampleByExample": (gbp.ExampleByExample, {}, as_is),
     "FactorGraph.infer": (
-        lambda **options: gbp.FactorGraph(mlp(noise=0.1, joint=True), X, gbp.SquaredSoftmax(), LABELS).infer(**options),
+        lambda **options: gbp.FactorGraph(mlp(covariance="full"), X, gbp.SquaredSoftmax(), LABELS).infer(**options),
         {"iterations": 2}, lambda trace: None,
     ),
     "GBPActivation": (gbp.GBPActivation, {"activation": nn.GELU()}, on(X)),
@@ -70,6 +73,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "GBPLeakyReLU": (gbp.GBPLeakyReLU, {}, on(X)),
     "GBPLinear": (gbp.GBPLinear, {"in_features": 3, "out_features": 2}, on(X)),
     "GBPMaxPool2d": (gbp.GBPMaxPool2d, {"kernel_size": 2}, on(IMAGES)),
+    "GBPNoise": (gbp.GBPNoise, {}, on(X)),
     "GBPReLU": (gbp.GBPReLU, {}, on(X)),
     "GBPSigmoid": (gbp.GBPSigmoid, {}, on(X)),
     "Standardise": (gbp.Standardise, {}, lambda made: made.fit(X)(X)),
@@ -79,6 +83,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "InputBasis": (gbp.InputBasis, {"in_features": 3, "out_features": 2}, on(X)),
     "InputBasis.fit": (gbp.InputBasis.fit, {"inputs": X}, on(X)),
     "IntegratedSoftmax": (gbp.IntegratedSoftmax, {}, predict),
+    "LaplacePrior": (gbp.LaplacePrior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "Latent": (gbp.Latent, {"mean": X}, lambda made: made.variable().belief()),
     "LayerSweeps": (gbp.LayerSweeps, {}, as_is),
     "LinearResponse": (
@@ -86,15 +91,12 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
         {"model": mlp(outputs=1), "likelihood": gbp.Regression(0.1), "x": X, "y": VALUES}, as_is,
     ),
     "OneHotRegression": (gbp.OneHotRegression, {}, predict),
-    "Pace": (gbp.Pace, {}, as_is),
     "PairwiseArgmax": (gbp.PairwiseArgmax, {}, predict),
-    "Parallel": (gbp.Parallel, {}, as_is),
     "PatchBasis": (gbp.PatchBasis, {"in_channels": 2, "out_channels": 3, "kernel_size": 2}, on(IMAGES)),
     "PatchBasis.fit": (gbp.PatchBasis.fit, {"images": IMAGES, "kernel_size": 2}, on(IMAGES)),
     "Prior": (gbp.Prior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "RandomLayers": (gbp.RandomLayers, {}, as_is),
     "Regression": (gbp.Regression, {"noise_variance": 0.1}, predict),
-    "Sequential": (gbp.Sequential, {}, as_is),
     "Softmax": (gbp.Softmax, {}, predict),
     "SquaredSoftmax": (gbp.SquaredSoftmax, {}, predict),
     "Trainer": (gbp.Trainer, {"model": mlp(), "likelihood": gbp.Softmax(), "progress": False}, as_is),
@@ -140,8 +142,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
-    "predict", "Predictive", "Calibration", "random_layers", "ElementwiseLikelihood",
-    "sweeps", "denoise.Denoised", "local.BlockStep", "local.Feedback",
+    "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
+    "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import torch_gbp.denoise
 import torch_gbp.local
 from torch_gbp.autograd.bridge import Rule
 
-FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["order"].default)  # of a dataclass: made anew each time
+FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["schedule"].default)  # of a dataclass: made anew each time
 
 
 def written(value):
@@ -66,7 +66,7 @@ TABLE = {
     "likelihoods.tilted": {"NODES": 128, "DROP": 40.0},
     "optim.stores.annealing": {"END": 0.5, "GROWTH": 3},
     "optim.stores.averaged": {"RATE": 0.4, "TRUST": 16.0, "FARTHEST": 2.0, "TAIL": 0.125, "EVERY": 4},
-    "trace": {"GROWTH": 100000.0},
+    "inference.trace": {"GROWTH": 100000.0},
     "predictive.calibration": {"OCTAVES": {"widening": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
     "predictive.announced": {"SHOWN": 6},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
@@ -90,19 +90,24 @@ TABLE = {
     "AveragedSites": {"momentum": 0.9, "trust": 16.0, "tail": 0.125, "anneal": True},
     "BatchSites": {"device": None},
     "CosineBasis": {"length": 1.0, "smoothness": 0.0},
-    "FactorGraph": {"likelihood": None, "target": None, "observed": None, "learn": True},
+    "Damping": {"messages": 0.0, "weights": None, "dropout": 0.0, "undamped_first": False},
+    "FactorGraph": {
+        "likelihood": None,
+        "target": None,
+        "observed": None,
+        "learn": True,
+        "approximation": "moments",
+        "exchange": True,
+        "builder": None,
+    },
     "Filtering": {"forget": 0.0},
     "FixedBatches": {"seed": 0},
-    "GBPActivation": {"linearise": False},
-    "GBPAdaptiveAvgPool2d": {"noise": 0.0, "activation_sigma": None},
     "GBPAvgPool2d": {
         "stride": None,
         "padding": 0,
         "ceil_mode": False,
         "count_include_pad": True,
         "divisor_override": None,
-        "noise": 0.0,
-        "activation_sigma": None,
     },
     "GBPConv2d": {
         "stride": 1,
@@ -115,11 +120,6 @@ TABLE = {
         "dtype": None,
         "prior": None,
         "covariance": "shared",
-        "noise": 0.0,
-        "activation": None,
-        "activation_sigma": None,
-        "linearise": False,
-        "joint": False,
     },
     "GBPConvTranspose2d": {
         "stride": 1,
@@ -133,10 +133,6 @@ TABLE = {
         "dtype": None,
         "prior": None,
         "covariance": "shared",
-        "noise": 0.0,
-        "activation": None,
-        "activation_sigma": None,
-        "linearise": False,
     },
     "GBPLeakyReLU": {"negative_slope": 0.01, "inplace": False, "rule": "score_backward"},
     "GBPLinear": {
@@ -145,11 +141,6 @@ TABLE = {
         "dtype": None,
         "prior": None,
         "covariance": "shared",
-        "noise": 0.0,
-        "activation": None,
-        "activation_sigma": None,
-        "linearise": False,
-        "joint": False,
     },
     "GBPMaxPool2d": {
         "stride": None,
@@ -158,10 +149,8 @@ TABLE = {
         "return_indices": False,
         "ceil_mode": False,
         "rule": "backward",
-        "noise": 0.0,
-        "activation_sigma": None,
-        "exchange": True,
     },
+    "GBPNoise": {"sigma": 0.0, "prior_sigma": None},
     "GBPReLU": {"inplace": False, "rule": "score_backward"},
     "GBPUpsample": {
         "size": None,
@@ -169,14 +158,20 @@ TABLE = {
         "mode": "nearest",
         "align_corners": None,
         "recompute_scale_factor": None,
-        "noise": 0.0,
-        "activation_sigma": None,
     },
     "HeteroscedasticRegression": {"power": 1.0},
-    "Inference": {"iterations": 1, "rate": None, "damping": 0.0, "order": "made anew"},
+    "Inference": {
+        "iterations": 1,
+        "rate": None,
+        "damping": 0.0,
+        "schedule": "made anew",
+        "tolerance": 0.0,
+        "check": 8,
+        "approximation": "moments",
+        "exchange": True,
+    },
     "IntegratedSoftmax": {"power": None},
     "Latent": {"sigma": 1.0, "known": None},
-    "LayerSweeps": {"weight_damping": None, "dropout": 0.0, "undamped_first": False, "tolerance": 0.0, "check": 8, "trace": None},
     "Likelihood": {"power": 1.0},
     "MessagePassing": {
         "num_data": None,
@@ -190,17 +185,8 @@ TABLE = {
         "plain": None,
     },
     "OneHotRegression": {"noise_variance": 0.01, "power": None},
-    "Pace": {"rate": 1.0, "weight_rate": 1.0, "dropout": 0.0, "undamped_first": False, "watch": False, "iteration": 0},
     "PairwiseArgmax": {"noise_variance": 0.3, "regulariser_variance": 0.1, "power": 1.0},
     "PatchBasis": {"stride": 1},
-    "RandomLayers": {
-        "weight_damping": None,
-        "dropout": 0.0,
-        "undamped_first": False,
-        "tolerance": 0.0,
-        "check": 8,
-        "trace": None,
-    },
     "Regression": {"noise_variance": None, "power": None, "learn_noise": None},
     "Standardise": {"device": None, "dtype": None},
     "Softmax": {"power": None},
@@ -231,6 +217,14 @@ TABLE = {
     "adapters": {"rank": 8, "which": None, "inplace": False, "prior": None, "covariance": "shared"},
     "last_layer": {"layer": None, "inplace": False, "fresh": False, "as_prior": False, "prior": None, "covariance": "shared"},
     "Prior": {
+        "variance": "offset_scaled",
+        "start_deviation": None,
+        "scale": 0.1,
+        "mean": 0.0,
+        "start_variance": None,
+        "bias": 0.5,
+    },
+    "LaplacePrior": {
         "variance": "offset_scaled",
         "start_deviation": None,
         "scale": 0.1,

@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "errors", "checks", "renamed", "autocast", "functions", "gaussian", "weights", "autograd", "memory", "factors",
-    "nodes", "layers", "bases", "scalar_graph", "likelihoods", "metrics", "trace", "graph_parts", "graph",
-    "optim", "predictive", "orders", "layer_orders", "inference", "denoise", "convert", "trainer", "local",
+    "errors", "checks", "renamed", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
+    "layers", "bases", "likelihoods", "metrics",
+    "optim", "inference", "predictive", "denoise", "convert", "trainer", "local",
     "__init__",
 )  # fmt: skip
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))

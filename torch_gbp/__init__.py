@@ -6,9 +6,19 @@ from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.factors.torch_functions import moments
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.graph import FactorGraph, Trace
-from torch_gbp.inference import Inference, thesis_iterations, thesis_rate
-from torch_gbp.layer_orders import LayerSweeps, RandomLayers
+from torch_gbp.inference import (
+    AllAtOnce,
+    Damping,
+    ExampleByExample,
+    FactorGraph,
+    Inference,
+    Latent,
+    LayerSweeps,
+    RandomLayers,
+    Trace,
+    thesis_iterations,
+    thesis_rate,
+)
 from torch_gbp.layers import (
     GBPActivation,
     GBPAdaptiveAvgPool2d,
@@ -18,34 +28,37 @@ from torch_gbp.layers import (
     GBPLeakyReLU,
     GBPLinear,
     GBPMaxPool2d,
+    GBPNoise,
     GBPReLU,
     GBPSigmoid,
     GBPUpsample,
 )
 from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods import *
-from torch_gbp.nodes import Latent, Pace, random_layers, sweeps
 from torch_gbp.optim.configure import configure_optimizers
 from torch_gbp.optim.fixed_batches import FixedBatches
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import AveragedSites, BatchSites, Filtering
-from torch_gbp.orders import Parallel, Sequential
 from torch_gbp.predictive import Predictive, predict
 from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
+from torch_gbp.weights.laplace import LaplacePrior
 from torch_gbp.weights.priors import Prior
 
 __version__ = "0.2.0"
 
 __all__ = [  # and those of likelihoods, below
+    "AllAtOnce",
     "AveragedSites",
     "BatchSites",
     "Calibration",
     "CosineBasis",
+    "Damping",
     "Evaluation",
+    "ExampleByExample",
     "FactorGraph",
     "Filtering",
     "FixedBatches",
@@ -57,24 +70,23 @@ __all__ = [  # and those of likelihoods, below
     "GBPLeakyReLU",
     "GBPLinear",
     "GBPMaxPool2d",
+    "GBPNoise",
     "GBPReLU",
     "GBPSigmoid",
     "GBPUpsample",
     "Gaussian",
     "Inference",
     "InputBasis",
+    "LaplacePrior",
     "Latent",
     "LayerSweeps",
     "LinearResponse",
     "Message",
     "MessagePassing",
-    "Pace",
-    "Parallel",
     "PatchBasis",
     "Predictive",
     "Prior",
     "RandomLayers",
-    "Sequential",
     "Standardise",
     "StepReport",
     "Trace",
@@ -88,11 +100,9 @@ __all__ = [  # and those of likelihoods, below
     "means_sweep",
     "moments",
     "predict",
-    "random_layers",
     "renew_statistics",
     "sample",
     "summary",
-    "sweeps",
     "thesis_iterations",
     "thesis_rate",
     "to_torch",

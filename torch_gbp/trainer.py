@@ -17,7 +17,7 @@ from torch_gbp.autograd import passes
 from torch_gbp.checks import require_count
 from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
-from torch_gbp.inference import Inference
+from torch_gbp.inference.inference import Inference
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.configure import Plain, configure_optimizers

@@ -24,7 +24,7 @@ class Fitting(NamedTuple):
         epochs: sweeps over the data.
         batch: examples of a batch, None for all in one.
         rate: the peak rate, None for the store's.
-        order: all sweeps belong to a single visit, in this order; None for one sweep a visit.
+        schedule: all sweeps belong to a single visit, by this schedule; None for one sweep a visit.
         damping: share of the old messages that is kept between the sweeps of a visit.
     """
 
@@ -32,12 +32,12 @@ class Fitting(NamedTuple):
     epochs: int
     batch: int | None = None
     rate: float | None = None
-    order: type[gbp.Parallel] | type[gbp.Sequential] | None = None
+    schedule: type[gbp.AllAtOnce] | type[gbp.ExampleByExample] | None = None
     damping: float = 0.0
 
     def told(self) -> dict[str, Any]:
         """For the result file."""
-        return {**self._asdict(), "store": self.store.__name__, "order": self.order and self.order.__name__}
+        return {**self._asdict(), "store": self.store.__name__, "schedule": self.schedule and self.schedule.__name__}
 
     def fit(
         self, layers: nn.Module, likelihood: gbp.Likelihood, x: Tensor, y: Tensor, epochs: int | None, seed: int
@@ -46,8 +46,8 @@ class Fitting(NamedTuple):
         torch.manual_seed(seed)
         sweeps, store, data = epochs or self.epochs, self.store(), TensorDataset(x, y)
         passes, inference = sweeps, gbp.Inference()
-        if self.order is not None:
-            passes, inference = 1, gbp.Inference(sweeps, damping=self.damping, order=self.order())
+        if self.schedule is not None:
+            passes, inference = 1, gbp.Inference(sweeps, damping=self.damping, schedule=self.schedule())
         fixed = gbp.FixedBatches(data, self.batch or len(x))
         loader = DataLoader(fixed, None, shuffle=True) if store.fixed_batches else DataLoader(data, self.batch, shuffle=True)
         trainer = gbp.Trainer(layers, likelihood, passes, lr=self.rate, store=store, inference=inference, progress=False)
@@ -55,8 +55,8 @@ class Fitting(NamedTuple):
         return trainer
 
 
-SEQUENTIAL = Fitting(gbp.BatchSites, epochs=60, order=gbp.Sequential)
-PARALLEL = Fitting(gbp.BatchSites, epochs=3000, order=gbp.Parallel, damping=0.95)
+SEQUENTIAL = Fitting(gbp.BatchSites, epochs=60, schedule=gbp.ExampleByExample)
+PARALLEL = Fitting(gbp.BatchSites, epochs=3000, schedule=gbp.AllAtOnce, damping=0.95)
 AVERAGED = Fitting(gbp.AveragedSites, epochs=100, batch=10, rate=1.0)
 
 

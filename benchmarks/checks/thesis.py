@@ -17,6 +17,7 @@ from examples.networks import mlp
 from torch_gbp import (
     Argmax,
     BatchSites,
+    ExampleByExample,
     FixedBatches,
     GBPLeakyReLU,
     GBPLinear,
@@ -25,7 +26,6 @@ from torch_gbp import (
     OneHotRegression,
     PairwiseArgmax,
     Prior,
-    Sequential,
     Softmax,
     Trainer,
     from_torch,
@@ -85,7 +85,7 @@ def _sequential(likelihood: Likelihood, split: Split, request: Request) -> Train
     layers = [first, GBPLeakyReLU(0.1), GBPLinear(256, 256, prior=prior, **options)]
     model = nn.Sequential(nn.Flatten(), *layers, GBPLeakyReLU(0.1), GBPLinear(256, 10, prior=prior, **options))
     epochs = request.epochs or (2 if request.quick else EPOCHS)
-    inference = Inference(thesis_iterations(epochs), thesis_rate, order=Sequential())
+    inference = Inference(thesis_iterations(epochs), thesis_rate, schedule=ExampleByExample())
     batches = FixedBatches(TensorDataset(split.x.double(), split.y), BATCH, seed=None)
     trainer = Trainer(model, likelihood, epochs, store=BatchSites(), inference=inference, progress=False)
     trainer.fit(DataLoader(batches, batch_size=None, shuffle=True))

@@ -16,8 +16,7 @@ HEADS = {
     "ep": lambda: (gbp.GBPLinear(6, 5), gbp.GBPLeakyReLU(0.2, rule=leaky_relu.EP), gbp.GBPLinear(5, 3)),
     "gelu": lambda: (gbp.GBPLinear(6, 5), gbp.GBPActivation(nn.GELU()), gbp.GBPLinear(5, 3)),
     "sigmoid": lambda: (gbp.GBPLinear(6, 5), gbp.GBPSigmoid(), gbp.GBPLinear(5, 3)),
-    "noisy": lambda: (gbp.GBPLinear(6, 5, noise=0.3, activation_sigma=2.0), gbp.GBPLinear(5, 3)),
-    "linearised": lambda: (gbp.GBPLinear(6, 5, linearise=True), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 3, linearise=True)),
+    "noisy": lambda: (gbp.GBPLinear(6, 5), gbp.GBPNoise(0.3, 2.0), gbp.GBPLinear(5, 3)),
     "activation_first": lambda: (gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(6, 3)),
     "conv": lambda: (
         nn.Unflatten(1, (1, 2, 3)),

@@ -9,7 +9,7 @@ from scipy.fft import dctn
 from torch import nn
 from torch.testing import assert_close
 
-from torch_gbp import CosineBasis, FactorGraph, Gaussian, GBPConv2d, GBPLinear, Latent, Pace, Prior, Regression
+from torch_gbp import CosineBasis, FactorGraph, Gaussian, GBPConv2d, GBPLinear, GBPNoise, Latent, Prior, Regression
 from torch_gbp.errors import InvalidInput, MissingRule
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -21,8 +21,8 @@ def basis(length=1.5, smoothness=1.0):
     return CosineBasis(CHANNELS, SIZE, length, smoothness)
 
 
-def linear(**options):
-    return GBPLinear(WIDTH, 2, noise=0.3, linearise=True, joint=True, covariance="diagonal", prior=Prior(variance=1.0), **options)
+def linear():
+    return GBPLinear(WIDTH, 2, covariance="full", prior=Prior(variance=1.0))
 
 
 def test_features_are_the_transform_of_scipy_times_prior_deviations():
@@ -58,9 +58,9 @@ def test_a_graph_finds_the_posterior_of_regression_with_a_smooth_prior():
     """On the maps themselves: weights with covariance B B', bias 1 / 2, noises of factor and observation."""
     own, layer = basis(), linear()
     x, y = torch.randn(30, CHANNELS, *SIZE), torch.randn(30, 2)
-    graph = FactorGraph(nn.Sequential(nn.Flatten(), own, layer), x, Regression(0.1), y)
-    graph.infer(300, Pace(rate=0.5), tolerance=1e-13)
-    weight, bias = graph.nodes[1].weights
+    graph = FactorGraph(nn.Sequential(nn.Flatten(), own, layer, GBPNoise(0.3)), x, Regression(0.1), y)
+    graph.infer(300, 0.5, tolerance=1e-13)
+    weight, bias = graph.nodes[0].weights
     wide = torch.block_diag(*[own.basis @ own.basis.t()] * CHANNELS, torch.tensor([[0.5]]))
     rows = torch.cat([x.flatten(1), torch.ones(30, 1)], 1)
     inner = rows @ wide @ rows.t() + (0.3**2 + 0.1) * torch.eye(30)
@@ -79,10 +79,10 @@ def test_messages_to_the_maps_are_those_of_the_weights_on_the_maps():
     behind.weight.mean.data.normal_()
     plain.weight.mean.data.copy_(own.pull(behind.weight.mean.detach()))
     inputs, target = torch.randn(3, CHANNELS, *SIZE), torch.randn(3, 2)
-    nets = nn.Sequential(nn.Flatten(), own, behind), nn.Sequential(nn.Flatten(), plain)
+    nets = (nn.Sequential(nn.Flatten(), *layers, GBPNoise(0.3)) for layers in ((own, behind), (plain,)))
     graphs = [FactorGraph(net, Latent(inputs, 0.7), target=target, learn=False) for net in nets]
     for graph in graphs:
-        graph.infer(30, Pace(0.7))
+        graph.infer(30, 0.3)
     assert_close(tuple(graphs[0].input_belief()), tuple(graphs[1].input_belief()), rtol=1e-9, atol=1e-9)
     assert_close(graphs[0].energy(), graphs[1].energy())
     assert float((graphs[0].input_belief().mean - inputs).abs().max()) > 0.01
@@ -100,9 +100,9 @@ def test_a_single_sweep_goes_through():
 
 
 def test_a_graph_needs_a_joint_layer_behind_it():
-    conv = GBPConv2d(1, 2, (2, 1), linearise=True)
-    for after in [GBPLinear(WIDTH, 2, linearise=True)], []:
-        with pytest.raises(MissingRule, match=r"CosineBasis has no factor node.*layer 2.*joint=True"):
+    conv = GBPConv2d(1, 2, (2, 1))
+    for after in [GBPLinear(WIDTH, 2)], []:
+        with pytest.raises(MissingRule, match=r"CosineBasis has no factor node.*layer 2.*full covariance"):
             FactorGraph(nn.Sequential(conv, nn.Flatten(), basis(), *after), torch.randn(3, 1, 4, 4))
 
 

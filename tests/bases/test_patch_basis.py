@@ -9,14 +9,15 @@ from torch import nn
 from torch.testing import assert_close
 
 from torch_gbp import (
+    Damping,
     FactorGraph,
     Gaussian,
     GBPConv2d,
     GBPLeakyReLU,
     GBPLinear,
+    GBPNoise,
     InputBasis,
     Latent,
-    Pace,
     PatchBasis,
     Regression,
 )
@@ -72,17 +73,17 @@ def test_uncertain_images_pass_their_variance_on():
 
 def network(first):
     """A learning graph behind `first`, whose features have 18 channels."""
-    bend = GBPLeakyReLU(0.2)
-    conv = GBPConv2d(18, 3, 1, activation=bend, noise=0.1, linearise=True, covariance="diagonal")
-    return nn.Sequential(first, conv, nn.Flatten(), GBPLinear(75, 2, noise=0.1, linearise=True, joint=True))
+    conv, dense = GBPConv2d(18, 3, 1, covariance="diagonal"), GBPLinear(75, 2, covariance="shared_full")
+    return nn.Sequential(first, conv, GBPLeakyReLU(0.2), GBPNoise(0.1), nn.Flatten(), dense, GBPNoise(0.1))
 
 
 def test_a_graph_learns_as_from_the_features_themselves():
     x, y = images(8), torch.randn(8, 2)
     net = network(PatchBasis.fit(x, 3))
-    graphs = FactorGraph(net, x, Regression(0.1), y), FactorGraph(net[1:], net[0](x), Regression(0.1), y)
+    options = {"approximation": "linearised"}
+    graphs = [FactorGraph(*own, Regression(0.1), y, **options) for own in ((net, x), (net[1:], net[0](x)))]
     for graph in graphs:
-        graph.infer(20, Pace(0.5, 0.2))
+        graph.infer(20, Damping(0.5, 0.8))
     for one, other in zip(*(graph.nodes for graph in graphs), strict=True):
         for weight, same in zip(one.weights, other.weights, strict=True):
             assert_close((weight.mean, weight.precision), (same.mean, same.precision), rtol=0, atol=0)
@@ -99,7 +100,7 @@ def test_inputs_of_a_graph_must_be_observed(known):
 
 
 def test_a_basis_inside_a_graph_is_refused():
-    net = nn.Sequential(GBPLinear(4, 6, linearise=True), InputBasis(6, 3), GBPLinear(3, 2, linearise=True))
+    net = nn.Sequential(GBPLinear(4, 6), InputBasis(6, 3), GBPLinear(3, 2))
     with pytest.raises(MissingRule, match=r"InputBasis has no factor node.*a basis behind another layer"):
         FactorGraph(net, torch.randn(5, 4))
 

@@ -42,12 +42,13 @@ def test_every_gbp_layer_becomes_its_torch_layer(layer, twin, shape):
 
 def test_every_layer_has_a_way_back():
     every = {one for one in vars(gbp).values() if inspect.isclass(one) and issubclass(one, (WeightedLayer, GaussianLayer))}
-    assert every - {ActivationLayer} == set(TORCH) and len(TORCH) == len(TWINS) + 1  # GBPActivation is the twin of many
+    assert every - {ActivationLayer} == set(TORCH)
+    assert len(TORCH) == len(TWINS) + 2  # noise has no torch layer, and GBPActivation is the twin of many
 
 
 def test_options_of_gbp_layers_come_back():
     network = nn.Sequential(
-        gbp.GBPLinear(3, 4, activation=gbp.GBPLeakyReLU(0.2)),
+        nn.Sequential(gbp.GBPLinear(3, 4), gbp.GBPLeakyReLU(0.2), gbp.GBPNoise(0.1)),
         gbp.GBPLinear(4, 2, bias=False, dtype=torch.float32).requires_grad_(False),
     ).eval()
     back = gbp.to_torch(network)
@@ -55,8 +56,8 @@ def test_options_of_gbp_layers_come_back():
     assert back[0][0].weight.requires_grad and not back[1].weight.requires_grad
     assert not any(module.training for module in back.modules())
     x = torch.randn(5, 3)
-    first, second = network[0].weight.mean, network[1].weight.mean
-    expected = nn.functional.leaky_relu(x @ first.t() + network[0].bias.mean, 0.2) @ second.t()
+    first, second = network[0][0].weight.mean, network[1].weight.mean
+    expected = nn.functional.leaky_relu(x @ first.t() + network[0][0].bias.mean, 0.2) @ second.t()
     assert_close(back(x), expected)
 
 

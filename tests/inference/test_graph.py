@@ -9,39 +9,41 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import FactorGraph, Latent, LayerSweeps, Pace, RandomLayers, random_layers, sweeps
+from torch_gbp import AllAtOnce, Damping, FactorGraph, GBPNoise, Latent, LayerSweeps, RandomLayers
 from torch_gbp.errors import Diverged, InvalidInput, MissingRule
-from torch_gbp.factors import leaky_relu
+from torch_gbp.inference.damping import Iteration
 from torch_gbp.layers.base import FactorLayer
 
 pytestmark = pytest.mark.usefixtures("float64")
-LINEARISED = {"covariance": "diagonal", "linearise": True}
+LINEARISED = {"approximation": "linearised"}
 
 
-def bend():
-    return gbp.GBPLeakyReLU(0.2, rule=leaky_relu.LINEARISED)
+def noisy(made, noise=0.1, prior=None):
+    """A layer with noise and a prior of its output behind it."""
+    return nn.Sequential(made, GBPNoise(noise, prior))
 
 
-def line(*sizes, noise=0.3, **options):
+def line(*sizes, noise=0.3):
     """Linear layers with noise and a unary prior of every output."""
-    options |= LINEARISED | {"noise": noise, "activation_sigma": 2.0}
-    return nn.Sequential(*(gbp.GBPLinear(*pair, **options) for pair in pairwise(sizes)))
+    pairs = ((gbp.GBPLinear(*pair, covariance="diagonal"), GBPNoise(noise, 2.0)) for pair in pairwise(sizes))
+    return nn.Sequential(*(layer for pair in pairs for layer in pair))
 
 
 def posterior(model, prior, target, known):
     """Dense posterior of inputs and activations of known linear layers, in order: means and variances."""
-    sizes = [model[0].in_features, *(layer.out_features for layer in model)]
+    layers, noises = model[::2], model[1::2]
+    sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
     starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
     total = starts[-1]
     system, right = torch.zeros(total, total), torch.zeros(total)
     system[: sizes[0], : sizes[0]] += torch.diag(prior[1].square().reciprocal())
     right[: sizes[0]] += prior[0] / prior[1].square()
-    for layer, low, mid, high in zip(model, starts, starts[1:], starts[2:], strict=False):
+    for layer, noise, low, mid, high in zip(layers, noises, starts, starts[1:], starts[2:], strict=False):
         rows = torch.zeros(high - mid, total)
         rows[:, low:mid], rows[:, mid:high] = layer.weight.mean.detach(), -torch.eye(high - mid)
-        system += rows.T @ rows / layer.noise**2
-        right -= rows.T @ layer.bias.mean.detach() / layer.noise**2
-        system[mid:high, mid:high] += torch.eye(high - mid) / layer.activation_sigma**2
+        system += rows.T @ rows / noise.sigma**2
+        right -= rows.T @ layer.bias.mean.detach() / noise.sigma**2
+        system[mid:high, mid:high] += torch.eye(high - mid) / noise.prior_sigma**2
     free = torch.ones(total, dtype=torch.bool)
     free[starts[-2] :] = ~known
     fixed = torch.zeros(total)
@@ -52,14 +54,16 @@ def posterior(model, prior, target, known):
     return mean, covariance.diagonal(), free
 
 
-@pytest.mark.parametrize("schedule", [sweeps, random_layers])
+@pytest.mark.parametrize("schedule", [LayerSweeps(), RandomLayers(), AllAtOnce()])
 def test_means_of_a_loopy_linear_graph_are_the_dense_posteriors(schedule):
     model = line(3, 4, 2)
-    for layer in model:
+    for layer in model[::2]:
         layer.bias.mean.data.normal_()
     prior, target, known = (torch.randn(3), torch.rand(3) + 0.5), torch.randn(2), torch.tensor([True, False])
-    graph = FactorGraph(model, Latent(prior[0][None], prior[1]), target=target[None], observed=known[None], learn=False)
-    trace = graph.infer(6000, Pace(rate=0.3), schedule, tolerance=1e-13, check=10)
+    graph = FactorGraph(
+        model, Latent(prior[0][None], prior[1]), target=target[None], observed=known[None], learn=False, **LINEARISED
+    )
+    trace = graph.infer(6000, 0.7, schedule, tolerance=1e-13, check=10)
     mean, _, _ = posterior(model, prior, target, known)
     parts = [graph.input_belief().mean[0], *(belief.mean[0] for belief in graph.beliefs().values())]
     assert_close(torch.cat(parts), mean, rtol=1e-8, atol=1e-8)
@@ -71,10 +75,10 @@ def test_means_of_a_loopy_linear_graph_are_the_dense_posteriors(schedule):
 @pytest.mark.parametrize("noise", [0.01, 1.0])
 def test_one_sweep_of_a_noisy_tree_has_the_dense_marginals(noise):
     """Weights of a star, its noise and the prior of its output: exact by one sweep of the layer."""
-    layer = gbp.GBPLinear(4, 1, noise=noise, activation_sigma=2.0, **LINEARISED)
+    layer = gbp.GBPLinear(4, 1, covariance="diagonal")
     layer.weight.mean.data.normal_()
     x, y = torch.randn(1, 4), torch.randn(1, 1)
-    gbp.Regression(0.3)(layer(x), y).backward()
+    gbp.Regression(0.3)(noisy(layer, noise, 2.0)(x), y).backward()
     weight = layer.weight.belief().posterior(*messages(layer.weight.mean.grad, layer.weight.precision.grad))
     prior, features = torch.diag(torch.cat([layer.weight.precision.detach()[0], layer.bias.precision.detach()])), torch.ones(5)
     features[:4] = x[0]
@@ -91,14 +95,15 @@ def test_one_sweep_of_a_noisy_tree_has_the_dense_marginals(noise):
     assert_close(weight.variance[0], covariance.diagonal()[:4], rtol=1e-9, atol=0)
 
 
-def test_one_iteration_is_the_plain_sweep_bit_for_bit():
+@pytest.mark.parametrize("schedule", [LayerSweeps(), RandomLayers(), AllAtOnce()])
+def test_one_iteration_is_the_plain_sweep_bit_for_bit(schedule, monkeypatch):
     model = nn.Sequential(gbp.GBPLinear(3, 5), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 3))
     propagate = gbp.MessagePassing(model.parameters(), num_data=8)
     likelihood, x, y = gbp.Softmax(), torch.randn(8, 3), torch.arange(8) % 3
     likelihood(model(x), y).backward()
     plain = [parameter.grad.clone() for parameter in model.parameters()]
-    visit = gbp.orders.Visit(model, likelihood, propagate, x, y)
-    LayerSweeps().infer(visit, 1, 0.0)
+    monkeypatch.setattr(propagate, "step", lambda: None)
+    gbp.Inference(schedule=schedule)(model, likelihood, propagate, x, y)
     assert all(torch.equal(parameter.grad, known) for parameter, known in zip(model.parameters(), plain, strict=True))
 
 
@@ -118,7 +123,7 @@ def test_the_nodes_first_sweep_is_that_of_autograd(layer):
     graph = FactorGraph(model, x, likelihood, y)
     with torch.no_grad():
         for visit in (graph.nodes[0].up, graph.nodes[1].down, graph.nodes[0].down):
-            visit(Pace())
+            visit(Iteration(Damping()))
     model.zero_grad()
     for belief, (mean, precision) in zip(graph.nodes[0].weights, zip(plain[::2], plain[1::2], strict=True), strict=True):
         information, told = belief.said.parts
@@ -129,10 +134,10 @@ def test_the_nodes_first_sweep_is_that_of_autograd(layer):
 
 def test_the_joint_factor_is_bayesian_linear_regression():
     """Weights of all examples at once: exact mean and variance, whatever the number of examples."""
-    layer = gbp.GBPLinear(4, 2, noise=0.1, joint=True, prior=gbp.Prior(variance=1.0), covariance="diagonal")
+    layer = noisy(gbp.GBPLinear(4, 2, prior=gbp.Prior(variance=1.0), covariance="full"))
     x, y = torch.randn(30, 4), torch.randn(30, 2)
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
-    graph.infer(300, Pace(rate=0.5), tolerance=1e-13)
+    graph.infer(300, 0.5, tolerance=1e-13)
     features = torch.cat([x, torch.ones(30, 1)], 1)
     system = torch.diag(torch.tensor([1.0] * 4 + [2.0])) + features.T @ features / 0.06
     covariance = torch.linalg.inv(system)
@@ -142,16 +147,14 @@ def test_the_joint_factor_is_bayesian_linear_regression():
     assert_close(weight.variance[0], covariance.diagonal()[:4], rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own variances", "shared variances"])
+@pytest.mark.parametrize("covariance", ["full", "shared_full"])
 @pytest.mark.parametrize("known", [0, 9, 12], ids=["nothing known", "some known", "all known"])
-def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, known):
+def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(known, covariance):
     """Posterior of every noisy output, whether its target is known or not, from the Gaussian process of the layer."""
-    layer = gbp.GBPLinear(
-        4, 2, noise=0.1, joint=True, linearise=True, prior=gbp.Prior(variance=1.0), covariance="shared" if shared else "diagonal"
-    )
+    layer = noisy(gbp.GBPLinear(4, 2, prior=gbp.Prior(variance=1.0), covariance=covariance))
     x, y, mask = torch.randn(12, 4), torch.randn(12, 2), torch.arange(12) < known
     graph = FactorGraph(layer, x, gbp.Regression(0.05), y, observed=mask)
-    graph.infer(60, Pace(rate=0.7))
+    graph.infer(60, 0.3)
     prior = x @ x.t() + 0.5 + 0.01 * torch.eye(12)
     gain = torch.linalg.solve(prior[mask][:, mask] + 0.05 * torch.eye(known), prior[mask]).t()
     found = graph.output_belief()
@@ -161,10 +164,10 @@ def test_outputs_of_the_joint_factor_have_the_predictive_of_regression(shared, k
 
 def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
     """Without the joint factor: the same means at convergence, damped, since all examples answer at once."""
-    layer = gbp.GBPLinear(3, 1, noise=0.5, prior=gbp.Prior(variance=1.0), **LINEARISED)
+    layer = noisy(gbp.GBPLinear(3, 1, prior=gbp.Prior(variance=1.0), covariance="diagonal"), 0.5)
     x, y = torch.randn(6, 3), torch.randn(6, 1)
-    graph = FactorGraph(layer, x, gbp.Regression(0.25), y)
-    trace = graph.infer(20000, Pace(rate=0.2, weight_rate=0.05), tolerance=1e-12, check=50)
+    graph = FactorGraph(layer, x, gbp.Regression(0.25), y, **LINEARISED)
+    trace = graph.infer(20000, Damping(0.8, 0.95), tolerance=1e-12, check=50)
     features = torch.cat([x, torch.ones(6, 1)], 1)
     system = torch.diag(torch.tensor([1.0] * 3 + [2.0])) + features.T @ features / 0.5
     weight, bias = graph.nodes[0].weights
@@ -173,16 +176,18 @@ def test_aggregated_messages_reach_the_mean_of_bayesian_linear_regression():
     assert_close(torch.cat([weight.mean[0], bias.mean]), answer, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("joint", [False, True], ids=["summed", "joint filters"])
-def test_a_converged_network_is_a_stationary_point_of_the_energy(joint):
+@pytest.mark.parametrize("covariance", ["diagonal", "full"], ids=["summed", "joint filters"])
+def test_a_converged_network_is_a_stationary_point_of_the_energy(covariance):
     """Weights, activations and outputs all unknown, so products of two: the gradient of the energy is 0 at the means."""
-    options = {"noise": 0.3, "activation_sigma": 1.0, "prior": gbp.Prior(variance=1.0), **LINEARISED}
-    model = nn.Sequential(
-        gbp.GBPConv2d(1, 2, 3, joint=joint, **options), nn.Flatten(), gbp.GBPLinear(8, 2, joint=True, **options)
+    prior = gbp.Prior(variance=1.0)
+    filters, dense = (
+        gbp.GBPConv2d(1, 2, 3, covariance=covariance, prior=prior),
+        gbp.GBPLinear(8, 2, covariance="full", prior=prior),
     )
+    model = nn.Sequential(filters, GBPNoise(0.3, 1.0), nn.Flatten(), dense, GBPNoise(0.3, 1.0))
     x, y = torch.randn(3, 1, 4, 4), 2 * torch.randn(3, 2)
-    graph = FactorGraph(model, x, gbp.Regression(0.2), y)
-    trace = graph.infer(1500, Pace(rate=0.5, weight_rate=0.4), tolerance=1e-6, check=50)
+    graph = FactorGraph(model, x, gbp.Regression(0.2), y, **LINEARISED)
+    trace = graph.infer(1500, Damping(0.5, 0.6), tolerance=1e-6, check=50)
     assert trace.changes[-1] < 1e-6
     z, _, out = (belief.mean for belief in graph.beliefs().values())
     weights = [weight for node in graph.nodes for weight in node.weights]
@@ -208,10 +213,10 @@ def test_missing_labels_say_nothing():
     found = []
     for inputs, labels in ((x, torch.where(torch.arange(12) < 7, y, -100)), (x[:7], y[:7])):
         torch.manual_seed(1)
-        model = gbp.GBPLinear(4, 3, noise=0.1, joint=True, prior=gbp.Prior(variance=1.0), **LINEARISED)
+        model = noisy(gbp.GBPLinear(4, 3, prior=gbp.Prior(variance=1.0), covariance="full"))
         propagate = gbp.MessagePassing(model.parameters(), num_data=12, store=gbp.Filtering(), epochs=None)
-        gbp.Inference(300, damping=0.5, order=LayerSweeps(check=300))(model, likelihood, propagate, inputs, labels)
-        found.append(model.weight.belief())
+        gbp.Inference(300, damping=0.5, schedule=LayerSweeps(), check=300)(model, likelihood, propagate, inputs, labels)
+        found.append(model[0].weight.belief())
     assert float(found[0].mean.abs().max()) > 0.1
     assert_close(found[0].mean, found[1].mean, rtol=1e-8, atol=1e-8)
     assert_close(found[0].variance, found[1].variance, rtol=1e-8, atol=0)
@@ -221,8 +226,8 @@ def test_missing_pixels_get_what_the_network_says():
     model = line(3, 2, noise=0.05)
     x, target = torch.randn(1, 3), torch.randn(1, 2)
     known = torch.tensor([[True, False, True]])
-    graph = FactorGraph(model, Latent(x, 1.0, known), target=target, learn=False)
-    graph.infer(3000, Pace(rate=0.3), tolerance=1e-13, check=10)
+    graph = FactorGraph(model, Latent(x, 1.0, known), target=target, learn=False, **LINEARISED)
+    graph.infer(3000, 0.7, tolerance=1e-13, check=10)
     weight, bias = model[0].weight.mean.detach(), model[0].bias.mean.detach()
     column, rest = weight[:, 1], (target - x * known @ weight.T - bias)[0]
     mean = (column @ rest / 0.0025 + x[0, 1]) / (column @ column / 0.0025 + 1)
@@ -231,38 +236,48 @@ def test_missing_pixels_get_what_the_network_says():
 
 
 @pytest.mark.parametrize(
-    ("order", "joint", "damping", "iterations"),
+    ("schedule", "covariance", "damping", "iterations"),
     [
-        (LayerSweeps(weight_damping=0.9, check=60), True, 0.65, 60),
-        (RandomLayers(weight_damping=0.9, check=90), True, 0.65, 90),
-        (LayerSweeps(weight_damping=0.9, dropout=0.5, check=200), False, 0.8, 200),
+        (LayerSweeps(), "full", Damping(0.65, 0.9), 60),
+        (RandomLayers(), "full", Damping(0.65, 0.9), 90),
+        (LayerSweeps(), "diagonal", Damping(0.8, 0.9, dropout=0.5), 200),
     ],
 )
-def test_one_pass_learns_three_classes(order, joint, damping, iterations):
+def test_one_pass_learns_three_classes(schedule, covariance, damping, iterations):
     y = torch.arange(120) % 3
     x = 2 * nn.functional.one_hot(y, 3) - 0.5 + 0.5 * torch.randn(120, 3)
-    options = {"noise": 0.05, "activation_sigma": 3.0, "prior": gbp.Prior(variance=1.0), **LINEARISED}
-    model = nn.Sequential(gbp.GBPLinear(3, 8, activation=bend(), **options), gbp.GBPLinear(8, 3, joint=joint, **options))
+    prior = gbp.Prior(variance=1.0)
+    first, last = gbp.GBPLinear(3, 8, covariance="diagonal", prior=prior), gbp.GBPLinear(8, 3, covariance=covariance, prior=prior)
+    model = nn.Sequential(first, gbp.GBPLeakyReLU(0.2), GBPNoise(0.05, 3.0), last, GBPNoise(0.05, 3.0))
     propagate = gbp.MessagePassing(model.parameters(), num_data=90, store=gbp.Filtering(), epochs=None)
-    inference = gbp.Inference(iterations, damping=damping, order=order)
+    inference = gbp.Inference(iterations, damping=damping, schedule=schedule, check=iterations, **LINEARISED)
     for batch in torch.arange(90).split(30):
         inference(model, gbp.SquaredSoftmax(0.05), propagate, x[batch], y[batch])
     assert (model(x[90:]).mean.argmax(1) == y[90:]).double().mean() > 0.8
-    assert all(bool((own.precision >= own.prior_precision).all()) for layer in model for own in (layer.weight, layer.bias))
+    assert all(
+        bool((own.precision >= own.prior_precision).all()) for layer in (first, last) for own in (layer.weight, layer.bias)
+    )
 
 
 def test_diverging_energy_names_iteration_layer_and_damping():
-    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior=gbp.Prior(variance=100.0), **LINEARISED)
-    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1))
+    layer = noisy(gbp.GBPLinear(20, 1, prior=gbp.Prior(variance=100.0), covariance="diagonal"), 1e-3)
+    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1), **LINEARISED)
     with pytest.raises(Diverged, match=r"diverged in iteration \d+, most of it in layer .*use damping 0.5"):
         graph.infer(2000)
 
 
 def test_divergence_is_found_though_only_the_last_iteration_is_looked_at():
-    layer = gbp.GBPLinear(20, 1, noise=1e-3, prior=gbp.Prior(variance=100.0), **LINEARISED)
-    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1))
+    layer = noisy(gbp.GBPLinear(20, 1, prior=gbp.Prior(variance=100.0), covariance="diagonal"), 1e-3)
+    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1), **LINEARISED)
     with pytest.raises(Diverged, match="diverged in iteration 8,"):
         graph.infer(8, check=8)
+
+
+class Spectrum(nn.Module):
+    """A function without moment map."""
+
+    def forward(self, z):
+        return torch.fft.fft(z)
 
 
 BAD = {
@@ -271,10 +286,10 @@ BAD = {
     "latent_nan": (lambda: Latent(torch.full((1, 2), torch.nan)), InvalidInput, "must be finite"),
     "latent_mask": (lambda: Latent(torch.zeros(1, 2), 1.0, torch.ones(2)), InvalidInput, "`known` must be a mask"),
     "latent_sigma": (lambda: Latent(torch.zeros(1, 2), 0.0).variable(), InvalidInput, "must be positive"),
-    "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), nn.ReLU()), torch.zeros(1, 2)), MissingRule, "ReLU has no factor"),
+    "module": (lambda: FactorGraph(nn.Sequential(line(2, 1), Spectrum()), torch.zeros(1, 2)), MissingRule, "fft_fft' has no"),
     "layer": (lambda: FactorGraph(FactorLayer(), torch.zeros(1, 2)), MissingRule, "FactorLayer has no factor"),
-    "noise": (lambda: gbp.GBPLinear(2, 1, noise=-1.0), InvalidInput, "noise must be 0, or positive"),
-    "sigma": (lambda: gbp.GBPLinear(2, 1, activation_sigma=0.0), InvalidInput, "activation_sigma must be positive"),
+    "noise": (lambda: GBPNoise(-1.0), InvalidInput, "sigma must be 0, or positive"),
+    "sigma": (lambda: GBPNoise(prior_sigma=0.0), InvalidInput, "prior_sigma must be positive"),
     "likelihood": (lambda: gbp.SquaredSoftmax(0.0), InvalidInput, "sigma must be positive"),
 }
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from helpers import messages, run, visit, wide
+from helpers import run, visit, wide
 from oracle import condition
 from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import BatchSites, Inference, MessagePassing, Regression, Sequential
-from torch_gbp.memory import ExactMemory
+from torch_gbp import BatchSites, ExampleByExample, FactorGraph, Inference, Latent, MessagePassing, Regression
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.exact import ExactBuilder
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE = 0.3
@@ -42,7 +43,7 @@ def test_star_of_one_example_is_the_dense_posterior(iterations):
     layer, x, y = wide(3, 1), torch.randn(1, 3), torch.randn(1, 1)
     (mean, variance), row = joined(layer), torch.cat([x, torch.ones(1, 1)], 1)
     want = condition(mean[0], variance[0], row, NOISE, y[0])
-    run(layer, Regression(NOISE), Inference(iterations, order=Sequential()), x, y, 1, 2)
+    run(layer, Regression(NOISE), Inference(iterations, schedule=ExampleByExample()), x, y, 1, 2)
     assert_close([part[0] for part in joined(layer)], list(want[:2]), rtol=1e-10, atol=1e-10)
 
 
@@ -65,7 +66,7 @@ def test_tree_of_one_example_is_the_dense_posterior():
 
     (mean, variance), (bias, spread) = joined(first), map(torch.clone, second.bias.belief())
     gain = (second.weight.mean.detach() / 2).repeat_interleave(2)[:, None]
-    run(Net(), Regression(NOISE), Inference(order=Sequential()), x, y, 1, 2)
+    run(Net(), Regression(NOISE), Inference(schedule=ExampleByExample()), x, y, 1, 2)
     row = torch.cat([(gain * torch.cat([x, torch.ones(1, 1)], 1)).flatten(), torch.ones(1)])[None]
     prior = torch.cat([mean.flatten(), bias]), torch.cat([variance.flatten(), spread])
     want = condition(*prior, row, NOISE, y.flatten() - 0.5)
@@ -75,11 +76,11 @@ def test_tree_of_one_example_is_the_dense_posterior():
 
 
 LOOPY = {
-    "sequential, batches of one": (Inference(order=Sequential()), 1, 40),
-    "sequential, batches": (Inference(25, order=Sequential()), 4, 12),
-    "sequential, damped": (Inference(order=Sequential(), rate=lambda _: 0.8), 1, 60),
-    "parallel, batches": (Inference(100, damping=0.5), 4, 14),
-    "parallel, one batch": (Inference(200, damping=0.6), 8, 1),
+    "exact, batches of one": (Inference(schedule=ExampleByExample()), 1, 40),
+    "exact, batches": (Inference(25, schedule=ExampleByExample()), 4, 12),
+    "exact, damped": (Inference(schedule=ExampleByExample(), rate=lambda _: 0.8), 1, 60),
+    "all at once, batches": (Inference(100, damping=0.5), 4, 14),
+    "all at once, one batch": (Inference(200, damping=0.6), 8, 1),
 }
 
 
@@ -99,7 +100,7 @@ def test_first_pass_over_single_examples_is_recursive_least_squares():
         mean, variance = (part[0] for part in joined(layer))
         row = torch.cat([x[n], torch.ones(1)])[None]
         want = condition(mean, variance, row, NOISE, y[n])
-        visit(propagate, Inference(order=Sequential()), layer, Regression(NOISE), n, x[n : n + 1], y[n : n + 1])
+        visit(propagate, Inference(schedule=ExampleByExample()), layer, Regression(NOISE), n, x[n : n + 1], y[n : n + 1])
         for moment, wanted in zip(joined(layer), want[:2], strict=True):
             assert_close(moment[0], wanted, rtol=1e-10, atol=1e-10)
 
@@ -108,20 +109,19 @@ def test_with_one_weight_a_pass_is_the_exact_posterior():
     layer, (x, y) = wide(1, 1, bias=False), regression(10, 1, 1)
     belief = layer.weight.belief()
     want = condition(belief.mean[0].clone(), belief.variance[0].clone(), x, NOISE, y.flatten())
-    run(layer, Regression(NOISE), Inference(2, order=Sequential()), x, y, 5, 2)
+    run(layer, Regression(NOISE), Inference(2, schedule=ExampleByExample()), x, y, 5, 2)
     assert_close(layer.weight.belief().mean[0], want[0], rtol=1e-10, atol=0)
     assert_close(layer.weight.belief().variance[0], want[1], rtol=1e-10, atol=0)
 
 
 def test_messages_that_disagree_by_any_number_of_deviations_still_speak():
     """In linear space the masses underflow at 38 deviations, and the example would send nothing."""
-    act = gbp.GBPLeakyReLU(0.1)
-    belief = gbp.Gaussian(torch.tensor([-60.0, 200.0]).requires_grad_(), torch.ones(2).requires_grad_())
-    act.memory, sites = ExactMemory({}), []
+    act, belief = gbp.GBPLeakyReLU(0.1), Latent(torch.tensor([[-60.0, 200.0]]), 1.0)
+    graph = FactorGraph(act, belief, Regression(1e-4), torch.tensor([[50.0, -30.0]]), builder=ExactBuilder({}, 0))
     for _ in range(3):
-        belief.mean.grad = belief.variance.grad = None
-        output = act(belief)
-        Regression(1e-4)(output[None], torch.tensor([[50.0, -30.0]])).backward()
-        sites.append(messages(belief.mean.grad, belief.variance.grad))
-    for score, precision in sites:
+        for send in ExampleByExample().visits(graph.nodes, first=False):
+            with torch.no_grad():
+                send(Iteration(Damping()))
+        information, precision = (part[0] for part in graph.nodes[0].lower.above.parts)
+        score = information - precision * belief.mean[0]
         assert score.isfinite().all() and (score.sign() == torch.tensor([1.0, -1.0])).all() and (precision > 0.5).all()

@@ -8,16 +8,15 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
-from torch_gbp import BatchSites, GBPLinear, Inference, MessagePassing, OneHotRegression, Parallel, Regression, Sequential
+from torch_gbp import BatchSites, ExampleByExample, GBPLinear, Inference, MessagePassing, OneHotRegression, Regression
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, OutOfMemory
 from torch_gbp.factors import max_pool
 from torch_gbp.likelihoods.noise import expected_square
-from torch_gbp.memory import NO_MEMORY
 from torch_gbp.optim.stores import Step, batch_sites
 
 pytestmark = pytest.mark.usefixtures("float64")
-ORDERS = {"parallel": Inference(3, damping=0.5), "sequential": Inference(3, order=Sequential())}
-each_order = pytest.mark.parametrize("inference", ORDERS.values(), ids=ORDERS)
+SCHEDULES = {"all at once": Inference(3, damping=0.5), "example by example": Inference(3, schedule=ExampleByExample())}
+each_schedule = pytest.mark.parametrize("inference", SCHEDULES.values(), ids=SCHEDULES)
 
 
 @pytest.mark.parametrize("store", [None, BatchSites()], ids=["averaged", "batch"])
@@ -37,7 +36,7 @@ def test_one_parallel_iteration_is_the_plain_loop_bit_for_bit(store):
     assert changed(marginals(plain), told) == []
 
 
-@each_order
+@each_schedule
 @pytest.mark.parametrize("at", [2, 3])
 def test_failure_between_inner_sweeps_leaves_the_marginals_as_they_were(inference, at):
     model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
@@ -48,7 +47,6 @@ def test_failure_between_inner_sweeps_leaves_the_marginals_as_they_were(inferenc
     def failing(*arguments):
         calls.append(1)
         if len(calls) == at:
-            assert changed(before, model) != []
             raise KeyboardInterrupt
         return evidence(*arguments)
 
@@ -56,10 +54,9 @@ def test_failure_between_inner_sweeps_leaves_the_marginals_as_they_were(inferenc
     with pytest.raises(KeyboardInterrupt):
         visit(propagate, inference, model, likelihood, 0, x[:4], y[:4])
     assert changed(before, model) == []
-    assert all(layer.memory is NO_MEMORY for layer in model)
 
 
-@each_order
+@each_schedule
 @pytest.mark.parametrize("store", [gbp.AveragedSites(), BatchSites(), gbp.Filtering()], ids=lambda store: type(store).__name__)
 def test_messages_that_are_not_finite_leave_the_marginals_as_they_were(inference, store):
     model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
@@ -67,7 +64,7 @@ def test_messages_that_are_not_finite_leave_the_marginals_as_they_were(inference
     propagate, before = MessagePassing(model.named_parameters(), 12, store=store), marginals(model)
     evidence = likelihood.evidence
     likelihood.evidence = lambda *arguments: evidence(*arguments)._replace(score=torch.full((len(arguments[2]), 3), torch.nan))
-    with pytest.raises(ImproperMarginal, match=r"(?i)nan"):
+    with pytest.raises((ImproperMarginal, Diverged), match=r"(?i)nan"):
         visit(propagate, inference, model, likelihood, 0, x, y)
     assert changed(before, model) == []
 
@@ -77,7 +74,9 @@ def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
     x = torch.linspace(-1.0, 1.0, 40)[:, None]
     model = nn.Sequential(wide(1, 16), gbp.GBPLeakyReLU(0.1), wide(16, 1))
     propagate, before = MessagePassing(model.named_parameters(), 40, store=BatchSites()), marginals(model)
-    with pytest.raises(Diverged, match=r"diverges: .* prior deviations.*Inference\(iterations=1000, damping=0\.95\)"):
+    with pytest.raises(
+        Diverged, match=r"energy diverged in iteration \d+, most of it in layer 2.*use damping 0\.5 .*smaller batches"
+    ):
         visit(propagate, Inference(40), model, Regression(0.01), 0, x, torch.sin(3 * x))
     assert changed(before, model) == []
     visit(propagate, Inference(1000, damping=0.95), model, Regression(0.01), 0, x, torch.sin(3 * x))
@@ -95,7 +94,7 @@ def test_distance_is_told_in_prior_deviations_on_either_side(sign):
     assert found == pytest.approx(6.0)
 
 
-@each_order
+@each_schedule
 def test_nothing_of_a_visit_is_kept_but_its_sites(inference):
     """The same visit twice, from the same marginals, sites and random numbers, ends in the same marginals."""
     model, (x, y) = mlp(covariance="diagonal"), three_classes(12)
@@ -110,7 +109,7 @@ def test_nothing_of_a_visit_is_kept_but_its_sites(inference):
     assert results[0].keys() == results[1].keys() and changed(results[0], model) == []
 
 
-@each_order
+@each_schedule
 @pytest.mark.parametrize("shared", [False, True])
 def test_rebuild_equals_the_running_marginal(inference, shared):
     model, (x, y) = mlp(covariance="shared" if shared else "diagonal"), three_classes(12)
@@ -130,7 +129,7 @@ def test_trainer_runs_the_published_schedule_on_a_convolution_free_pool():
     model = nn.Sequential(
         nn.Flatten(), wide(16, 16), nn.Unflatten(1, (1, 4, 4)), pool, nn.Flatten(), gbp.GBPLeakyReLU(0.1), wide(4, 3)
     )
-    inference = Inference(gbp.thesis_iterations(4), gbp.thesis_rate, order=Sequential())
+    inference = Inference(gbp.thesis_iterations(4), gbp.thesis_rate, schedule=ExampleByExample())
     batches = DataLoader(gbp.FixedBatches(TensorDataset(x, y), 8), batch_size=None, shuffle=True)
     trainer = gbp.Trainer(
         model, OneHotRegression(0.1, power=1), epochs=4, store=BatchSites(), inference=inference, progress=False
@@ -157,8 +156,8 @@ def test_impossible_settings_are_refused(make, match):
 @pytest.mark.parametrize(
     ("inference", "likelihood", "match"),
     [
-        (Inference(2, damping=0.5, order=Sequential()), OneHotRegression(power=1), "undamped"),
-        (Inference(order=Sequential()), OneHotRegression(), "power of 1"),
+        (Inference(2, damping=0.5, schedule=ExampleByExample()), OneHotRegression(power=1), "undamped"),
+        (Inference(schedule=ExampleByExample()), OneHotRegression(), "power of 1"),
     ],
 )
 def test_the_sequential_order_says_what_it_needs(inference, likelihood, match):
@@ -174,7 +173,7 @@ def test_messages_of_a_batch_that_do_not_fit_are_refused(monkeypatch):
     propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
     monkeypatch.setattr(batch_sites, "available_memory", lambda device: 1000)
     with pytest.raises(OutOfMemory, match=r"messages of 60 examples do not fit into memory.*smaller batches"):
-        visit(propagate, Inference(order=Sequential()), model, OneHotRegression(power=1), 0, x, y)
+        visit(propagate, Inference(schedule=ExampleByExample()), model, OneHotRegression(power=1), 0, x, y)
 
 
 def test_a_layer_used_twice_in_a_sweep_is_refused():
@@ -182,10 +181,10 @@ def test_a_layer_used_twice_in_a_sweep_is_refused():
     model, (x, y) = nn.Sequential(wide(3, 3), inner, inner), three_classes(12)
     propagate = MessagePassing(model.parameters(), 12, store=BatchSites())
     with pytest.raises(InvalidInput, match="twice in one sweep"):
-        visit(propagate, Inference(2, order=Parallel()), model, OneHotRegression(power=1), 0, x, y)
+        visit(propagate, Inference(2), model, OneHotRegression(power=1), 0, x, y)
 
 
-@each_order
+@each_schedule
 def test_convolutions_iterate_in_both_orders(inference):
     model, x, y = lenet(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3
     propagate = MessagePassing(model.parameters(), 6, store=BatchSites(), lr=0.1, epochs=None)
@@ -194,7 +193,7 @@ def test_convolutions_iterate_in_both_orders(inference):
     assert len(changed(before, model)) == 8
 
 
-@each_order
+@each_schedule
 def test_a_kernel_as_large_as_the_image_is_a_linear_layer(inference):
     """Same marginals, seeds and batches: the convolution's one position speaks as the layer's row does."""
     x, y = torch.randn(9, 2, 3, 3), torch.arange(9) % 3
@@ -212,7 +211,7 @@ def test_a_kernel_as_large_as_the_image_is_a_linear_layer(inference):
 STORES = {"averaged": gbp.AveragedSites, "batch": BatchSites, "filtering": gbp.Filtering}
 
 
-@each_order
+@each_schedule
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
 def test_noise_is_learned_from_weights_that_know_the_targets_once(inference, make):
     """After the visit for stores of cavities (rate 1), before it for the averaged sites, which hold the whole data set."""
@@ -225,7 +224,7 @@ def test_noise_is_learned_from_weights_that_know_the_targets_once(inference, mak
     assert_close(likelihood.noise_variance.double(), 0.5 * 0.6 + 0.5 * expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("inference", [Inference(20, damping=0.7), ORDERS["sequential"]], ids=ORDERS)
+@pytest.mark.parametrize("inference", [Inference(20, damping=0.7), SCHEDULES["example by example"]], ids=SCHEDULES)
 def test_a_linear_layer_learns_the_noise_of_most_evidence(inference):
     """Orthogonal inputs, where factorised marginals lose nothing; all data in one batch, whose cavity is the prior."""
     x = torch.linalg.qr(torch.randn(60, 4))[0] * 60**0.5

@@ -3,21 +3,26 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import FactorGraph, LayerSweeps, Pace
+from torch_gbp import Damping, FactorGraph, LayerSweeps
 from torch_gbp.errors import InvalidInput
-from torch_gbp.nodes import FilterBelief
+from torch_gbp.inference.filters import FilterBelief
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def regression(stride=1, **options):
+def regression(stride=1, covariance="full"):
     """A convolution without biases and its data: images that are all bright, so that a filter's weights answer as one."""
-    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, noise=0.1, prior=gbp.Prior(variance=1.0), joint=True, **options)
+    layer = gbp.GBPConv2d(1, 2, 3, stride, bias=False, prior=gbp.Prior(variance=1.0), covariance=covariance)
     x = torch.randn(3, 1, 7, 7) + 2
     return layer, x, torch.randn(3, 2, *layer(x).shape[2:])
+
+
+def noisy(layer):
+    return nn.Sequential(layer, gbp.GBPNoise(0.1))
 
 
 def dense(layer, x, y, variance):
@@ -31,9 +36,9 @@ def dense(layer, x, y, variance):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_joint_filters_are_bayesian_linear_regression(rate, stride):
     """Mean and covariance, without damping too."""
-    layer, x, y = regression(stride, covariance="diagonal")
-    graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
-    trace = graph.infer(300, Pace(rate=rate, weight_rate=rate), tolerance=1e-13)
+    layer, x, y = regression(stride)
+    graph = FactorGraph(noisy(layer), x, gbp.Regression(0.05), y)
+    trace = graph.infer(300, 1 - rate, tolerance=1e-13)
     mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
     weight = graph.nodes[0].weights[0]
     assert trace.iterations < 300
@@ -43,10 +48,10 @@ def test_joint_filters_are_bayesian_linear_regression(rate, stride):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
-    layer, x, y = regression(covariance="shared" if shared else "diagonal")
+    layer, x, y = regression(covariance="shared_full" if shared else "full")
     propagate = gbp.MessagePassing(layer.parameters(), num_data=3, store=gbp.Filtering(), epochs=None)
-    order = LayerSweeps(weight_damping=0.0, check=100)
-    gbp.Inference(100, damping=0.0, order=order)(layer, gbp.Regression(0.05), propagate, x, y)
+    inference = gbp.Inference(100, schedule=LayerSweeps(), check=100)
+    inference(noisy(layer), gbp.Regression(0.05), propagate, x, y)
     mean, precision = dense(layer, x, y, 0.1**2 + 0.05)
     told = precision.diagonal().mean().expand(1, 1, 1, 1) if shared else precision.diagonal().view(3, 3).expand(2, 1, 3, 3)
     assert_close(layer.weight.mean.flatten(1), mean, rtol=1e-8, atol=1e-8)
@@ -55,22 +60,22 @@ def test_the_marginals_keep_the_means_and_the_precisions_diagonal(shared):
 
 def test_dropout_takes_a_filter_or_nothing():
     """Else a message's matrix would be none of a Gaussian's."""
-    layer, x, y = regression(covariance="diagonal")
-    graph = FactorGraph(layer, x, gbp.Regression(0.05), y)
-    graph.infer(20, Pace(rate=0.5, weight_rate=0.5, dropout=0.5))
+    layer, x, y = regression()
+    graph = FactorGraph(noisy(layer), x, gbp.Regression(0.05), y)
+    graph.infer(20, Damping(0.5, 0.5, dropout=0.5))
     (weight,) = graph.nodes[0].weights
     assert_close(weight.variance, weight.variance.mT, rtol=1e-12, atol=0)
     assert bool((torch.linalg.eigvalsh(weight.variance) > 0).all())
 
 
 def test_known_weights_need_no_joint_belief():
-    layer, x, y = regression(covariance="diagonal")
-    graph = FactorGraph(layer, x, gbp.Regression(0.05), y, learn=False)
+    layer, x, y = regression()
+    graph = FactorGraph(noisy(layer), x, gbp.Regression(0.05), y, learn=False)
     graph.infer(5)
     assert not isinstance(graph.nodes[0].weights[0], FilterBelief)
     assert_close(graph.nodes[0].weights[0].mean, layer.weight.mean.detach())
 
 
 def test_filters_of_several_groups_are_refused():
-    with pytest.raises(InvalidInput, match="joint filters take all input channels"):
-        gbp.GBPConv2d(4, 4, 3, groups=2, joint=True)
+    with pytest.raises(InvalidInput, match="full covariance of filters takes all input channels"):
+        gbp.GBPConv2d(4, 4, 3, groups=2, covariance="full")

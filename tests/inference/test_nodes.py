@@ -8,7 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import FactorGraph, Latent, Message, Pace
+from torch_gbp import Damping, FactorGraph, GBPNoise, Latent, Message
+from torch_gbp.inference.damping import Iteration
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE, SIGMA, OBSERVED = 0.4, 1.5, 0.3  # deviations of the factor and of the unary prior, variance of the observations
@@ -34,32 +35,36 @@ def dense(rows, shift, prior, target, sigma=SIGMA):
     return covariance @ right, covariance.diagonal()
 
 
-def infer(layer, prior, target, iterations, pace):
+def noisy(layer, prior=None):
+    """A layer with noise and a prior of its output behind it."""
+    return nn.Sequential(layer, GBPNoise(NOISE, SIGMA if prior is None else prior))
+
+
+def infer(layer, prior, target, iterations, damping, **options):
     """Means and variances that the graph finds, and its trace."""
-    graph = FactorGraph(layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False)
-    trace = graph.infer(iterations, pace, tolerance=1e-13, check=1)
+    graph = FactorGraph(layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False, **options)
+    trace = graph.infer(iterations, damping, tolerance=1e-13, check=1)
     beliefs = graph.input_belief(), graph.output_belief()
     return [torch.cat([getattr(belief, moment).flatten() for belief in beliefs]) for moment in ("mean", "variance")], trace
 
 
-NOISY = {"noise": NOISE, "activation_sigma": SIGMA}
-WIDE = {"noise": NOISE, "activation_sigma": 1000.0}  # maxima are far from 0
+WIDE = 1000.0  # deviation of a prior of maxima, which are far from 0
 TREES = {
-    "average": (lambda: gbp.GBPAvgPool2d(2, **NOISY), lambda x: F.avg_pool2d(x, 2), (2, 4, 4)),
-    "average with gaps": (lambda: gbp.GBPAvgPool2d((2, 1), 3, **NOISY), lambda x: F.avg_pool2d(x, (2, 1), 3), (1, 5, 4)),
+    "average": (lambda: noisy(gbp.GBPAvgPool2d(2)), lambda x: F.avg_pool2d(x, 2), (2, 4, 4)),
+    "average with gaps": (lambda: noisy(gbp.GBPAvgPool2d((2, 1), 3)), lambda x: F.avg_pool2d(x, (2, 1), 3), (1, 5, 4)),
     "padded average": (
-        lambda: gbp.GBPAvgPool2d(3, padding=1, count_include_pad=False, **NOISY),
+        lambda: noisy(gbp.GBPAvgPool2d(3, padding=1, count_include_pad=False)),
         lambda x: F.avg_pool2d(x, 3, padding=1, count_include_pad=False),
         (1, 4, 4),
     ),
-    "global average": (lambda: gbp.GBPAdaptiveAvgPool2d(1, **NOISY), lambda x: F.adaptive_avg_pool2d(x, 1), (2, 3, 4)),
+    "global average": (lambda: noisy(gbp.GBPAdaptiveAvgPool2d(1)), lambda x: F.adaptive_avg_pool2d(x, 1), (2, 3, 4)),
     "average of rows": (
-        lambda: gbp.GBPAdaptiveAvgPool2d((None, 1), **NOISY),
+        lambda: noisy(gbp.GBPAdaptiveAvgPool2d((None, 1))),
         lambda x: F.adaptive_avg_pool2d(x, (None, 1)),
         (1, 3, 4),
     ),
-    "upsampled": (lambda: gbp.GBPUpsample(scale_factor=2, **NOISY), lambda x: F.interpolate(x, scale_factor=2), (2, 2, 3)),
-    "upsampled unevenly": (lambda: gbp.GBPUpsample(size=(5, 4), **NOISY), lambda x: F.interpolate(x, size=(5, 4)), (1, 2, 3)),
+    "upsampled": (lambda: noisy(gbp.GBPUpsample(scale_factor=2)), lambda x: F.interpolate(x, scale_factor=2), (2, 2, 3)),
+    "upsampled unevenly": (lambda: noisy(gbp.GBPUpsample(size=(5, 4))), lambda x: F.interpolate(x, size=(5, 4)), (1, 2, 3)),
 }
 
 
@@ -68,7 +73,7 @@ def test_trees_have_the_dense_posterior(name):
     make, function, shape = TREES[name]
     rows, prior = matrix(function, shape), (torch.randn(shape), torch.rand(shape) + 0.5)
     target = torch.randn(function(torch.zeros(1, *shape)).shape)
-    found, trace = infer(make(), prior, target, 10, Pace())
+    found, trace = infer(make(), prior, target, 10, 0.0)
     assert trace.iterations <= 3  # up, down, and back to the outputs
     answer = dense(rows, torch.zeros(len(rows)), prior, target)
     assert_close(found[0], answer[0], rtol=1e-10, atol=1e-10)
@@ -83,7 +88,7 @@ def test_maxima_of_windows_have_the_dense_posterior_of_the_chosen_entries(option
     rows = matrix(lambda x: chosen(x, prior[0], options), shape)
     target = (rows @ prior[0].flatten()).view(chosen(prior[0][None], prior[0], options).shape)
     target = target + torch.randn_like(target)
-    found, trace = infer(gbp.GBPMaxPool2d(**options, **WIDE), prior, target, 20, Pace())
+    found, trace = infer(noisy(gbp.GBPMaxPool2d(**options), WIDE), prior, target, 20, 0.0)
     assert trace.iterations <= 4
     answer = dense(rows, torch.zeros(len(rows)), prior, target, 1000.0)
     assert_close(found[0], answer[0], rtol=1e-10, atol=1e-8)
@@ -98,11 +103,13 @@ def test_a_window_hears_what_the_others_told_the_entry_that_it_chooses(apart, ex
     prior = torch.randn(shape), torch.rand(shape) + 0.5
     target = chosen(prior[0][None], prior[0], options)
     target = target + 4 * torch.randn_like(target)  # some of the largest fall, and others take their places
-    layer = gbp.GBPMaxPool2d(**options, **NOISY, exchange=exchange)
-    graph = FactorGraph(layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False)
+    layer = noisy(gbp.GBPMaxPool2d(**options))
+    graph = FactorGraph(
+        layer, Latent(prior[0][None], prior[1][None]), gbp.Regression(OBSERVED), target, learn=False, exchange=exchange
+    )
     pool, outputs = graph.nodes
     for visit in (pool.up, outputs.up, outputs.down, pool.down, pool.up):
-        visit(Pace())
+        visit(Iteration(Damping()))
     kept = 1 / (1 / SIGMA**2 + 1 / OBSERVED)  # variance of the maximum, without the factor
     message = Message(target * kept / OBSERVED / (kept + NOISE**2), torch.full_like(target, 1 / (kept + NOISE**2)))
     channel = 99 * torch.arange(2).view(2, 1, 1)  # places are counted in every channel
@@ -124,7 +131,7 @@ def test_windows_that_choose_anew_forget_what_they_told_the_entry_before(seed):
     prior = torch.randn(shape), torch.rand(shape) + 0.5
     target = chosen(prior[0][None], prior[0], options)
     target = target + 4 * torch.rand_like(target)
-    (mean, variance), trace = infer(gbp.GBPMaxPool2d(**options, **NOISY), prior, target, 200, Pace())
+    (mean, variance), trace = infer(noisy(gbp.GBPMaxPool2d(**options)), prior, target, 200, 0.0)
     last = mean[: prior[0].numel()].view(shape)
     rows = matrix(lambda x: chosen(x, last, options), shape)
     assert trace.iterations < 200 and not torch.equal(rows, matrix(lambda x: chosen(x, prior[0], options), shape))
@@ -139,30 +146,30 @@ def chosen(x, at, options):
     return x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
 
 
-def transposed(**options):
-    layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, covariance="diagonal", **NOISY, **options)
+def transposed():
+    layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, covariance="diagonal")
     for own in (layer.weight, layer.bias):
         own.mean.data.normal_()
         own.trust()
     return layer
 
 
-@pytest.mark.parametrize("linearise", [False, True])
+@pytest.mark.parametrize("approximation", ["moments", "linearised"])
 @pytest.mark.parametrize("name", ["overlapping average", "adaptive average", "transposed convolution"])
-def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
+def test_loops_have_the_means_of_the_dense_posterior(name, approximation):
     """Windows that overlap, and entries that several kernels reach; known weights."""
     if name == "overlapping average":
-        layer, shift, shape = gbp.GBPAvgPool2d(3, 1, **NOISY), None, (1, 5, 4)
+        layer, shift, shape = gbp.GBPAvgPool2d(3, 1), None, (1, 5, 4)
 
         def function(x):
             return F.avg_pool2d(x, 3, 1)
     elif name == "adaptive average":
-        layer, shift, shape = gbp.GBPAdaptiveAvgPool2d((1, 3), **NOISY), None, (1, 5, 4)
+        layer, shift, shape = gbp.GBPAdaptiveAvgPool2d((1, 3)), None, (1, 5, 4)
 
         def function(x):
             return F.adaptive_avg_pool2d(x, (1, 3))
     else:
-        layer, shape = transposed(linearise=linearise), (2, 3, 2)
+        layer, shape = transposed(), (2, 3, 2)
         kernel, shift = layer.weight.mean.detach().transpose(0, 1), layer.bias.mean.detach()
 
         def function(x):
@@ -171,19 +178,17 @@ def test_loops_have_the_means_of_the_dense_posterior(name, linearise):
     rows, prior = matrix(function, shape), (torch.randn(shape), torch.rand(shape) + 0.5)
     target = torch.randn(function(torch.zeros(1, *shape)).shape)
     full = torch.zeros_like(target) if shift is None else shift[:, None, None].expand_as(target)
-    found, trace = infer(layer, prior, target, 4000, Pace(rate=0.3))
+    found, trace = infer(noisy(layer), prior, target, 4000, 0.7, approximation=approximation)
     assert trace.changes[-1] < 1e-13
     assert_close(found[0], dense(rows, full.flatten(), prior, target)[0], rtol=1e-8, atol=1e-8)
 
 
 def test_a_kernel_over_one_pixel_is_learned_exactly():
     """Without bias every weight is in one factor: the weights' marginals by one visit, damped by nothing."""
-    layer = gbp.GBPConvTranspose2d(
-        1, 1, 2, bias=False, covariance="diagonal", prior=gbp.Prior(variance=0.7), linearise=True, **NOISY
-    )
+    layer = noisy(gbp.GBPConvTranspose2d(1, 1, 2, bias=False, covariance="diagonal", prior=gbp.Prior(variance=0.7)))
     x, y = torch.tensor([[[[1.7]]]]), torch.randn(1, 1, 2, 2)
-    graph = FactorGraph(layer, x, gbp.Regression(OBSERVED), y)
-    graph.infer(400, Pace(rate=0.3, weight_rate=0.3), tolerance=1e-14)
+    graph = FactorGraph(layer, x, gbp.Regression(OBSERVED), y, approximation="linearised")
+    graph.infer(400, Damping(0.7, 0.7), tolerance=1e-14)
     (weight,) = graph.nodes[0].weights
     kept = 1 / (1 / SIGMA**2 + 1 / OBSERVED)  # of the output, without the factor
     spread = NOISE**2 + kept
@@ -201,7 +206,7 @@ def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
     graph = FactorGraph(model, x, likelihood, y)
     with torch.no_grad():
         for visit in (graph.nodes[0].up, graph.nodes[1].down, graph.nodes[0].down):
-            visit(Pace())
+            visit(Iteration(Damping()))
     for belief, (mean, precision) in zip(graph.nodes[0].weights, zip(plain[::2], plain[1::2], strict=True), strict=True):
         information, told = belief.said.parts
         assert_close(told, precision, rtol=1e-9, atol=1e-12)
@@ -210,15 +215,16 @@ def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
 
 def test_a_generative_network_is_inferred_from_its_picture():
     """Codes - upsampling - transposed convolution - average, all known but the codes: a stationary point of the energy."""
-    inner = {"noise": 0.3, "activation_sigma": 2.0}
-    layers = gbp.GBPUpsample(scale_factor=2, **inner), transposed(linearise=True), gbp.GBPAvgPool2d(3, 2, **inner)
+    inner, kernels = GBPNoise(0.3, 2.0), transposed()
+    layers = gbp.GBPUpsample(scale_factor=2), inner, kernels, GBPNoise(NOISE, SIGMA), gbp.GBPAvgPool2d(3, 2), inner
     target = torch.randn(1, 3, 4, 4)
-    graph = FactorGraph(nn.Sequential(*layers), Latent(torch.zeros(1, 2, 2, 2), 1.0), gbp.Regression(0.1), target, learn=False)
-    trace = graph.infer(6000, Pace(rate=0.2), tolerance=1e-11, check=20)
+    codes, options = Latent(torch.zeros(1, 2, 2, 2), 1.0), {"learn": False, "approximation": "linearised"}
+    graph = FactorGraph(nn.Sequential(*layers), codes, gbp.Regression(0.1), target, **options)
+    trace = graph.infer(6000, 0.8, tolerance=1e-11, check=20)
     assert trace.changes[-1] < 1e-11 and trace.energies[-1] < trace.energies[0]
     leaves = [part.mean.clone().requires_grad_() for part in (graph.input_belief(), *graph.beliefs().values())]
     code, copies, image, means = leaves
-    kernel, shift = layers[1].weight.mean.detach().transpose(0, 1), layers[1].bias.mean.detach()
+    kernel, shift = kernels.weight.mean.detach().transpose(0, 1), kernels.bias.mean.detach()
     residuals = [
         *(code, copies / 2, image / SIGMA, means / 2, (target - means) / 0.1**0.5),
         (F.interpolate(code, scale_factor=2) - copies) / 0.3,

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from scalar_graph import Factors, ScalarGraph
 from torch.testing import assert_close
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.scalar_graph import Factors, ScalarGraph
 
 pytestmark = pytest.mark.usefixtures("float64")
 

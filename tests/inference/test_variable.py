@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.nodes import Pace, Variable
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.variable import Variable
 
 pytestmark = pytest.mark.usefixtures("float64")
 SHAPE = 5, 3
@@ -26,28 +27,40 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(params=VARIABLES)
+@pytest.fixture(params=[(name, edges) for name in VARIABLES for edges in (1, 3)], ids=lambda param: f"{param[0]}, {param[1]}")
 def variable(request):
-    """With messages from both sides, the one from above twice."""
-    made = VARIABLES[request.param]()
+    """With messages from both sides, those from above twice."""
+    name, edges = request.param
+    made = VARIABLES[name]()
     made.predict(torch.randn(SHAPE), torch.rand(SHAPE) + 0.1)
-    for _ in range(2):
-        made.hear(message(*SHAPE), Pace(), 0.5)
+    for edge in [made.edge() for _ in range(edges)] * 2:
+        edge.hear(message(*SHAPE), Iteration(Damping()), 0.5)
         made.belief()
     return made
 
 
-def test_the_belief_is_prior_times_both_messages(variable):
-    own, above = Gaussian(*variable.prediction).message(), Message(*variable.above.parts)
-    product = own * above if variable.prior is None else own * above * variable.prior
-    mean, variance = product.belief()
+def dense(variable, without=None):
+    """Prior x messages from below and above, but for one."""
+    product = Gaussian(*variable.prediction).message()
+    for edge in variable.edges:
+        product = product if edge is without else product * Message(*edge.above.parts)
+    mean, variance = (product if variable.prior is None else product * variable.prior).belief()
     if variable.values is not None:
         known = torch.ones(SHAPE, dtype=torch.bool) if variable.known is None else variable.known
         mean, variance = variable.values.where(known, mean), variance.masked_fill(known, 0)
-    found = variable.belief()
+    return mean, variance
+
+
+def test_the_belief_is_prior_times_all_messages(variable):
+    found, (mean, variance) = variable.belief(), dense(variable)
     assert_close(found[0], mean)
     whole = variable.known is None and variable.values is not None  # then the variance is None
     assert_close(torch.zeros(SHAPE) if whole and found[1] is None else found[1], variance)
+
+
+def test_the_cavity_of_an_edge_leaves_out_its_own_message_alone(variable):
+    for edge in variable.edges:
+        assert_close(edge.cavity_moments(), dense(variable, edge))
 
 
 def test_the_mean_alone_is_the_beliefs(variable):
@@ -58,22 +71,25 @@ def test_picked_entries_are_those_of_the_whole(variable):
     def pick(entries):
         return entries.flip(0)[1::2]
 
-    (mean, variance), (all_means, all_variances) = variable.upward_at(pick), variable.upward()
-    assert_close(mean, pick(all_means))
-    assert_close(variance, None if all_variances is None else pick(all_variances))
+    for edge in variable.edges:
+        (mean, variance), (all_means, all_variances) = edge.cavity_at(pick), edge.cavity()
+        assert_close(mean, pick(all_means))
+        assert_close(variance, None if all_variances is None else pick(all_variances))
 
 
 def test_a_replaced_message_is_heard(variable):
     before, said = variable.rest(), message(*SHAPE)
-    variable.replace(said)
+    variable.edges[0].replace(said)
     after = said if variable.prior is None else said * variable.prior
+    for edge in variable.edges[1:]:
+        after = after * Message(*edge.above.parts)
     assert_close(tuple(variable.rest()), tuple(after))
     assert not torch.equal(before.precision, variable.rest().precision)
 
 
 def test_beliefs_do_not_write_over_what_they_are_made_of(variable):
-    kept = [*variable.prediction, *variable.above.parts, *variable.rest()]
+    kept = [*variable.prediction, *variable.rest(), *(part for edge in variable.edges for part in edge.above.parts)]
     copies = [part.clone() for part in kept]
-    for look in (variable.belief, variable.belief_mean, variable.upward, variable.answer):
+    for look in (variable.belief, variable.belief_mean, variable.score, *(edge.cavity for edge in variable.edges)):
         look()
     assert_close(kept, copies, rtol=0, atol=0)

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 LAYERS = {
     "linear": (lambda: gbp.GBPLinear(4, 3), lambda own, x: F.linear(x, own.weight.mean, own.bias.mean), (2, 4)),
     "inside": (
-        lambda: gbp.GBPLinear(4, 3, bias=False, activation=gbp.GBPLeakyReLU(0.3), noise=0.1),
-        lambda own, x: F.leaky_relu(F.linear(x, own.weight.mean), 0.3),
+        lambda: nn.Sequential(gbp.GBPLinear(4, 3, bias=False), gbp.GBPLeakyReLU(0.3), gbp.GBPNoise(0.1)),
+        lambda own, x: F.leaky_relu(F.linear(x, own[0].weight.mean), 0.3),
         (2, 5, 4),
     ),
     "conv": (
@@ -57,8 +57,8 @@ def test_a_transposed_convolution_is_that_of_its_torch_layer():
 
 def test_what_has_no_plain_function_says_so():
     with gbp.means_sweep():
-        with pytest.raises(MissingRule, match=r"prior of the output.*GBPLinear.*activation_sigma=2"):
-            gbp.GBPLinear(2, 2, activation_sigma=2.0)(torch.ones(1, 2))
+        with pytest.raises(MissingRule, match=r"prior of activations.*GBPNoise.*prior_sigma=2"):
+            gbp.GBPNoise(prior_sigma=2.0)(torch.ones(1, 2))
         with pytest.raises(InvalidInput, match="carries tensors"):
             gbp.GBPReLU()(gbp.Gaussian(torch.ones(2), torch.ones(2)))
 

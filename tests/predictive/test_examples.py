@@ -203,7 +203,7 @@ def test_unsound_beliefs_are_named_where_they_enter(mean, variance, text, grad):
 
 
 def test_iterated_inference_needs_an_iteration():
-    graph = gbp.FactorGraph(mlp(joint=True, noise=0.1), X, gbp.SquaredSoftmax(), LABELS)
+    graph = gbp.FactorGraph(mlp(covariance="full"), X, gbp.SquaredSoftmax(), LABELS)
     for bad in (0, -1, 1.5, "a"):
         with pytest.raises(InvalidInput, match=r"iterations must be an integer, at least 1.*Way out"):
             graph.infer(bad)

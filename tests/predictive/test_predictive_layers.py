@@ -21,7 +21,7 @@ from torch_gbp.weights.priors import Prior
 pytestmark = pytest.mark.usefixtures("float64")
 LAYERS = {  # of every kind, with settings that are not the usual ones
     "linear": (lambda: gbp.GBPLinear(4, 3, bias=False), (4,)),
-    "linear_inside": (lambda: gbp.GBPLinear(4, 3, activation=gbp.GBPLeakyReLU(0.2)), (5, 4)),
+    "linear_inside": (lambda: nn.Sequential(gbp.GBPLinear(4, 3), gbp.GBPLeakyReLU(0.2)), (5, 4)),
     "conv": (lambda: gbp.GBPConv2d(4, 6, (3, 2), 2, (1, 0), (1, 2), 2), (4, 7, 8)),
     "conv_transpose": (lambda: gbp.GBPConvTranspose2d(4, 6, 3, 2, 1, 1, 2), (4, 5, 6)),
     "leaky_relu": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPLeakyReLU(0.3)), (4,)),
@@ -72,7 +72,7 @@ class Halved(gbp.GBPLeakyReLU):
 
 
 CARRIED = {
-    "noise": lambda: nn.Sequential(gbp.GBPLinear(3, 4, noise=0.3), gbp.GBPLinear(4, 3)),
+    "noise": lambda: nn.Sequential(gbp.GBPLinear(3, 4), gbp.GBPNoise(0.3), gbp.GBPLinear(4, 3)),
     "own forward": Own,
     "own layer": lambda: nn.Sequential(gbp.GBPLinear(3, 4), Halved(0.1), gbp.GBPLinear(4, 3)),
     "weighted maximum": lambda: nn.Sequential(
@@ -86,7 +86,7 @@ def test_networks_that_need_beliefs_are_sampled_by_them(make):
     model, x = scattered(make(), 0.2), torch.randn(3, 3)
     truth = brute_force(model, x, 1000)
     if make is CARRIED["noise"]:
-        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ model[1].weight.mean.T for _ in range(len(truth))]).detach()
+        truth = truth + torch.stack([0.3 * torch.randn(3, 4) @ model[-1].weight.mean.T for _ in range(len(truth))]).detach()
     found = predict(model, Softmax(), x, "samples", 1000)
     assert_close(found.belief.variance, truth.var(0), rtol=0.25, atol=0)
     again = predict(model, Softmax(), x, "samples", 1000)

@@ -27,6 +27,11 @@ def _flat(*layers: nn.Module, width: int, **options: Any) -> Callable[[int], nn.
     return lambda outputs: nn.Sequential(*layers, gbp.GBPLinear(width, outputs, **options))
 
 
+def _noisy(build: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    """With noise at the end."""
+    return lambda outputs: nn.Sequential(build(outputs), gbp.GBPNoise(0.1, prior_sigma=5.0))
+
+
 class Skip(nn.Module):
     """h + f(h): a network with a forward of its own."""
 
@@ -39,6 +44,20 @@ class Skip(nn.Module):
         return self.head(h + self.inner(h))
 
 
+class Attention(nn.Module):
+    """Four tokens that look at each other, beside a skip connection, and their mean."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.first, self.joint = gbp.GBPLinear(4, 3), gbp.GBPLinear(3, 9)
+        self.mix, self.head = gbp.GBPLinear(3, 3), gbp.GBPLinear(3, outputs)
+
+    def forward(self, x: Tensor) -> gbp.Gaussian:
+        h = self.first(x.unflatten(1, (4, 4)))
+        seen = nn.functional.scaled_dot_product_attention(*self.joint(h).chunk(3, -1))
+        return self.head(torch.mean(h + self.mix(seen), 1))
+
+
 def _conv(**options: Any) -> gbp.GBPConv2d:
     return gbp.GBPConv2d(1, 2, 3, **options)  # 4 x 4 images -> (2, 2, 2)
 
@@ -49,11 +68,11 @@ def _hidden() -> gbp.GBPLinear:
 
 NETWORKS: dict[str, Callable[[], Callable[[int], nn.Module]]] = {
     "linear, shared": lambda: _flat(width=16),
-    "linear, full": lambda: _flat(width=16, covariance="diagonal"),
-    "linear, joint": lambda: _flat(width=16, joint=True, linearise=True, noise=0.1),
+    "linear, diagonal": lambda: _flat(width=16, covariance="diagonal"),
+    "linear, full": lambda: _noisy(_flat(width=16, covariance="full")),
     "conv, shared": lambda: _image(_conv(), width=8),
-    "conv, full": lambda: _image(_conv(covariance="diagonal"), width=8),
-    "conv, joint": lambda: _image(_conv(joint=True, noise=0.1), width=8),
+    "conv, diagonal": lambda: _image(_conv(covariance="diagonal"), width=8),
+    "conv, full": lambda: _image(_conv(covariance="full"), gbp.GBPNoise(0.1), width=8),
     "transposed conv": lambda: _image(gbp.GBPConvTranspose2d(1, 2, 2), width=50),
     "max-pool": lambda: _image(_conv(), gbp.GBPMaxPool2d(2), width=2),
     "avg-pool": lambda: _image(_conv(), gbp.GBPAvgPool2d(2), width=2),
@@ -66,10 +85,14 @@ NETWORKS: dict[str, Callable[[], Callable[[int], nn.Module]]] = {
     "input basis": lambda: _flat(gbp.InputBasis.fit(_fitted().flatten(1), 1.0), width=16),
     "patch basis": lambda: _image(gbp.PatchBasis.fit(_fitted(), 2, explained=1.0), gbp.GBPConv2d(4, 2, 1), width=18),
     "cosine basis": lambda: _flat(gbp.CosineBasis(1, SIDE), width=16),
-    "cosine basis behind": lambda: _flat(gbp.GBPLinear(16, 4), gbp.CosineBasis(1, 2), width=4, joint=True, linearise=True),
+    "cosine basis behind": lambda: _flat(gbp.GBPLinear(16, 4), gbp.CosineBasis(1, 2), width=4, covariance="full"),
+    "noise inside": lambda: _flat(_hidden(), gbp.GBPLeakyReLU(0.1), gbp.GBPNoise(0.1, prior_sigma=2.0), width=3),
+    "functions": lambda: _flat(_hidden(), nn.GELU(), width=3),
     "skip connection": lambda: Skip,
+    "attention": lambda: Attention,
 }
 IMAGES = [name for name in NETWORKS if any(kind in name for kind in ("conv", "pool", "upsample", "patch"))]
+NONLINEAR = ("functions", "attention")  # whose moment maps need not carry messages in a plain sweep
 LIKELIHOODS: dict[str, tuple[Callable[[], Likelihood], int]] = {  # and the number of outputs
     "Softmax": (lambda: gbp.Softmax(power=1), 3),
     "Softmax, automatic power": (gbp.Softmax, 3),
@@ -82,9 +105,9 @@ LIKELIHOODS: dict[str, tuple[Callable[[], Likelihood], int]] = {  # and the numb
     "Regression, learned noise": (lambda: gbp.Regression(0.5, learn_noise=True), 2),
     "HeteroscedasticRegression": (gbp.HeteroscedasticRegression, 2),
 }
-ORDERS: dict[str, Callable[[], Any]] = {
-    "Parallel": gbp.Parallel,
-    "Sequential": gbp.Sequential,
+SCHEDULES: dict[str, Callable[[], Any]] = {
+    "AllAtOnce": gbp.AllAtOnce,
+    "ExampleByExample": gbp.ExampleByExample,
     "LayerSweeps": gbp.LayerSweeps,
     "RandomLayers": gbp.RandomLayers,
 }
@@ -110,35 +133,33 @@ def data(network: str, likelihood: str) -> tuple[Tensor, Tensor]:
     ) % 3
 
 
-def learn(network: nn.Module, likelihood: Likelihood, order: str, store: str, x: Tensor, y: Tensor, iterations: int) -> Any:
+def learn(network: nn.Module, likelihood: Likelihood, schedule: str, store: str, x: Tensor, y: Tensor, iterations: int) -> Any:
     """One visit to the only batch, from any engine; returns the optimizer."""
     propagate = gbp.MessagePassing(network.named_parameters(), len(x), store=STORES[store](), epochs=None)
     with propagate.visit(0, x, y):
-        if order == PLAIN:
+        if schedule == PLAIN:
             propagate.zero_grad()
             likelihood(network(x), y).backward()
             propagate.step()
         else:
-            damping = 0.0 if order == "Sequential" else 0.5
-            gbp.Inference(iterations, damping=damping, order=ORDERS[order]())(network, likelihood, propagate, x, y)
+            damping = 0.0 if schedule == "ExampleByExample" else 0.5
+            iterations = 4 * iterations if schedule == "RandomLayers" and iterations > 1 else iterations  # until all were drawn
+            gbp.Inference(iterations, damping=damping, schedule=SCHEDULES[schedule]())(network, likelihood, propagate, x, y)
     return propagate
 
 
 Refusals = list[tuple[type[GBPError], str]]
-_NO_EXACT = (MissingRule, "no exact scalar messages")
 _TRUNCATED = [(Diverged, "the energy diverged"), (ImproperMarginal, "no finite precision")]
 
 
 def refusals(network: str, likelihood: str, engine: str) -> tuple[Refusals, Refusals]:
     """The errors, one of which must come, and those that may come, with a part of their text."""
-    graph = engine in ("LayerSweeps", "RandomLayers")
-    if engine == "Sequential" and "automatic" in likelihood:
+    if engine == PLAIN and network in NONLINEAR:
+        return [], [(MissingRule, "has no message rule")]
+    graph = engine in ("AllAtOnce", "LayerSweeps", "RandomLayers")
+    if engine == "ExampleByExample" and "automatic" in likelihood:
         return [(InvalidInput, "exact messages need a likelihood power of 1")], []
-    if engine == "Sequential" and network == "transposed conv":
-        return [_NO_EXACT], []
-    if graph and network == "skip connection":  # a graph is made from layers in a row
-        return [(MissingRule, "no factor node")], []
     if graph and likelihood == "HeteroscedasticRegression":  # all images at once overshoot a log variance
         return [], _TRUNCATED[:1]
     # A truncated Gaussian has no density where the label's output is not the largest, and no precision far from the boundary.
-    return [], _TRUNCATED if likelihood == "Argmax" and (graph or engine == "Sequential") else []
+    return [], _TRUNCATED if likelihood == "Argmax" and (graph or engine == "ExampleByExample") else []

@@ -21,6 +21,7 @@ from torch_gbp.layers import (
     GBPLeakyReLU,
     GBPLinear,
     GBPMaxPool2d,
+    GBPNoise,
     GBPReLU,
     GBPSigmoid,
     GBPUpsample,
@@ -133,8 +134,7 @@ def _layer(layer: nn.Module) -> nn.Module:
             cause="a layer of an own making",
             fix="add it to torch_gbp.convert.back.TORCH: the class, and a function that makes the torch layer at the means",
         )
-    plain, activation = make(layer), getattr(layer, "activation", None)
-    return plain if activation is None else nn.Sequential(plain, _layer(activation))
+    return make(layer)
 
 
 @torch.no_grad()
@@ -185,5 +185,6 @@ TORCH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     GBPLeakyReLU: lambda layer: nn.LeakyReLU(layer.negative_slope),
     GBPReLU: lambda layer: nn.ReLU(),
     GBPSigmoid: lambda layer: nn.Sigmoid(),
+    GBPNoise: lambda layer: nn.Identity(),  # its mean is 0
     GBPActivation: lambda layer: copy.deepcopy(layer.source[0]),
 }

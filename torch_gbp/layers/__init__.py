@@ -4,6 +4,7 @@ from torch_gbp.layers.activation import GBPActivation, GBPLeakyReLU, GBPReLU, GB
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.linear import GBPLinear
+from torch_gbp.layers.noise import GBPNoise
 from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxPool2d
 from torch_gbp.layers.upsample import GBPUpsample
 
@@ -16,6 +17,7 @@ __all__ = [
     "GBPLeakyReLU",
     "GBPLinear",
     "GBPMaxPool2d",
+    "GBPNoise",
     "GBPReLU",
     "GBPSigmoid",
     "GBPUpsample",

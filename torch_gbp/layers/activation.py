@@ -14,14 +14,11 @@ from torch_gbp.factors.activations import SIGMOID, factor_of
 from torch_gbp.factors.elementwise import Elementwise, ElementwiseOptions
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import ActivationLayer, Belief
-from torch_gbp.memory import Forms
-from torch_gbp.nodes import Bound, Node, SingleNode
+from torch_gbp.layers.base import ActivationLayer, Belief, factor_arguments
 
-_EXACT = factor(leaky_relu.EXACT)
 _SIGMOID = SIGMOID.linearised().rule()
 _SEND_SIGMOID = factor(_SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, leaky_relu.LINEARISED)]  # made now, see autograd/bridge.py
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
@@ -30,8 +27,7 @@ class GBPLeakyReLU(ActivationLayer):
     Args:
         negative_slope: 0 <= negative_slope <= 1.
         inplace: accepted as in torch.nn.LeakyReLU; moments are always new tensors.
-        rule: `factors.leaky_relu.SCORE` (default) or `factors.leaky_relu.EP`, the form of the backward message; or
-            `factors.leaky_relu.LINEARISED`, to first order at the mean.
+        rule: `factors.leaky_relu.SCORE` (default) or `factors.leaky_relu.EP`, the form of the backward message.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
@@ -40,6 +36,8 @@ class GBPLeakyReLU(ActivationLayer):
     >>> round(output.mean.item(), 4)
     0.359
     """
+
+    linearised, exact = leaky_relu.LINEARISED, leaky_relu.EXACT
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__()
@@ -60,14 +58,11 @@ class GBPLeakyReLU(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
-        options = LeakyReLUOptions(self.negative_slope, torch.is_grad_enabled())
-        return Gaussian(*self.memory.activation(Forms(factor(self.rule), _EXACT), options, *belief))
+        return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
-    def bound(self) -> Bound:
-        return Bound(self.rule, LeakyReLUOptions(self.negative_slope))
-
-    def node(self, learn: bool) -> Node:
-        return SingleNode(self.bound(), 0.0, None)
+    @property
+    def options(self) -> LeakyReLUOptions:  # type: ignore[override]
+        return LeakyReLUOptions(self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -102,6 +97,9 @@ class GBPSigmoid(ActivationLayer):
     tensor([0.0625])
     """
 
+    rule = linearised = _SIGMOID
+    options = ElementwiseOptions()
+
     @classmethod
     def from_torch(cls, layer: nn.Sigmoid) -> GBPSigmoid:
         """The GBP twin of nn.Sigmoid."""
@@ -113,13 +111,7 @@ class GBPSigmoid(ActivationLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return Gaussian(*_SEND_SIGMOID(ElementwiseOptions(), *self.accept(input, tuple(range(9)))))
-
-    def bound(self) -> Bound:
-        return Bound(_SIGMOID, ElementwiseOptions())
-
-    def node(self, learn: bool) -> Node:
-        return SingleNode(self.bound(), 0.0, None)
+        return Gaussian(*_SEND_SIGMOID(self.options, *self.accept(input, tuple(range(9)))))
 
 
 class GBPActivation(ActivationLayer):
@@ -127,7 +119,6 @@ class GBPActivation(ActivationLayer):
 
     Args:
         activation: a module of torch such as nn.GELU() or nn.SiLU(), or `factors.elementwise.Elementwise(f)` for f of your own.
-        linearise: expand f to first order at the mean in place of moment matching.
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
@@ -139,13 +130,14 @@ class GBPActivation(ActivationLayer):
     tensor([0.2821])
     """
 
-    def __init__(self, activation: nn.Module | Elementwise, *, linearise: bool = False) -> None:
+    @factor_arguments
+    def __init__(self, activation: nn.Module | Elementwise) -> None:
         super().__init__()
-        require_kind("linearise", linearise, bool, "GBPActivation", fix="use True or False")
         self.factor, self.options = factor_of(activation)
         self.source = (activation,)  # no submodule
-        self.rule, self.exact = (self.factor.linearised() if linearise else self.factor).rule(), self.factor.per_edge().rule()
-        factor(self.rule), factor(self.exact)
+        self.rule, self.linearised = self.factor.rule(), self.factor.linearised().rule()
+        self.exact = self.factor.per_edge().rule()
+        factor(self.rule)
 
     @classmethod
     def from_torch(cls, layer: nn.Module) -> GBPActivation:
@@ -159,15 +151,7 @@ class GBPActivation(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
-        options = self.options._replace(learn=torch.is_grad_enabled())
-        forms = Forms(factor(self.rule), factor(self.exact))
-        return Gaussian(*self.memory.activation(forms, options, *belief))
-
-    def bound(self) -> Bound:
-        return Bound(self.rule, self.options)
-
-    def node(self, learn: bool) -> Node:
-        return SingleNode(self.bound(), 0.0, None)
+        return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
     def extra_repr(self) -> str:
         return repr(self.source[0])

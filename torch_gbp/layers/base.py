@@ -10,24 +10,17 @@ from torch import Tensor, nn
 
 from torch_gbp.autocast import promoted
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import factor
+from torch_gbp.autograd.bridge import Rule
 from torch_gbp.checks import (
-    DEVIATION,
-    DEVIATION_OR_0,
     name_of,
-    require,
     require_factory,
-    require_kind,
     require_moments,
     require_values,
 )
 from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.factors import unary
-from torch_gbp.factors.unary import UnaryOptions
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import warn_unless_standard
-from torch_gbp.memory import NO_MEMORY, Memory
-from torch_gbp.nodes import Bound, LinearNode, Node, WeightBelief
+from torch_gbp.renamed import renamed
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Prior, require_covariance, require_prior
 
@@ -35,39 +28,24 @@ Belief = Gaussian | Tensor
 STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weights and biases
 
 
-_UNARY = factor(unary.RULE)
+factor_arguments = renamed(
+    noise="a GBPNoise({}) behind the layer",
+    activation_sigma="a GBPNoise(prior_sigma={}) behind the layer",
+    activation="the activation as a layer behind this one, and a GBPNoise behind both; iterated inference makes them one factor",
+    linearise='Inference(approximation="linearised") for True',
+    joint='covariance="full" for True',
+    exchange="Inference(exchange={})",
+)
+"""Decorator: arguments that are layers of their own, or the inference's, raise InvalidInput, with the new spelling."""
 
 
 class FactorLayer(nn.Module):
-    """A layer whose factor may be noisy: output = rule(input) + N(0, noise^2), output ~ N(0, activation_sigma^2) a priori."""
-
-    noise = 0.0
-    activation_sigma: float | None = None
-
-    def set_noise(self, noise: float, activation_sigma: float | None) -> None:
-        """Standard deviations of the factor and of the unary prior of its output (None for none).
-
-        Raises:
-            InvalidInput: a noise that is negative, a prior deviation that is not positive, or one that is not finite.
-        """
-        where = type(self).__name__
-        self.noise = require("noise", noise, DEVIATION_OR_0, where, fix="use noise=0.0 for an exact factor")
-        if activation_sigma is not None:
-            activation_sigma = require("activation_sigma", activation_sigma, DEVIATION, where, fix="use None for no prior")
-        self.activation_sigma = activation_sigma
-
-    def loosen(self, output: Gaussian) -> Gaussian:
-        """The output through the noise and its prior, in a single sweep."""
-        if not self.noise and self.activation_sigma is None:
-            return output
-        options = UnaryOptions(self.noise**2, 0.0 if self.activation_sigma is None else self.activation_sigma**-2)
-        return Gaussian(*_UNARY(options, *output))
+    """A layer that is a factor: it maps a belief to a belief."""
 
     def at_means(self, input: Belief) -> Tensor:
-        """The layer's plain function of a tensor, at the means of its weights; the noise has mean 0.
+        """The layer's plain function of a tensor, at the means of its weights.
 
         Raises:
-            MissingRule: a prior of the output, which moves its mean by how uncertain it is.
             InvalidInput: a Gaussian.
         """
         if isinstance(input, Gaussian):
@@ -78,39 +56,15 @@ class FactorLayer(nn.Module):
                 cause="uncertain inputs",
                 fix="leave means_sweep() out, or pass input.mean",
             )
-        if self.activation_sigma is not None:
-            raise MissingRule(
-                "a prior of the output has no plain function",
-                where=name_of(self),
-                got=f"activation_sigma={self.activation_sigma}",
-                fix="leave means_sweep() out",
-            )
         return self.plain(input)
 
     def plain(self, input: Tensor) -> Tensor:
         """The layer's function at the means of its weights."""
         raise MissingRule(f"{type(self).__name__} has no plain function", where="means_sweep", fix="leave means_sweep() out")
 
-    def activation_prior(self, like: Tensor | None = None) -> Message | None:
-        """The unary prior of the output as a message, for `nodes`."""
-        if self.activation_sigma is None:
-            return None
-        zero = torch.zeros(()) if like is None else like.new_zeros(())
-        return Message(zero, zero + self.activation_sigma**-2)
-
-    def node(self, learn: bool) -> Node:
-        """The layer's factors for iterated inference on one batch (`FactorGraph`); `learn` is whether weights may move."""
-        raise MissingRule(
-            f"{type(self).__name__} has no factor node",
-            where="FactorGraph",
-            fix="use GBPLinear, GBPConv2d, GBPConvTranspose2d, GBPLeakyReLU, GBPMaxPool2d, GBPAvgPool2d, GBPUpsample",
-        )
-
 
 class GaussianLayer(FactorLayer):
     """A layer without weights: maps a belief to a belief through one rule."""
-
-    memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
 
     def accept(self, belief: Belief, dims: tuple[int, ...]) -> Gaussian:
         """Checks the number of axes; an observed tensor becomes a belief with variance 0."""
@@ -119,11 +73,12 @@ class GaussianLayer(FactorLayer):
 
 
 class ActivationLayer(GaussianLayer):
-    """A layer that acts entry by entry, and so can be inside another layer's factor."""
+    """A layer that acts entry by entry, by a rule without weights."""
 
-    def bound(self) -> Bound:
-        """The rule with its options."""
-        raise NotImplementedError
+    rule: Rule
+    linearised: Rule  # to first order at the mean
+    exact: Rule | None = None  # exact messages both ways; None takes the rule
+    options: Any = None
 
 
 class WeightedLayer(FactorLayer):
@@ -131,7 +86,10 @@ class WeightedLayer(FactorLayer):
 
     weight: GaussianParameter
     bias: GaussianParameter | None
-    memory: Memory = NO_MEMORY  # what it keeps between inner sweeps, see memory.py
+    options: Any = None  # of its rule
+    exact: Rule | None = None  # exact scalar messages, where there are any
+    has_full = False  # whether there is a full covariance of its weights
+    full = False  # whether iterated inference takes the covariance of weights into account
     checked_scale = False  # whether the first training inputs were looked at
 
     def make_marginals(
@@ -152,51 +110,20 @@ class WeightedLayer(FactorLayer):
         """
         where = type(self).__name__
         require_factory(device, dtype, where)
-        prior, self.shared_precision = require_prior(prior, where), require_covariance(covariance, where)
+        prior, self.full = require_prior(prior, where), covariance in ("full", "shared_full")
+        self.shared_precision = require_covariance(covariance, where, full=self.has_full)
         self.weight = GaussianParameter(shape, prior.resolved(*fans), device, dtype, self.shared_precision)
         self.bias = GaussianParameter((outputs or shape[0],), prior.of_bias(), device, dtype) if bias else None
 
-    activation: ActivationLayer | None  # inside the factor; no default, which would hide the module
-    linearise = False
-
-    def set_factor(
-        self, noise: float, activation_sigma: float | None, activation: ActivationLayer | None, linearise: bool
-    ) -> None:
-        """Options of the factor y = activation(W a + b) + noise, see `set_noise`.
-
-        Raises:
-            InvalidInput: as `set_noise`; an activation that is no layer such as GBPLeakyReLU.
-        """
-        self.set_noise(noise, activation_sigma)
-        require_kind("linearise", linearise, bool, type(self).__name__, fix="use True or False")
-        if activation is not None:
-            require_kind("activation", activation, ActivationLayer, type(self).__name__, fix="use GBPLeakyReLU(0.1), or None")
-        self.activation, self.linearise = activation, linearise
+    def rule(self, linearised: bool = False) -> Rule:
+        """The layer's rule: moments matched, or linearised at the means."""
+        raise NotImplementedError
 
     def known_weights(self) -> tuple[Tensor, Tensor | None]:
         """Means of the weights and of the biases, for a means sweep."""
         weight, _, bias, _ = self.marginals()
         assert weight is not None
         return weight, bias
-
-    def activated(self, output: Tensor) -> Tensor:
-        """The output through an activation inside the factor, in a means sweep."""
-        return output if self.activation is None else self.activation.at_means(output)
-
-    def finished(self, output: Gaussian) -> Gaussian:
-        """What comes out of the factor in a single sweep: activation, noise, unary prior."""
-        return self.loosen(output if self.activation is None else self.activation(output))
-
-    def weight_beliefs(self, learn: bool) -> tuple[WeightBelief, ...]:
-        """Weights, and biases if there are any, as they enter the visit to a batch."""
-        learn = learn and self.weight.mean.requires_grad
-        return tuple(WeightBelief(own, learn) for own in (self.weight, self.bias) if own is not None)
-
-    def affine_node(self, affine: Bound, learn: bool) -> LinearNode:
-        """The node of a layer with this affine rule."""
-        activation = None if self.activation is None else self.activation.bound()
-        prior = self.activation_prior(self.weight.mean)
-        return LinearNode(affine, activation, self.weight_beliefs(learn), self.noise**2, prior)
 
     @property
     def weight_mean(self) -> Tensor:

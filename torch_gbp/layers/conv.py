@@ -8,24 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import factor
+from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import require_count, require_like, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors.bilinear import rule_of, rules_of
+from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV, ConvOptions
-from torch_gbp.factors.covariance import DIAGONAL, FULL, SHARED
-from torch_gbp.factors.held import HELD_CONV, HELD_MOST, patches_of
 from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
-from torch_gbp.memory import Forms
-from torch_gbp.nodes import Bound, FilterBelief, Node
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_EXACT = factor(PerEdge(CONV).rule(), STORED_PRECISIONS)
-_RULES = rules_of(CONV)
-_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
+_RULES, _EXACT = rules_of(CONV), PerEdge(CONV).rule()
+_SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
 class GBPConv2d(WeightedLayer):
@@ -38,24 +33,24 @@ class GBPConv2d(WeightedLayer):
             as in torch.nn.Conv2d; zeros are the only padding mode, "same" needs odd kernels and stride 1.
         prior: of weights and biases, and where they start; None takes `Prior()`.
         covariance: "shared", one precision for all weights of an input channel, for speed; "diagonal", one for every weight.
-        noise: standard deviation of the factor: output = activation(W a + b) + N(0, noise^2).
-        activation: a GBPLeakyReLU inside the factor; None where it follows as a layer of its own, or not at all.
-        activation_sigma: standard deviation of a unary prior of the output around 0; None for none.
-        linearise: expand the product to first order at the means (factors/bilinear.py) in place of moment matching.
-        joint: in iterated inference, one joint Gaussian for all weights of a filter (nodes/filters.py); linearised.
+            "full" is "diagonal" between batches, "shared_full" is "shared"; in iterated inference, where they are linearised, all
+            weights of a filter have one Gaussian (inference/filters.py).
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
     Raises:
         InvalidInput: wrong channel count or axes, NaN or Inf, integer or empty input, prior variance not positive and finite,
-            joint filters of several groups.
+            a full covariance for several groups.
 
     >>> import torch
     >>> GBPConv2d(1, 6, 5, padding=2)(torch.ones(2, 1, 28, 28)).shape
     torch.Size([2, 6, 28, 28])
     """
 
+    has_full, exact = True, _EXACT
+
     @prior_arguments
+    @factor_arguments
     def __init__(
         self,
         in_channels: int,
@@ -72,20 +67,16 @@ class GBPConv2d(WeightedLayer):
         *,
         prior: Prior | None = None,
         covariance: Covariance = "shared",
-        noise: float = 0.0,
-        activation: ActivationLayer | None = None,
-        activation_sigma: float | None = None,
-        linearise: bool = False,
-        joint: bool = False,
     ) -> None:
         super().__init__()
-        self.set_factor(noise, activation_sigma, activation, linearise)
         in_channels, out_channels, groups = require_channels(in_channels, out_channels, groups, "GBPConv2d")
-        if joint and groups > 1:
+        if covariance in ("full", "shared_full") and groups > 1:
             raise InvalidInput(
-                "joint filters take all input channels", where="GBPConv2d", got=f"groups {groups}", fix="use groups=1"
+                "a full covariance of filters takes all input channels",
+                where="GBPConv2d",
+                got=f"groups {groups}",
+                fix="use groups=1",
             )
-        self.joint = joint
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = require_pair("kernel_size", kernel_size, "GBPConv2d")
         if padding_mode != "zeros":
@@ -116,7 +107,7 @@ class GBPConv2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         options = self.options
         geometry = options.stride, options.padding, options.dilation, options.groups
-        return self.activated(F.conv2d(mean, *self.known_weights(), *geometry))
+        return F.conv2d(mean, *self.known_weights(), *geometry)
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
@@ -125,23 +116,10 @@ class GBPConv2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)
         require_windows(self, mean.shape, reach(self.kernel_size, self.options.dilation), self.options.padding)
-        forms = _SEND[self.shared_precision, self.linearise]
-        return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
+        return Gaussian(*_SEND[self.shared_precision, False](self.options, mean, variance, *self.marginals()))
 
-    def node(self, learn: bool) -> Node:
-        linearise = self.linearise or self.joint
-        few = self.options.groups == 1 and self.weight.mean[0].numel() <= HELD_MOST
-        affine = Bound(_RULES[self.shared_precision, linearise], self.options, self._held if linearise and few else None)
-        node = self.affine_node(affine, learn)
-        if self.joint and node.weights[0].learn:
-            node.affine = Bound(rule_of(CONV, FULL, 1), self.options)
-            node.weights = (FilterBelief(self.weight), *node.weights[1:])
-        return node
-
-    def _held(self, images: Tensor) -> Bound:
-        """The factor of images that stay the same."""
-        covariance = SHARED if self.shared_precision else DIAGONAL
-        return Bound(rule_of(HELD_CONV, covariance, 1), patches_of(self.options, self.kernel_size, images))
+    def rule(self, linearised: bool = False) -> Rule:
+        return _RULES[self.shared_precision, linearised]
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

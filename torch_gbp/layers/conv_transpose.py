@@ -8,23 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import factor
+from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
 from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import STORED_PRECISIONS, ActivationLayer, Belief, WeightedLayer, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
-from torch_gbp.memory import Forms
-from torch_gbp.nodes import Bound, Node
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_EXACT = factor(PerEdge(CONV_TRANSPOSE).rule(), STORED_PRECISIONS)
-_RULES = rules_of(CONV_TRANSPOSE)
-_SEND = {kind: Forms(factor(rule, STORED_PRECISIONS), _EXACT) for kind, rule in _RULES.items()}
+_RULES, _EXACT = rules_of(CONV_TRANSPOSE), PerEdge(CONV_TRANSPOSE).rule()
+_SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
 class GBPConvTranspose2d(WeightedLayer):
@@ -37,7 +34,6 @@ class GBPConvTranspose2d(WeightedLayer):
         in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device,
             dtype: as in torch.nn.ConvTranspose2d.
         prior, covariance: as in `GBPConv2d`; the fan-in is the number of entries that reach one output.
-        noise, activation, activation_sigma, linearise: as in `GBPConv2d`.
 
     Shape: input (n, in_channels, h, w), a tensor (observed) or a Gaussian; output Gaussian (n, out_channels, h', w').
 
@@ -49,7 +45,10 @@ class GBPConvTranspose2d(WeightedLayer):
     torch.Size([1, 3, 16, 16])
     """
 
+    exact = _EXACT
+
     @prior_arguments
+    @factor_arguments
     def __init__(
         self,
         in_channels: int,
@@ -67,13 +66,8 @@ class GBPConvTranspose2d(WeightedLayer):
         *,
         prior: Prior | None = None,
         covariance: Covariance = "shared",
-        noise: float = 0.0,
-        activation: ActivationLayer | None = None,
-        activation_sigma: float | None = None,
-        linearise: bool = False,
     ) -> None:
         super().__init__()
-        self.set_factor(noise, activation_sigma, activation, linearise)
         where = "GBPConvTranspose2d"
         self.in_channels, self.out_channels, groups = require_channels(in_channels, out_channels, groups, where)
         in_channels, out_channels = self.in_channels, self.out_channels
@@ -106,7 +100,7 @@ class GBPConvTranspose2d(WeightedLayer):
         mean, _ = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
         weight, bias = self.known_weights()
-        return self.activated(F.conv_transpose2d(mean, weight.transpose(0, 1), bias, *self.options))
+        return F.conv_transpose2d(mean, weight.transpose(0, 1), bias, *self.options)
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
@@ -115,8 +109,7 @@ class GBPConvTranspose2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)
         self._require_output(mean.shape)
-        forms = _SEND[self.shared_precision, self.linearise]
-        return self.finished(Gaussian(*self.memory.weighted(forms, self.options, mean, variance, *self.marginals())))
+        return Gaussian(*_SEND[self.shared_precision, False](self.options, mean, variance, *self.marginals()))
 
     def _require_output(self, size: tuple[int, ...]) -> None:
         options = self.options
@@ -127,8 +120,8 @@ class GBPConvTranspose2d(WeightedLayer):
                 "padding takes away the whole output", where=name_of(self), got=f"image {tuple(size[-2:])}", fix="pad less"
             )
 
-    def node(self, learn: bool) -> Node:
-        return self.affine_node(Bound(_RULES[self.shared_precision, self.linearise], self.options), learn)
+    def rule(self, linearised: bool = False) -> Rule:
+        return _RULES[self.shared_precision, linearised]
 
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())

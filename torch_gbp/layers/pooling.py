@@ -13,14 +13,10 @@ from torch_gbp.factors import max_pool
 from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, AverageOptions
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer
-from torch_gbp.nodes import Bound, LinearNode, MaxPoolNode, Node, SingleNode
+from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
 
 Size = int | tuple[int, int]
 _FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see autograd/bridge.py
-
-
-_AVERAGE, _ADAPTIVE = AVERAGE.rule(), ADAPTIVE_AVERAGE.rule()
 
 
 def require_windows(layer: nn.Module, size: tuple[int, ...], kernel: tuple[int, int], padding: tuple[int, int] = (0, 0)) -> None:
@@ -55,12 +51,6 @@ def _options(where: str, kernel_size: Size, stride: Size | None, padding: Size, 
     return PoolOptions(kernel, step, border, require_pair("dilation", dilation, where), bool(ceil_mode))
 
 
-def _average_node(bound: Bound, apart: bool, layer: GaussianLayer) -> Node:
-    """The node of averages whose windows are apart, or not."""
-    noise, prior = layer.noise**2, layer.activation_prior()
-    return SingleNode(bound, noise, prior) if apart else LinearNode(bound, None, (), noise, prior)
-
-
 class _Pool(GaussianLayer):
     """A layer that looks at windows of an image."""
 
@@ -81,11 +71,6 @@ class GBPMaxPool2d(_Pool):
     Args:
         kernel_size, stride, padding, dilation, return_indices, ceil_mode: as in torch.nn.MaxPool2d; no indices are returned.
         rule: `rules.max_pool.SCORE` (default) or `rules.max_pool.EP`, weights by the probability of being the maximum.
-        noise: standard deviation of a noise on the maximum.
-        activation_sigma: standard deviation of a unary prior of the maximum around 0; None for none.
-        exchange: in a factor graph, whether an entry that several windows chose tells each of them what it heard from the
-            others. That is exact where the windows do not meet again; where a dense layer reads them all, what they say is
-            much the same evidence, which then counts several times (False: every window hears what is below it alone).
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w'). Put it before the activation: same function, fewer entries.
 
@@ -94,6 +79,7 @@ class GBPMaxPool2d(_Pool):
     torch.Size([1, 1, 2, 2])
     """
 
+    @factor_arguments
     def __init__(
         self,
         kernel_size: Size,
@@ -104,17 +90,13 @@ class GBPMaxPool2d(_Pool):
         ceil_mode: bool = False,
         *,
         rule: Rule = max_pool.SCORE,
-        noise: float = 0.0,
-        activation_sigma: float | None = None,
-        exchange: bool = True,
     ) -> None:
         super().__init__()
-        self.set_noise(noise, activation_sigma)
         if return_indices:
             raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
         self.options = _options("GBPMaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
         require_kind("rule", rule, Rule, "GBPMaxPool2d", fix="use rules.max_pool.SCORE")
-        self.rule, self.exchange = rule, exchange
+        self.rule = rule
         factor(rule)
 
     @classmethod
@@ -128,10 +110,7 @@ class GBPMaxPool2d(_Pool):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return self.loosen(Gaussian(*factor(self.rule)(self.options, *self._windows(input))))
-
-    def node(self, learn: bool) -> Node:
-        return MaxPoolNode(self.options, self.noise**2, self.activation_prior(), self.exchange)
+        return Gaussian(*factor(self.rule)(self.options, *self._windows(input)))
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items())
@@ -145,8 +124,6 @@ class GBPAvgPool2d(_Pool):
 
     Args:
         kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in torch.nn.AvgPool2d.
-        noise: standard deviation of a noise on the average.
-        activation_sigma: standard deviation of a unary prior of the average around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w').
 
@@ -155,6 +132,7 @@ class GBPAvgPool2d(_Pool):
     0.25
     """
 
+    @factor_arguments
     def __init__(
         self,
         kernel_size: Size,
@@ -163,12 +141,8 @@ class GBPAvgPool2d(_Pool):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
-        *,
-        noise: float = 0.0,
-        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
-        self.set_noise(noise, activation_sigma)
         self.options = _options("GBPAvgPool2d", kernel_size, stride, padding, 1, ceil_mode)
         if divisor_override is not None:
             require_count("divisor_override", divisor_override, "GBPAvgPool2d", fix="use None for the window's size")
@@ -186,12 +160,7 @@ class GBPAvgPool2d(_Pool):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return self.loosen(Gaussian(*AVERAGE.map(self._settings(), *self._windows(input))))
-
-    def node(self, learn: bool) -> Node:
-        """Exact messages where every entry is in one window; summed ones where windows overlap."""
-        apart = all(step >= size for size, step in zip(*self.options[:2], strict=True))
-        return _average_node(Bound(_AVERAGE, self._settings()), apart, self)
+        return Gaussian(*AVERAGE.map(self._settings(), *self._windows(input)))
 
     def _settings(self) -> AverageOptions:
         kernel, stride, padding, _, ceil_mode = self.options
@@ -207,8 +176,6 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
 
     Args:
         output_size: as in torch.nn.AdaptiveAvgPool2d.
-        noise: standard deviation of a noise on the average.
-        activation_sigma: standard deviation of a unary prior of the average around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, *output_size).
 
@@ -217,15 +184,12 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     0.0625
     """
 
+    @factor_arguments
     def __init__(
         self,
         output_size: int | tuple[int | None, int | None] | None,
-        *,
-        noise: float = 0.0,
-        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
-        self.set_noise(noise, activation_sigma)
         for side in output_size if isinstance(output_size, (tuple, list)) else (output_size,):
             if side is not None:
                 require_count("output_size", side, "GBPAdaptiveAvgPool2d", fix="use 1, or None to keep an axis")
@@ -244,12 +208,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return self.loosen(Gaussian(*ADAPTIVE_AVERAGE.map(self.output_size, *self.accept(input, (4,)))))
-
-    def node(self, learn: bool) -> Node:
-        """Exact messages where every axis has one window, or one for each entry; else windows may overlap: summed ones."""
-        sides = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,)
-        return _average_node(Bound(_ADAPTIVE, self.output_size), all(side in (1, None) for side in sides), self)
+        return Gaussian(*ADAPTIVE_AVERAGE.map(self.output_size, *self.accept(input, (4,))))
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

@@ -9,12 +9,9 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors.linear_map import COPIES, UpsampleOptions, copies
+from torch_gbp.factors.linear_map import UpsampleOptions, copies
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer
-from torch_gbp.nodes import Bound, Node, UpsampleNode
-
-_RULE = COPIES.rule()
+from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
 
 
 class GBPUpsample(GaussianLayer):
@@ -23,8 +20,6 @@ class GBPUpsample(GaussianLayer):
     Args:
         size, scale_factor, mode, align_corners, recompute_scale_factor: as in torch.nn.Upsample, for images;
             "nearest" is the only mode.
-        noise: standard deviation of a noise on every copy.
-        activation_sigma: standard deviation of a unary prior of the copies around 0; None for none.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w').
 
@@ -36,6 +31,7 @@ class GBPUpsample(GaussianLayer):
     torch.Size([1, 1, 8, 8])
     """
 
+    @factor_arguments
     def __init__(
         self,
         size: int | tuple[int, int] | None = None,
@@ -43,12 +39,8 @@ class GBPUpsample(GaussianLayer):
         mode: str = "nearest",
         align_corners: bool | None = None,
         recompute_scale_factor: bool | None = None,
-        *,
-        noise: float = 0.0,
-        activation_sigma: float | None = None,
     ) -> None:
         super().__init__()
-        self.set_noise(noise, activation_sigma)
         if mode != "nearest" or align_corners is not None or recompute_scale_factor:
             raise InvalidInput(
                 "only nearest-neighbour upsampling has a message rule",
@@ -79,7 +71,7 @@ class GBPUpsample(GaussianLayer):
             return self.at_means(input)
         belief = self.accept(input, (4,))
         self._require_output(belief.shape)
-        return self.loosen(Gaussian(*copies(self.options, *belief)))
+        return Gaussian(*copies(self.options, *belief))
 
     def _require_output(self, size: tuple[int, ...]) -> None:
         if self.options.scale is None:
@@ -92,9 +84,6 @@ class GBPUpsample(GaussianLayer):
                 got=f"image {tuple(size[-2:])}, scale_factor {self.options.scale}",
                 fix="use a scale_factor such as 2",
             )
-
-    def node(self, learn: bool) -> Node:
-        return UpsampleNode(Bound(_RULE, self.options), self.noise**2, self.activation_prior())
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options._asdict().items() if value is not None)

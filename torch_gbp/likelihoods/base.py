@@ -50,7 +50,6 @@ class Likelihood(Predicting):
     learns = False  # True: `learn` is called at every step
     hold = 0.0  # share of the passes before the first such step
     steady = False  # True: the curvature at the outputs does not fall as the fit gets better
-    inside = False  # True: messages leave the likelihood with its power, for inference that is iterated before a step
 
     def __init__(self, power: float | None = 1.0) -> None:
         automatic = power is None
@@ -200,7 +199,7 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             where=where,
             got=f"the label {MISSING}",
             cause="a loss or an order that needs all labels",
-            fix="leave them out, use Inference(order=LayerSweeps()), or FactorGraph(..., observed=mask) with any valid label",
+            fix="leave them out, use Inference(schedule=LayerSweeps()), or FactorGraph(..., observed=mask) with any valid label",
         )
     if low < 0 or high >= output.shape[1]:
         raise InvalidInput(

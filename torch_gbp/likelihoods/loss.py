@@ -15,7 +15,6 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import gradients_of
 from torch_gbp.autograd.probes import attached, due
 from torch_gbp.autograd.sweep import Outcome, Sweep, announce
-from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods.evidence import Evidence
 
@@ -30,19 +29,10 @@ class Loss(Function):
     def forward(
         ctx: Any, mean: Tensor, variance: Tensor | None, target: Tensor, known: Tensor | None, likelihood: Likelihood, mixed: bool
     ) -> Tensor:
-        if variance is None and likelihood.inside:
-            raise InvalidInput(
-                "inference can be iterated only where layers carry moments",
-                where="Inference",
-                got="plain outputs",
-                cause="a torch network with marginals",
-                fix="use iterations=1, or from_torch(network, moments=True)",
-            )
         at = mean.detach(), None if variance is None else variance.detach()
         evidence = _evidence(likelihood, *at, target).masked(known)
         log_evidence = evidence.log.sum()
         ctx.likelihood, ctx.mixed = likelihood, mixed
-        ctx.weight = likelihood.power if likelihood.inside else 1.0
         ctx.sweep = Sweep(
             len(mean),
             log_evidence,
@@ -51,7 +41,7 @@ class Loss(Function):
             likelihood.hold,
             likelihood.rate_factor,
             None if known is not None else Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log),
-            1.0 if likelihood.inside else likelihood.power,
+            likelihood.power,
             variance is None,
             likelihood.steady,
         )
@@ -72,8 +62,7 @@ class Loss(Function):
         if variance is None:
             _probe(mean, partial(_scores, ctx.likelihood, mean, known), factor, moments=True)
             return score * -factor, None, None, None, None, None
-        weight = factor * ctx.weight
-        message = gradients_of([score * weight, precision * weight])
+        message = gradients_of([score * factor, precision * factor])
         if not ctx.mixed:
             return *message, None, None, None, None
         _tell([mean, variance], message)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
 
 from torch_gbp.autograd.probes import EVERY, Prober, own_seed
-from torch_gbp.autograd.sweep import Listener, Total, processes, rank
+from torch_gbp.autograd.sweep import Listener, Sweep, Total, processes, rank
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.groups import MarginalOptimizer, moves_weights
@@ -97,6 +97,19 @@ class MessageOptimizer(MarginalOptimizer):
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
         updates = self._updates(self._total().examples)
         return [(update.marginal, update.message.tempered(update.step.message_weight)) for update in updates]
+
+    def take(self, messages: Mapping[GaussianParameter, Message], sweep: Sweep) -> None:
+        """Takes the messages (g, G) of a batch, centred at the means, in place of all since `zero_grad`: the next step's.
+
+        Args:
+            messages: as the sweep would bring them, before its power and what an automatic one leaves to the optimizer; of this
+                process's examples.
+            sweep: how many examples spoke, and what their likelihood wants of the step.
+        """
+        self.zero_grad()
+        for marginal, message in messages.items():
+            marginal.tell(message.tempered(1 / self.accumulated))
+        self._listener.sweeps.append(sweep)
 
     def set_rate(self, rate: float) -> None:
         """The rate from now on, in place of the store's and of what suits the likelihood."""

@@ -155,30 +155,25 @@ def _mean(name: str, own: GaussianParameter) -> str:
 
 def _plain(layer: FactorLayer) -> bool:
     """Whether a torch function does what the layer does for known weights and inputs."""
-    noisy = bool(layer.noise) or layer.activation_sigma is not None
     chosen = getattr(layer, "rule", max_pool.SCORE) if isinstance(layer, GBPMaxPool2d) else max_pool.SCORE
-    return not noisy and chosen is max_pool.SCORE and type(layer).forward in _PLAIN and "forward" not in layer.__dict__
+    return chosen is max_pool.SCORE and type(layer).forward in _PLAIN and "forward" not in layer.__dict__
 
 
 def _weights(layer: WeightedLayer) -> tuple[Tensor, Tensor | None]:
     return layer.weight.mean, None if layer.bias is None else layer.bias.mean
 
 
-def _inside(layer: WeightedLayer, output: Tensor) -> Any:
-    return output if layer.activation is None else layer.activation(output)
-
-
 def _linear(layer: GBPLinear, x: Tensor) -> Any:
-    return _inside(layer, F.linear(x, *_weights(layer)))
+    return F.linear(x, *_weights(layer))
 
 
 def _conv(layer: GBPConv2d, x: Tensor) -> Any:
-    return _inside(layer, F.conv2d(x, *_weights(layer), *layer.options))
+    return F.conv2d(x, *_weights(layer), *layer.options)
 
 
 def _conv_transpose(layer: GBPConvTranspose2d, x: Tensor) -> Any:
     weight, bias = _weights(layer)
-    return _inside(layer, F.conv_transpose2d(x, weight.transpose(0, 1), bias, *layer.options))
+    return F.conv_transpose2d(x, weight.transpose(0, 1), bias, *layer.options)
 
 
 def _avg_pool(layer: GBPAvgPool2d, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ RECTIFIER_GAIN = 2.0  # variance of the start times fan-in: half of a signal's e
 _LARGEST = 1e15
 MEAN = Range("finite in float32, as its square", lambda value: abs(value) <= _LARGEST)
 
-Covariance = Literal["shared", "diagonal"]
+Covariance = Literal["shared", "diagonal", "full", "shared_full"]
 
 
 @dataclass(frozen=True)
@@ -172,16 +172,18 @@ def require_prior(prior: Any, where: str) -> Prior:
     return prior
 
 
-def require_covariance(covariance: Any, where: str) -> bool:
-    """Whether the weights of an input share a precision.
+def require_covariance(covariance: Any, where: str, full: bool = False) -> bool:
+    """Whether the weights of an input share a precision; `full` is whether "full" may be.
 
     Raises:
         InvalidInput: no covariance of `Covariance`.
     """
-    if covariance not in ("shared", "diagonal"):
+    allowed = ("shared", "diagonal", "full", "shared_full") if full else ("shared", "diagonal")
+    if covariance not in allowed:
         fix = 'use "shared", or "diagonal" for a precision for each weight'
-        raise InvalidInput('covariance must be "shared" or "diagonal"', where=where, got=shown(covariance), fix=fix)
-    return covariance == "shared"
+        what = "covariance must be " + " or ".join(f'"{name}"' for name in allowed)
+        raise InvalidInput(what, where=where, got=shown(covariance), fix=fix)
+    return "shared" in covariance
 
 
 def _variance(name: str, value: Any) -> float:

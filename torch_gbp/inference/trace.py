@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from torch_gbp.errors import Diverged
-from torch_gbp.nodes import Pace
+from torch_gbp.inference.damping import Damping
 
 GROWTH = 1e5  # energy above the lowest so far, as a factor, that counts as diverged; 3e3 was seen to come down again
 
@@ -19,7 +19,7 @@ class Trace(NamedTuple):
     energies: list[float]
     changes: list[float]
 
-    def add(self, energies: dict[str, float], change: float, examples: int, pace: Pace) -> None:
+    def add(self, energies: dict[str, float], change: float, examples: int, damping: Damping) -> None:
         """Notes the energies by layer and the largest change, after the iteration that `iterations` tells.
 
         Raises:
@@ -28,22 +28,22 @@ class Trace(NamedTuple):
         energy = sum(energies.values())
         lowest = min((abs(known) for known in self.energies), default=math.inf)
         if not math.isfinite(energy) or energy > GROWTH * max(lowest, examples):
-            raise diverged(self.iterations, energies, pace)
+            raise diverged(self.iterations, energies, damping)
         self.checked.append(self.iterations)
         self.energies.append(energy)
         self.changes.append(change)
 
 
-def diverged(iteration: int, energies: dict[str, float], pace: Pace) -> Diverged:
+def diverged(iteration: int, energies: dict[str, float], damping: Damping) -> Diverged:
     """The error of an inference that ran away, with the layer of the largest energy and the damping to try."""
     worst = next(
         (name for name, energy in energies.items() if not math.isfinite(energy)), max(energies, key=energies.__getitem__)
     )
-    damping, weights = 1 - pace.rate / 2, 1 - pace.weight_rate / 2
+    messages, weights = (1 - (1 - share) / 2 for share in (damping.messages, damping.of_weights))
     return Diverged(
         f"the energy diverged in iteration {iteration}, most of it in layer {worst}",
         where="FactorGraph",
         got=f"energy {sum(energies.values()):.4g}",
         cause="messages of many examples that answer at once and overshoot",
-        fix=f"use damping {damping:.3g} (weights {weights:.3g}), joint=True in linear layers, or smaller batches",
+        fix=f'use damping {messages:.3g} (weights {weights:.3g}), covariance="full" in linear layers, or smaller batches',
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_gbp.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.nodes.variable import Variable, normal_prior
+from torch_gbp.inference.variable import Variable, normal_prior
 
 
 class Latent:
@@ -88,3 +88,25 @@ def _deviations(sigma: float | Tensor, mean: Tensor) -> Tensor:
 
 def _lowest(sigma: Tensor) -> str:
     return "complex" if sigma.is_complex() else f"{float(sigma.min()):.3g}"
+
+
+def check_inputs(inputs: Tensor | Latent) -> None:
+    """Raises InvalidInput for inputs that have neither a prior nor a value everywhere, or are not finite."""
+    if isinstance(inputs, Latent):
+        if not inputs.anchored:
+            raise InvalidInput(
+                "a variable has neither a prior nor an observation",
+                where="FactorGraph, the inputs",
+                got="Latent(sigma=None) with entries that are not known",
+                cause="missing pixels without a prior",
+                fix="give sigma, or mark all entries as known",
+            )
+        return
+    if not inputs.is_floating_point() or inputs.numel() == 0 or not bool(inputs.isfinite().all()):
+        raise InvalidInput(
+            "inputs must be finite floating-point numbers of at least one example",
+            where="FactorGraph",
+            got=f"{inputs.dtype}, shape {tuple(inputs.shape)}",
+            cause="integer images, an empty batch, or missing pixels marked by NaN",
+            fix="convert with x.float() / 255; missing pixels are Latent(x, sigma, known=mask)",
+        )

@@ -13,31 +13,18 @@ Source: Woodbury's identity on the M-dimensional factor of GBP Learning (arXiv 2
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
+from torch_gbp.bases.cosine import CosineBasis
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.nodes.node import Bound, Node
-from torch_gbp.nodes.pace import Kept, Pace
-from torch_gbp.nodes.weights import WeightBelief
+from torch_gbp.inference.damping import DampedMessage, Iteration
+from torch_gbp.inference.node import Bound, Node
+from torch_gbp.inference.weights import WeightBelief
 
 _TINY = 1e-300  # float64: what a precision of 0 is divided by, where the quotient is not used
 _WEAK = 1e-6  # of the rest, times the prediction's variance: below, 1 - diag of the inverse would lose half of its digits
-
-
-class Turn(Protocol):
-    """A fixed linear map of the inputs to features, on which the weights stand."""
-
-    def map(self, mean: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Inputs to features, mean and variance."""
-        ...
-
-    def pull(self, weight: Tensor) -> Tensor:
-        """The same weights on the inputs."""
-        ...
 
 
 class JointNode(Node):
@@ -48,14 +35,19 @@ class JointNode(Node):
     features and P are the features' means; s and the messages to the inputs are those of the weights on the inputs.
     """
 
-    basis: Turn | None = None
-
-    def __init__(self, activation: Bound | None, weights: tuple[WeightBelief, ...], noise: float, prior: Message | None) -> None:
-        self.activation, self.weights, self.noise, self.prior = activation, weights, noise, prior
+    def __init__(
+        self,
+        activation: Bound | None,
+        weights: tuple[WeightBelief, ...],
+        noise: float,
+        prior: Message | None,
+        basis: CosineBasis | None = None,
+    ) -> None:
+        self.activation, self.weights, self.noise, self.prior, self.basis = activation, weights, noise, prior, basis
         self.before = [_spread(weight) for weight in weights]
-        self.dual = Kept()
+        self.dual = DampedMessage()
 
-    def up(self, pace: Pace) -> None:
+    def up(self, now: Iteration) -> None:
         self._look()
         (_, weight_var), *bias = self.before
         mean = self.features.expand(len(weight_var), -1, -1)
@@ -67,12 +59,12 @@ class JointNode(Node):
         rest = 1 - left * self.sharp
         mean, variance = (shift - left * self.sharp * self.gap) / rest, left / rest
         self.upper.predict(self.prediction + mean.to(self.own), self.own + variance.to(self.own))
-        self._tell(pace)
+        self._tell(now)
 
-    def down(self, pace: Pace) -> None:
+    def down(self, now: Iteration) -> None:
         self._look()
         self._solve()
-        self._tell(pace)
+        self._tell(now)
 
     def _look(self) -> None:
         """Inputs, and the outputs' slopes and predictions before the batch, at the present beliefs."""
@@ -110,16 +102,12 @@ class JointNode(Node):
 
     def _rest(self) -> tuple[Tensor, Tensor]:
         """Score and precision of what is known of the outputs about the prediction, `own` its noise."""
-        asked, self.upper.prediction = self.upper.prediction, (self.prediction, self.own)
-        try:
-            return self.upper.answer()
-        finally:
-            self.upper.prediction = asked
+        return self.upper.score((self.prediction, self.own))
 
-    def _tell(self, pace: Pace) -> None:
+    def _tell(self, now: Iteration) -> None:
         """Weights from the damped duals; the message to the inputs."""
         (inputs_mean, variance), mean = self.input, self.features
-        (score,) = self.dual.keep([self.score.t().to(mean)], pace, pace.rate if pace.iteration else 1.0, joined=True)
+        (score,) = self.dual.update([self.score.t().to(mean)], now, now.rate if now.number else 1.0, joined=True)
         steep = self.slope * score
         weight = self.weights[0]
         if weight.learn:
@@ -129,7 +117,7 @@ class JointNode(Node):
         if variance is not None:
             matrix = self._weight()
             precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ matrix.square()
-            self.lower.hear(Message.centred(steep @ matrix, precision, inputs_mean), pace, pace.rate)
+            self.lower.hear(Message.centred(steep @ matrix, precision, inputs_mean), now, now.rate)
 
     def finish(self) -> None:
         """Variances of the weights, V - V^2 p' K^-1 p, in the precision that the marginal stores."""
@@ -143,8 +131,8 @@ class JointNode(Node):
                 sharp = sharp.sum_to_size(weight.before.precision.shape) * shared
                 weight.become(weight.mean, torch.maximum(sharp, weight.before.precision))
 
-    def predicted(self, mean: Tensor) -> Tensor:
-        output = _affine(self._turned(mean), [weight.mean for weight in self.weights])
+    def predicted(self, *means: Tensor) -> Tensor:
+        output = _affine(self._turned(*means), [weight.mean for weight in self.weights])
         return output if self.activation is None else self.activation.forward(output, torch.zeros_like(output))[0][0]
 
     def _turned(self, mean: Tensor) -> Tensor:
@@ -155,14 +143,14 @@ class JointNode(Node):
         weight = self.weights[0].mean
         return weight if self.basis is None else self.basis.pull(weight)
 
-    def kept(self) -> list[Kept]:
+    def damped(self) -> list[DampedMessage]:
         return [self.dual, self.lower.above]
 
 
 def _spread(weight: WeightBelief) -> tuple[Tensor, Tensor]:
     """Mean and variance before the batch, the variance (1, i) where the outputs share it."""
     if weight.mean.ndim > 2:
-        raise InvalidInput("joint factors are for linear layers", where="a convolution", fix="use joint=False")
+        raise InvalidInput("joint factors are for linear layers", where="a convolution", fix='use covariance="diagonal"')
     mean = weight.before.information / weight.before.precision if weight.learn else weight.mean
     return mean, weight.variance
 

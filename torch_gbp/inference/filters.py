@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.nodes.pace import Pace
-from torch_gbp.nodes.weights import WeightBelief
+from torch_gbp.inference.damping import Iteration
+from torch_gbp.inference.weights import WeightBelief
 from torch_gbp.weights.parameter import GaussianParameter
 
 
@@ -27,12 +27,12 @@ class FilterBelief(WeightBelief):
         super().__init__(marginal)
         self.variance = torch.diag_embed(self._rows(self.variance))
 
-    def hear(self, score: Tensor, precision: Tensor, pace: Pace) -> None:
+    def hear(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
         """Takes the centred message of the whole batch, g (o, c, h, w) and G (o, d, d), damped."""
         mean = self._rows(self.mean)
         told = torch.cat([precision, (self._rows(score) + (precision @ mean[:, :, None])[:, :, 0])[:, :, None]], 2)
         # A column for each filter: dropout takes all of a filter or nothing, else its precision would be no covariance.
-        (kept,) = self.said.keep([told.flatten(1).t()], pace, pace.weight_rate, joined=True)
+        (kept,) = self.said.update([told.flatten(1).t()], now, now.weight_rate, joined=True)
         matrix, information = kept.t().reshape(told.shape).split([mean.shape[1], 1], 2)
         own = torch.diag_embed(self._rows(self.before.precision))
         root = torch.linalg.cholesky(matrix + own)

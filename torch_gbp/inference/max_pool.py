@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from torch_gbp.factors import max_pool
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.nodes.node import Node
-from torch_gbp.nodes.pace import Kept, Pace
-from torch_gbp.nodes.variable import product
+from torch_gbp.inference.damping import DampedMessage, Damping, Iteration
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.variable import product
 
 
 class MaxPoolNode(Node):
@@ -26,34 +24,34 @@ class MaxPoolNode(Node):
         self.options, self.noise, self.prior = options, noise, prior
         self.exchange = exchange and options.overlapping()
         self.told: Tensor | None = None  # the entries that the windows last sent to
-        self.said = Kept()  # what they said
+        self.said = DampedMessage()  # what they said
 
-    def up(self, pace: Pace) -> None:
+    def up(self, now: Iteration) -> None:
         entries = self.lower.belief_mean()
         _, self.index = max_pool.largest(self.options, entries)
         self.like = entries.new_empty(()).expand_as(entries)
-        mean, variance = self.lower.upward_at(self._pick)
+        mean, variance = self.lower.cavity_at(self._pick)
         self.chosen = mean, torch.zeros_like(mean) if variance is None else variance
         if self.exchange and self.told is not None:
             self.chosen = product(self.chosen, self._of_other_windows(self.index == self.told))
         self.upper.predict(self.chosen[0], self.chosen[1] + self.noise)
 
-    def down(self, pace: Pace) -> None:
-        message = Gaussian(*self.chosen).evidence_message(*self.upper.answer())
+    def down(self, now: Iteration) -> None:
+        message = Gaussian(*self.chosen).evidence_message(*self.upper.score())
         information, precision = (max_pool.backward(self.options, (self.like, self.index), part, part)[0] for part in message)
         self.lower.replace(Message(information, precision))
-        self._note(message, pace)
+        self._note(message, now)
 
-    def predicted(self, mean: Tensor) -> Tensor:
-        return self._pick(mean)
+    def predicted(self, *means: Tensor) -> Tensor:
+        return self._pick(*means)
 
-    def kept(self) -> list[Kept]:
-        return [*super().kept(), self.said]
+    def damped(self) -> list[DampedMessage]:
+        return [*super().damped(), self.said]
 
-    def _note(self, message: Message, pace: Pace) -> None:
+    def _note(self, message: Message, now: Iteration) -> None:
         """Remembers what the windows said and to whom: as it is, for what comes from above was damped there."""
-        self.said.keep(message, replace(pace, dropout=0.0), 1.0)
-        if pace.watch and self.told is not None and not torch.equal(self.told, self.index):
+        self.said.update(message, Iteration(Damping(), watch=now.watch), 1.0)
+        if now.watch and self.told is not None and not torch.equal(self.told, self.index):
             self.said.change = float("inf")  # the same words to another entry are news
         self.told = self.index
 

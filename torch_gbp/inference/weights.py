@@ -7,7 +7,7 @@ from torch import Tensor
 
 from torch_gbp.errors import require_positive
 from torch_gbp.gaussian import Message
-from torch_gbp.nodes.pace import Kept, Pace
+from torch_gbp.inference.damping import DampedMessage, Iteration
 from torch_gbp.weights.parameter import GaussianParameter
 
 
@@ -22,16 +22,16 @@ class WeightBelief:
     """
 
     def __init__(self, marginal: GaussianParameter, learn: bool = True) -> None:
-        self.marginal, self.learn, self.said = marginal, learn, Kept()
+        self.marginal, self.learn, self.said = marginal, learn, DampedMessage()
         self.mean, self.precision = marginal.mean.detach(), marginal.precision.detach()
         self.before = marginal.batch_prior()
         self.variance = self.precision.reciprocal() if learn else torch.zeros_like(self.precision)
 
-    def hear(self, score: Tensor, precision: Tensor, pace: Pace) -> None:
+    def hear(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
         """Takes the centred message (g, G) of the whole batch, G as the marginal stores it, damped."""
         share = precision.numel() / score.numel()
         precision = precision if share == 1 else precision * share
-        said = Message(*self.said.keep(Message.centred(score, precision, self.mean), pace, pace.weight_rate))
+        said = Message(*self.said.update(Message.centred(score, precision, self.mean), now, now.weight_rate))
         after = self.before * said
         self.mean, self.precision = after.information / after.precision, after.precision
         self.variance = self.precision.reciprocal()

@@ -1,0 +1,289 @@
+"""Inference: how the messages of one batch are iterated before they enter the weight marginals.
+
+A visit to a batch is one or more iterations of its messages, by a schedule (`schedule.py`), and one step of the optimizer, which
+lets the last messages in at its rate. The plain loop is the visit of one iteration. A likelihood that learns does so at the
+step, from outputs that know the batch's targets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from torch_gbp.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
+from torch_gbp.errors import InvalidInput
+from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.exact import ExactBuilder, ExampleWeights
+from torch_gbp.inference.graph import FactorGraph, require_approximation
+from torch_gbp.inference.schedule import AllAtOnce, ExampleByExample, Schedule
+from torch_gbp.inference.trace import Trace
+from torch_gbp.likelihoods import Likelihood
+from torch_gbp.likelihoods.base import MISSING
+from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.optim.message_weight import full_power
+from torch_gbp.optim.stores.base import write
+from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
+from torch_gbp.renamed import renamed
+from torch_gbp.weights.attached import plain_parameters
+from torch_gbp.weights.parameter import GaussianParameter
+
+Weights = dict[GaussianParameter, Message]
+
+
+@dataclass
+class Inference:
+    """How a visit to a batch goes: iterations, rate, damping, schedule.
+
+    Args:
+        iterations: of the messages in a visit; a sequence has one number for each pass, the last for all that follow.
+        rate: pass (1, 2, ...) -> rate at which the visit's messages enter the store; None leaves it to the optimizer.
+        damping: share of the old message that is kept from one iteration to the next, in [0, 1); or `Damping`.
+        schedule: AllAtOnce(), LayerSweeps(), RandomLayers() or ExampleByExample().
+        tolerance: a visit ends where every message changes by less than this share of its largest entry; 0 for never.
+        check: energy and changes are looked at every so many iterations.
+        approximation: of products and activations in more than one iteration: "moments", matched, or "linearised", to first
+            order at the means.
+        exchange: as in `FactorGraph`.
+
+    `inference(model, likelihood, propagate, x, y)` takes the place of zero_grad, sweep and step in a loop, inside
+    `propagate.visit` where the store has fixed batches; `x` is a tuple where the network takes several inputs. A failure in the
+    middle leaves the marginals as they were. `trace` tells of the last batch, None after a single iteration.
+
+    One iteration of a schedule but `ExampleByExample` is the plain loop's sweep. More of them raise the likelihood itself to its
+    power, so that linear factors end at the mean of the tempered posterior. Weights that are frozen are then known at their
+    means. All schedules of summed messages have the same fixed points.
+
+    Raises:
+        InvalidInput: iterations that are no integers of at least 1, damping out of range, a rate that is no function, or (when
+            it is called) one that gives no number in (0, 1]; plain parameters, which iterated messages do not train.
+
+    >>> import torch
+    >>> import torch_gbp as gbp
+    >>> model, likelihood = gbp.GBPLinear(2, 1).double(), gbp.Regression(0.1)
+    >>> propagate = MessagePassing(model.parameters(), num_data=3, store=gbp.BatchSites(), epochs=None)
+    >>> x, y = torch.ones(3, 2).double(), torch.ones(3, 1).double()
+    >>> inference = Inference(iterations=(1, 1, 2, 2), rate=thesis_rate, schedule=gbp.ExampleByExample())
+    >>> for epoch in range(1, 5):
+    ...     with propagate.visit(0, x, y):
+    ...         loss = inference(model, likelihood, propagate, x, y, epoch)
+    """
+
+    iterations: int | Sequence[int] = 1
+    rate: Callable[[int], float] | None = None
+    damping: float | Damping = 0.0
+    schedule: Schedule = field(default_factory=AllAtOnce)
+    tolerance: float = 0.0
+    check: int = 8
+    approximation: str = "moments"
+    exchange: bool = True
+    trace: Trace | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fix = "use iterations=1, or one number for each pass"
+        several = isinstance(self.iterations, Sequence) and not isinstance(self.iterations, str) and len(self.iterations) > 0
+        for count in self.iterations if several else (self.iterations,):  # type: ignore[union-attr]
+            require_count("iterations", count, "Inference", fix=fix)
+        self.damping = Damping.of(self.damping)
+        require_kind("schedule", self.schedule, Schedule, "Inference", fix="use AllAtOnce()")
+        self.tolerance = require("tolerance", self.tolerance, NOT_NEGATIVE, "Inference", fix="use 0.0 for never")
+        self.check = require_count("check", self.check, "Inference", fix="use 8")
+        require_approximation(self.approximation, "Inference")
+        if self.rate is not None:
+            require_callable("rate", self.rate, "Inference", fix="use rate=lambda epoch: 0.5")
+
+    def __call__(
+        self, model: nn.Module, likelihood: Likelihood, propagate: MessagePassing, x: Tensor, y: Tensor, epoch: int = 1
+    ) -> Tensor:
+        """All iterations of one visit and the step; returns -log evidence of the batch in the last one."""
+        if self.rate is not None:
+            propagate.set_rate(require("rate", self.rate(epoch), RATE, "Inference", fix="return a number such as 0.5"))
+        batch, count, self.trace = Batch(model, likelihood, propagate, x, y), self.sweeps(epoch), None
+        if isinstance(self.schedule, ExampleByExample):
+            loss = self._example_by_example(batch, count)
+        else:
+            loss = self._sweep(batch) if count == 1 else self._iterate(batch, count)
+        propagate.step()
+        return loss
+
+    def sweeps(self, epoch: int) -> int:
+        """Iterations of a visit in this pass.
+
+        >>> [Inference(iterations=(1, 1, 2)).sweeps(epoch) for epoch in (1, 2, 3, 4)]
+        [1, 1, 2, 2]
+        """
+        if not isinstance(self.iterations, Sequence):
+            return self.iterations
+        return self.iterations[min(epoch, len(self.iterations)) - 1]
+
+    def _sweep(self, batch: Batch) -> Tensor:
+        """The plain loop's sweep."""
+        batch.propagate.zero_grad()
+        y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
+        loss = batch.likelihood(batch.output(), y, known)
+        loss.backward()
+        return loss.detach()
+
+    def _iterate(self, batch: Batch, iterations: int) -> Tensor:
+        """Summed messages on the graph of the batch."""
+        batch.require_no_plain_parameters()
+        y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
+        likelihood = batch.at_full_power()
+        options = {"observed": known, "approximation": self.approximation, "exchange": self.exchange}
+        graph = FactorGraph(batch.model, batch.x, likelihood, y, **options)  # type: ignore[arg-type]
+        self.trace = graph.infer(iterations, self.damping, self.schedule, self.tolerance, self.check)
+        graph.send(batch.propagate)
+        batch.learn_from_outputs(graph.messages())
+        return -graph.log_evidence()
+
+    def _example_by_example(self, batch: Batch, iterations: int) -> Tensor:
+        """Exact messages, one graph for each example, all of the same weights."""
+        self._check_exact(batch)
+        batch.require_no_plain_parameters()
+        weights: dict[GaussianParameter, ExampleWeights] = {}
+        graphs = [
+            FactorGraph(batch.model, batch.row(n), batch.likelihood, batch.y[n : n + 1], builder=ExactBuilder(weights, n))
+            for n in range(len(batch.y))
+        ]
+        order, loss = torch.randperm(len(graphs)).tolist(), torch.zeros(())
+        for _ in range(iterations):
+            for n in order:
+                for send in self.schedule.visits(graphs[n].nodes, False):
+                    with torch.no_grad():
+                        send(Iteration(Damping()))
+            for own in weights.values():
+                own.renew()
+            loss = -torch.stack([graph.log_evidence() for graph in graphs]).sum()
+        told = {own.marginal: own.message() for own in weights.values() if own.sites}
+        sweep = graphs[0].sweep()
+        sweep.examples, sweep.log_evidence, sweep.outcome, sweep.learn = len(graphs), -loss, None, None
+        batch.propagate.take(told, sweep)
+        batch.learn_from_outputs(told)
+        return loss
+
+    def _check_exact(self, batch: Batch) -> None:
+        assert isinstance(self.damping, Damping)
+        likelihood, propagate = batch.likelihood, batch.propagate
+        if self.damping != Damping():
+            raise InvalidInput(
+                "exact messages are replaced one by one, undamped",
+                where="Inference, ExampleByExample",
+                got=f"damping={self.damping.messages}",
+                fix="use damping=0, and a rate to damp what enters the store",
+            )
+        if likelihood.power != 1:
+            raise InvalidInput(
+                "exact messages need a likelihood power of 1",
+                where="Inference, ExampleByExample",
+                got=f"{type(likelihood).__name__} with power {likelihood.power:g}",
+                cause="the automatic power, which suits the default schedule and narrow prior",
+                fix=f"use {type(likelihood).__name__}(..., power=1), and prior=Prior(scale=1) in the layers",
+            )
+        what, fix = f"the messages of {len(batch.y)} examples", "use smaller batches, or AllAtOnce()"
+        require_memory(memory_of_sites(propagate.marginals, len(batch.y)), propagate.marginals[0].mean.device, what, fix)
+
+
+Inference.__init__ = renamed(order="schedule={}")(Inference.__init__)
+
+
+class Batch(NamedTuple):
+    """A batch, and who takes part in its visit; the weights are at their cavity as it begins."""
+
+    model: nn.Module
+    likelihood: Likelihood
+    propagate: MessagePassing
+    x: Tensor | Sequence[Tensor]
+    y: Tensor
+
+    def output(self) -> Gaussian:
+        """The network's output in a plain forward sweep."""
+        return self.model(*self.x) if isinstance(self.x, (tuple, list)) else self.model(self.x)
+
+    def row(self, n: int) -> Tensor | tuple[Tensor, ...]:
+        """Inputs of one example."""
+        return tuple(part[n : n + 1] for part in self.x) if isinstance(self.x, (tuple, list)) else self.x[n : n + 1]  # type: ignore[call-overload, index]
+
+    def labelled(self) -> tuple[Tensor, Tensor | None]:
+        """Targets with any class in the place of a missing label, and which are known (None for all)."""
+        if self.y.is_floating_point():
+            return self.y, None
+        known = self.y != MISSING
+        return (self.y, None) if bool(known.all()) else (torch.where(known, self.y, 0), known)
+
+    def at_full_power(self) -> Likelihood:
+        """The likelihood whose messages count in every iteration as they will in the step, an automatic power included.
+
+        Else what the weights take in would differ from what is taken out of the outputs as their own.
+        """
+        likelihood = copy(self.likelihood)
+        weights = [marginal.mean.numel() for marginal in self.propagate.marginals]
+        likelihood.power = full_power(likelihood, weights, self.propagate.param_groups[0]["num_data"])
+        likelihood.automatic = False
+        return likelihood
+
+    def require_no_plain_parameters(self) -> None:
+        """Raises InvalidInput for parameters without marginal that want a gradient: iterated messages bring none."""
+        plain = [name for name, parameter in plain_parameters(self.model) if parameter.requires_grad]
+        if plain:
+            raise InvalidInput(
+                "plain parameters are not trained by iterated messages",
+                where="Inference",
+                got=", ".join(plain[:4]),
+                cause="torch layers with weights beneath or between GBP layers",
+                fix="use iterations=1, or freeze them with requires_grad_(False)",
+            )
+
+    @torch.no_grad()
+    def learn_from_outputs(self, told: Mapping[GaussianParameter, Message]) -> None:
+        """Has the step's M step of a likelihood that learns use outputs that know the batch's targets once.
+
+        They are from cavity x the batch's messages (g, G), or from what the store holds if it has no cavity.
+        """
+        if not self.likelihood.learns:
+            return
+        with self._informed(told if self.propagate.store.cavity else {}):
+            output = self.output()
+        self.propagate.learn_by(partial(self.likelihood.learn, *output, self.y, True))
+
+    @contextmanager
+    def _informed(self, told: Mapping[GaussianParameter, Message]) -> Iterator[None]:
+        """Weights that know the batch, and again those from before, whatever happens."""
+        before = [(own, own.mean.detach().clone(), own.precision.detach().clone()) for own in told]
+        try:
+            for own, message in told.items():
+                write(own, own.batch_prior() * Message.centred(*message, own.mean.detach()))
+                own.trust()
+            yield
+        finally:
+            for own, mean, precision in before:
+                own.mean.copy_(mean)
+                own.precision.copy_(precision)
+                own.trust()
+
+
+def thesis_rate(epoch: int) -> float:
+    """Rate of the published schedule, 0.9 + 0.1 exp(-0.3 (e - 1)) in pass e = 1, 2, ...: the first visit is undamped.
+
+    >>> [round(thesis_rate(epoch), 3) for epoch in (1, 2, 18)]
+    [1.0, 0.974, 0.901]
+    """
+    epoch = require_count("epoch", epoch, "thesis_rate", fix="count passes from 1")
+    return 0.9 + 0.1 * math.exp(-0.3 * (epoch - 1))
+
+
+def thesis_iterations(epochs: int = 18) -> tuple[int, ...]:
+    """Iterations of a visit in the published schedule: 1, 1, 2, 2, ..., 9, 9 (90 in all).
+
+    >>> thesis_iterations(5), sum(thesis_iterations())
+    ((1, 1, 2, 2, 3), 90)
+    """
+    epochs = require_count("epochs", epochs, "thesis_iterations", fix="use 18")
+    return tuple((epoch + 1) // 2 for epoch in range(1, epochs + 1))
