@@ -54,6 +54,11 @@ def test_first_order_of_a_bilinear_factor_is_its_derived_linearisation(map, name
     assert_same(derived.backward(options, inputs, *above), closed.backward(options, saved, *above))
 
 
+def test_a_factor_of_two_variables_has_no_exact_messages_by_itself():
+    with pytest.raises(MissingRule, match="Bilinear has no exact messages"):
+        Bilinear(MATMUL, DIAGONAL, 2).per_edge()
+
+
 def test_a_full_covariance_has_no_second_order():
     one = torch.ones(1, 1)
     with pytest.raises(MissingRule, match="full covariance is for linearised factors"):

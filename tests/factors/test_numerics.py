@@ -1,4 +1,4 @@
-"""The bounds that numerics.py and rules/leaky_relu.py state, over all tails.
+"""The bounds that numerics.py and factors/leaky_relu.py state, over all tails.
 
 REFERENCE was computed once with mpmath at 60 digits: Phi = erfc(-t / sqrt 2) / 2, v = phi / Phi, h = v + t,
 r = 1 - v h, printed to 20 digits.

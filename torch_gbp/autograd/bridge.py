@@ -30,7 +30,7 @@ Saved = tuple[Tensor | None, ...]
 
 
 class Rule(NamedTuple):
-    """One factor's rule: two pure functions on tensors that know no module.
+    """One factor's rule: two pure functions on tensors that know no module; `Factor.rule` makes one (factors/factor.py).
 
     forward(options, *tensors) -> ((mean, variance) of the output, tensors to keep)
     backward(options, kept, g, G) -> one part of the outgoing messages per tensor of `forward`

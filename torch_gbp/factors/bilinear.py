@@ -81,18 +81,18 @@ class Bilinear(Factor):
         """Centred messages to a, W and b."""
         mean, weight_mean, squared, bias_mean, *kept = saved
         assert mean is not None and weight_mean is not None
-        hidden = squared is not None
-        score_a, score_w = self.map.transpose(options, score, mean, weight_mean, hidden)
-        to_input: tuple[Tensor | None, Tensor | None] = None, None
+        hidden, noise, own = squared is not None, None, None
+        back = self.map, options, precision, tuple(kept)
         if self.order == 1:
             at = weight_mean if squared is None else squared
-            to_variance, precision_w = self.covariance.gather_first(self.map, options, precision, tuple(kept), at, hidden)  # type: ignore[arg-type]
-            to_input = (score_a, to_variance) if hidden else to_input
+            precision_a, precision_w = self.covariance.gather_first(*back, at, hidden)  # type: ignore[arg-type]
         else:
-            precision_w, noise, total, own = self.covariance.gather(self.map, options, precision, tuple(kept))  # type: ignore[arg-type]
-            if noise is not None and own is not None:
-                score_w.addcmul_(weight_mean, own, value=-1)
-                to_input = score_a.addcmul_(mean, noise, value=-1), total
+            precision_w, noise, precision_a, own = self.covariance.gather(*back)  # type: ignore[arg-type]
+        score_a, score_w = self.map.transpose(options, score, mean, weight_mean, hidden)  # after G, which is still in the cache
+        if noise is not None and own is not None:
+            score_a.addcmul_(mean, noise, value=-1)
+            score_w.addcmul_(weight_mean, own, value=-1)
+        to_input = (score_a, precision_a) if hidden else (None, None)
         to_bias = (None, None) if bias_mean is None else (self.map.to_bias(score), self.map.to_bias(precision))
         return *to_input, score_w, precision_w, *to_bias
 

@@ -91,8 +91,8 @@ class Convolution(Map):
         to_row = self._of_row(options, total, inputs, row)
         if not second:
             return Back(to_row)
-        noise = (total[:, :, None] * self._rows_of(options, row).view(options.groups, -1, 1, 1)).flatten(1, 2)
         to_inputs, own = self.transpose(options, message, second[0], second[1])
+        noise = (total[:, :, None] * self._rows_of(options, row).view(options.groups, -1, 1, 1)).flatten(1, 2)
         return Back(to_row, noise, to_inputs.add_(noise), own)
 
     def to_row(self, options: Any, message: Tensor, kept: Parts) -> Tensor:
@@ -105,9 +105,8 @@ class Convolution(Map):
 
     def _of_row(self, options: Any, total: Tensor, inputs: Tensor, row: Tensor) -> Tensor:
         """Sums of S with that over examples and positions, shaped as r."""
-        by_group = (_by_group(inputs, options.groups).flatten(3) @ total.flatten(2)[..., None]).sum(0)  # (groups, c / groups, 1)
-        apart = self.groups_of_weights(options)
-        return by_group.view(apart, options.groups // apart, -1).sum(1).view_as(row)
+        alike = (0, 1) if self.groups_of_weights(options) == 1 else 0  # a convolution's groups share r
+        return (_by_group(inputs, options.groups).flatten(3) @ total.flatten(2)[..., None]).sum(alike).view_as(row)
 
     def rows(self, options: Any, inputs: Tensor, weights: Tensor) -> Tensor:
         """im2col."""

@@ -114,8 +114,8 @@ class Full(Covariance):
         alone = message.view_as(own) / (1 - own * message.view_as(own))
         rows = alone.transpose(0, 1).flatten(1)  # (o, n p)
         each = len(rows) // len(patches)
-        told = torch.stack([(patches[o // each] * row) @ patches[o // each].t() for o, row in enumerate(rows)])
-        return map.transpose(options, message, mean, weights, to_weights=False)[0] if to_inputs else None, told
+        to_rows = torch.stack([(patches[o // each] * row) @ patches[o // each].t() for o, row in enumerate(rows)])
+        return map.transpose(options, message, mean, weights, to_weights=False)[0] if to_inputs else None, to_rows
 
 
 DIAGONAL, SHARED, FULL = Diagonal(), Shared(), Full()

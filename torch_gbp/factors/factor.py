@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.autograd.bridge import Moments, Rule, Saved
+from torch_gbp.errors import MissingRule
 
 
 class Factor:
@@ -55,6 +56,14 @@ class Factor:
     def linearised(self) -> Factor:
         """The factor expanded to first order at the means."""
         return Linearised(self)
+
+    def per_edge(self) -> Factor:
+        """The factor with exact messages: to each variable, of all others only (factors/tilted.py, factors/per_edge.py).
+
+        Raises:
+            MissingRule: a factor without.
+        """
+        raise MissingRule(f"{type(self).__name__} has no exact messages", where="per_edge", fix="use its summed messages")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Factor:
         return self  # a constant, by which the bridge knows what it has made

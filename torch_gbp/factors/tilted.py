@@ -1,6 +1,6 @@
 """Exact messages of a factor a = f(z) of one variable each, by the tilted distribution of z, and its moments by quadrature.
 
-The belief N(m, v) of z times a message told of f(z) is the tilted distribution; its moments are the marginals of z and of a.
+The belief N(m, v) of z times a message to f(z) is the tilted distribution; its moments are the marginals of z and of a.
 
 Forward, to a: the marginal of a / the message from above. Without one (first sweep), and where the quotient would say more
 than z itself does (precision below 1 / v), the moments of f(z).

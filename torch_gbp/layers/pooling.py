@@ -70,7 +70,7 @@ class GBPMaxPool2d(_Pool):
 
     Args:
         kernel_size, stride, padding, dilation, return_indices, ceil_mode: as in torch.nn.MaxPool2d; no indices are returned.
-        rule: `rules.max_pool.SCORE` (default) or `rules.max_pool.EP`, weights by the probability of being the maximum.
+        rule: `factors.max_pool.SCORE` (default) or `factors.max_pool.EP`, weights by the probability of being the maximum.
 
     Shape: (n, c, h, w) -> Gaussian (n, c, h', w'). Put it before the activation: same function, fewer entries.
 
@@ -95,7 +95,7 @@ class GBPMaxPool2d(_Pool):
         if return_indices:
             raise InvalidInput("the indices of a maximum are not returned", where="GBPMaxPool2d", fix="use return_indices=False")
         self.options = _options("GBPMaxPool2d", kernel_size, stride, padding, dilation, ceil_mode)
-        require_kind("rule", rule, Rule, "GBPMaxPool2d", fix="use rules.max_pool.SCORE")
+        require_kind("rule", rule, Rule, "GBPMaxPool2d", fix="use factors.max_pool.SCORE")
         self.rule = rule
         factor(rule)
 
