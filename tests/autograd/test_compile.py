@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from helpers import TRACED
 from torch import nn
 from torch.testing import assert_close
 
@@ -12,6 +13,7 @@ from torch_gbp import GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, GBPReLU,
 COMPILER = next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), None)
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="torch.compile needs a C++ compiler (g++, clang++ or c++)"),
+    pytest.mark.skipif(not TRACED, reason="torch.compile of torch 2.6 and 2.8 was seen to refuse methods of factors"),
     pytest.mark.filterwarnings("ignore"),  # of torch's own compiler
 ]
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch_gbp import BatchSites, GBPConv2d, GBPLeakyReLU, GBPLinear, GBPMaxPool2d, Inference, MessagePassing, Prior
 from torch_gbp.likelihoods import Likelihood
 
+TRACED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 9)  # whether torch.compile takes factors
+
 
 def mlp(inputs: int = 3, hidden: int = 6, outputs: int = 3, **options: Any) -> nn.Sequential:
     return nn.Sequential(GBPLinear(inputs, hidden, **options), GBPLeakyReLU(0.1), GBPLinear(hidden, outputs, **options))
