@@ -129,7 +129,8 @@ class FactorGraph:
             self.iteration += 1
             trace = trace._replace(iterations=count)
             if now.watch:
-                change = max(kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None)
+                told = [kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None]
+                change = max(told, default=0.0)
                 trace.add(self.energies(), change, self.examples, damping)
                 if change < tolerance:
                     break

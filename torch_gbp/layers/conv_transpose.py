@@ -13,14 +13,13 @@ from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
-from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_RULES, _EXACT = rules_of(CONV_TRANSPOSE), PerEdge(CONV_TRANSPOSE).rule()
+_RULES = rules_of(CONV_TRANSPOSE)
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
@@ -44,8 +43,6 @@ class GBPConvTranspose2d(WeightedLayer):
     >>> GBPConvTranspose2d(4, 3, 2, stride=2)(torch.ones(1, 4, 8, 8)).shape
     torch.Size([1, 3, 16, 16])
     """
-
-    exact = _EXACT
 
     @prior_arguments
     @factor_arguments
