@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,22 +31,13 @@ from benchmarks.measure import predict
 from benchmarks.methods.base import train
 from benchmarks.methods.gradient import Descent
 from benchmarks.results import Request, Result, Row, say
-from benchmarks.tasks import QUICK_SCORED, SUBSET_SEED, TASKS, VALIDATION
+from benchmarks.tasks import QUICK_SCORED, SUBSET_SEED, TASKS, VALIDATION, Split
 from torch_gbp.metrics import classification_scores
 
 LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
 CHUNK, QUICK_LIMIT = 500, 50
 PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
 ADAM_RATE, ADAM_BATCH, REPLAYS = 1e-3, 50, 10
-
-
-class Images(NamedTuple):
-    """Images in [0, 1] and their labels."""
-
-    x: Tensor
-    y: Tensor
-    scored_x: Tensor
-    scored_y: Tensor
 
 
 Predict = Callable[[Tensor], Tensor]
@@ -86,7 +76,7 @@ def _varied(request: Request) -> Iterator[Row]:
                 yield {"method": "graph", "settings": {"variant": title}, **found}
 
 
-def _told(name: str, title: str, learn: Callable[..., Predict], images: Images, limit: int, seed: int) -> Row:
+def _told(name: str, title: str, learn: Callable[..., Predict], images: Split, limit: int, seed: int) -> Row:
     """The scores and times of one pass."""
     x, y = drawn(images, limit, seed)
     started, used = time.perf_counter(), time.process_time()
@@ -101,19 +91,19 @@ def _told(name: str, title: str, learn: Callable[..., Predict], images: Images, 
     return {**case, **found, "train_seconds": seconds, "processor_seconds": used}
 
 
-def load_images(name: str, request: Request, validation: bool) -> Images:
-    """Training and test images, or (`validation`) all but the last training images and those."""
+def load_images(name: str, request: Request, validation: bool) -> Split:
+    """Training and test images in [0, 1], or (`validation`) all but the last training images and those."""
     found = TASKS[name.removesuffix("_wide")].load(request.data_dir, request.accept_altered)
     scored = QUICK_SCORED if request.quick else None
     test = found.test_x[:scored].float() / 255, found.test_y[:scored]
-    images = Images(found.train_x.float() / 255, found.train_y, *test)
+    images = Split(found.train_x.float() / 255, found.train_y, *test, {})
     if not validation:
         return images
     size = min(VALIDATION, len(images.x) // 2)
-    return Images(images.x[:-size], images.y[:-size], images.x[-size:][:scored], images.y[-size:][:scored])
+    return Split(images.x[:-size], images.y[:-size], images.x[-size:][:scored], images.y[-size:][:scored], {})
 
 
-def drawn(images: Images, limit: int, seed: int) -> tuple[Tensor, Tensor]:
+def drawn(images: Split, limit: int, seed: int) -> tuple[Tensor, Tensor]:
     """Training images of the seed, the same for every method, which sets its random numbers too."""
     order = torch.randperm(len(images.x), generator=torch.Generator().manual_seed(SUBSET_SEED + seed))[:limit]
     torch.manual_seed(seed)

@@ -65,6 +65,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
         lambda **options: gbp.FactorGraph(mlp(covariance="full"), X, gbp.SquaredSoftmax(), LABELS).infer(**options),
         {"iterations": 2}, lambda trace: None,
     ),
+    "GBPActivation": (gbp.GBPActivation, {"activation": nn.GELU()}, on(X)),
     "GBPAdaptiveAvgPool2d": (gbp.GBPAdaptiveAvgPool2d, {"output_size": 2}, on(IMAGES)),
     "GBPAvgPool2d": (gbp.GBPAvgPool2d, {"kernel_size": 2}, on(IMAGES)),
     "GBPConv2d": (gbp.GBPConv2d, {"in_channels": 2, "out_channels": 2, "kernel_size": 3}, on(IMAGES)),
@@ -82,6 +83,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "InputBasis": (gbp.InputBasis, {"in_features": 3, "out_features": 2}, on(X)),
     "InputBasis.fit": (gbp.InputBasis.fit, {"inputs": X}, on(X)),
     "IntegratedSoftmax": (gbp.IntegratedSoftmax, {}, predict),
+    "LaplacePrior": (gbp.LaplacePrior, {}, lambda made: gbp.GBPLinear(3, 2, prior=made)(X)),
     "Latent": (gbp.Latent, {"mean": X}, lambda made: made.variable().belief()),
     "LayerSweeps": (gbp.LayerSweeps, {}, as_is),
     "LinearResponse": (
@@ -198,6 +200,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], torch.Tensor]] = {
     "upsample": (lambda: gbp.GBPUpsample(scale_factor=2), IMAGES),
     "leaky": (gbp.GBPLeakyReLU, X),
     "sigmoid": (gbp.GBPSigmoid, X),
+    "gelu": (lambda: gbp.GBPActivation(nn.GELU()), X),
     "basis": (lambda: gbp.InputBasis.fit(X), X),
     "patches": (lambda: gbp.PatchBasis.fit(IMAGES, 2), IMAGES),
     "cosines": (lambda: gbp.CosineBasis(1, 3), seeded((2, 9))),

@@ -20,6 +20,7 @@ from torch_gbp.inference import (
     thesis_rate,
 )
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -44,6 +45,7 @@ from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
+from torch_gbp.weights.laplace import LaplacePrior
 from torch_gbp.weights.priors import Prior
 
 __version__ = "0.2.0"
@@ -60,6 +62,7 @@ __all__ = [  # and those of likelihoods, below
     "FactorGraph",
     "Filtering",
     "FixedBatches",
+    "GBPActivation",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",
@@ -74,6 +77,7 @@ __all__ = [  # and those of likelihoods, below
     "Gaussian",
     "Inference",
     "InputBasis",
+    "LaplacePrior",
     "Latent",
     "LayerSweeps",
     "LinearResponse",

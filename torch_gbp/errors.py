@@ -89,7 +89,7 @@ def missing_rule(function: Callable[..., Any], trained: bool = False) -> Missing
     `trained` is whether it has a moment map, and messages of GBP layers would have to come back through it.
     """
     name = getattr(function, "__name__", str(function))
-    own = _SUBSTITUTES.get(name, "a GBP layer, or write a rule (see torch_gbp/rules)")
+    own = _SUBSTITUTES.get(name, "a GBP layer (GBPActivation if it is elementwise), or write a factor (see torch_gbp/factors)")
     if trained:
         return MissingRule(
             f"torch function '{name}' has no message rule and cannot follow a GBP layer that is trained",

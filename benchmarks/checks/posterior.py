@@ -20,6 +20,7 @@ import torch_gbp as gbp
 from benchmarks.checks.problems import PRIOR_SEED, PROBLEMS, SCORED, Problem, marginals, network, plain
 from benchmarks.checks.textbook import AVERAGED, PARALLEL, SEQUENTIAL, SLOPE, Fitting
 from benchmarks.measure import timed
+from benchmarks.methods import installed
 from benchmarks.methods.base import rival
 from benchmarks.methods.bayes import convert, marginals_of
 from benchmarks.methods.gradient import Descent
@@ -34,10 +35,11 @@ QUICK_EPOCHS, QUICK_PROBLEMS = 2, ("gap", "moons")  # one of each kind
 
 
 class Compared(NamedTuple):
-    """A method: its title, and what it tells at the problem's inputs after so many passes, from a seed."""
+    """A method: its title, what it tells at the problem's inputs after so many passes, from a seed, and the package it needs."""
 
     title: str
     tell: Callable[[Problem, int | None, int], Tensor]
+    package: str | None = None
 
 
 def run(request: Request) -> Result:
@@ -52,7 +54,7 @@ def _rows(request: Request) -> Iterator[Row]:
         problem = PROBLEMS[name]()
         (reference,) = [row for row in committed(REFERENCE) if row["net"] == name]
         truth = torch.tensor(reference["predictive"], dtype=torch.float64)
-        for method in request.methods or POSTERIORS:
+        for method in installed(request.methods or list(POSTERIORS), POSTERIORS):
             for seed in request.runs:
                 yield _row(method, name, problem, truth, request, seed)
 
@@ -207,6 +209,6 @@ POSTERIORS = {
     "gbp_sequential_joint": Compared("one example after the other, linear response", partial(joint, SEQUENTIAL)),
     "gbp_parallel_joint": Compared("all examples at once, linear response", partial(joint, PARALLEL)),
     "gbp": Compared("torch_gbp as it comes", shipped),
-    "vi": Compared("mean-field VI", mean_field),
-    "laplace": Compared("last-layer Laplace", last_layer),
+    "vi": Compared("mean-field VI", mean_field, "bayesian_torch"),
+    "laplace": Compared("last-layer Laplace", last_layer, "laplace"),
 }

@@ -1,6 +1,7 @@
 """The methods compared: one file for each family, one row for each method."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.methods import bayes, gbp, gradient
 from benchmarks.methods.base import Entrant, MissingPackage, rival
@@ -21,7 +22,7 @@ METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
 }
 
 
-def installed(names: list[str], methods: Mapping[str, Entrant] = METHODS) -> list[str]:
+def installed(names: list[str], methods: Mapping[str, Any] = METHODS) -> list[str]:
     """Those whose packages import; a line is printed for each of the others."""
     return [name for name in names if _imports(name, methods[name].package)]
 

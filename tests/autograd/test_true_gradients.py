@@ -14,6 +14,7 @@ HEADS = {
     "full_precision": lambda: (gbp.GBPLinear(6, 3, covariance="diagonal"),),
     "deep": lambda: (gbp.GBPLinear(6, 5), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(5, 4), gbp.GBPReLU(), gbp.GBPLinear(4, 3)),
     "ep": lambda: (gbp.GBPLinear(6, 5), gbp.GBPLeakyReLU(0.2, rule=leaky_relu.EP), gbp.GBPLinear(5, 3)),
+    "gelu": lambda: (gbp.GBPLinear(6, 5), gbp.GBPActivation(nn.GELU()), gbp.GBPLinear(5, 3)),
     "sigmoid": lambda: (gbp.GBPLinear(6, 5), gbp.GBPSigmoid(), gbp.GBPLinear(5, 3)),
     "noisy": lambda: (gbp.GBPLinear(6, 5), gbp.GBPNoise(0.3, 2.0), gbp.GBPLinear(5, 3)),
     "activation_first": lambda: (gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(6, 3)),

@@ -24,6 +24,7 @@ LAYERS = {
         (2, 2, 5, 5),
     ),
     "relu": (gbp.GBPReLU, lambda own, x: x.relu(), (2, 4)),
+    "gelu": (lambda: gbp.GBPActivation(nn.GELU()), lambda own, x: F.gelu(x), (2, 4)),
     "sigmoid": (gbp.GBPSigmoid, lambda own, x: x.sigmoid(), (2, 4)),
     "max": (lambda: gbp.GBPMaxPool2d(2), lambda own, x: F.max_pool2d(x, 2), (2, 3, 4, 4)),
     "average": (

@@ -94,3 +94,13 @@ def test_help_keeps_the_lines_of_its_examples(quiet, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert DESCRIPTION.strip() in capsys.readouterr().out
+
+
+def test_a_network_that_has_moved_is_told_where():
+    with pytest.raises(ImportError, match=r"moved to the examples.*examples\.networks\.LeNet5"):
+        from lightning_modules import LeNet5  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
+        from lightning_modules import Nothing  # noqa: F401
+    for arguments in (["--model.model", "MLP"], ["--model.model=MLP"]):
+        with pytest.raises(SystemExit, match=r"--model\.model examples\.networks\.MLP"):
+            main(["fit", "--model=GBPClassifier", *arguments, "--data=Digits"])

@@ -26,6 +26,7 @@ LAYERS = {  # of every kind, with settings that are not the usual ones
     "conv_transpose": (lambda: gbp.GBPConvTranspose2d(4, 6, 3, 2, 1, 1, 2), (4, 5, 6)),
     "leaky_relu": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPLeakyReLU(0.3)), (4,)),
     "relu": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPReLU()), (4,)),
+    "gelu": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPActivation(nn.GELU())), (4,)),
     "sigmoid": (lambda: nn.Sequential(gbp.GBPLinear(4, 4), gbp.GBPSigmoid()), (4,)),
     "max_pool": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), gbp.GBPMaxPool2d(3, 2, 1, ceil_mode=True)), (1, 7, 8)),
     "avg_pool": (lambda: nn.Sequential(gbp.GBPConv2d(1, 2, 1), gbp.GBPAvgPool2d(3, 2, 1, count_include_pad=False)), (1, 7, 8)),

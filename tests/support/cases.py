@@ -21,7 +21,7 @@ from oracle import by_autograd
 from torch import Tensor, nn
 
 from torch_gbp.autograd.bridge import Rule
-from torch_gbp.factors import activations, avg_pool, bilinear, elementwise, leaky_relu, max_pool, per_edge, unary, upsample
+from torch_gbp.factors import activations, bilinear, elementwise, leaky_relu, linear_map, max_pool, per_edge, unary
 from torch_gbp.factors import covariance as covariances
 from torch_gbp.factors.activations import SIGMOID, factor_of
 from torch_gbp.factors.bilinear import rule_of
@@ -29,11 +29,11 @@ from torch_gbp.factors.convolutions import CONV, CONV_TRANSPOSE, ConvOptions, Co
 from torch_gbp.factors.elementwise import ElementwiseOptions
 from torch_gbp.factors.held import HELD_CONV, patches_of
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
+from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, COPIES, AverageOptions, UpsampleOptions
 from torch_gbp.factors.maps import MATMUL
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.factors.unary import UnaryOptions
-from torch_gbp.factors.upsample import UpsampleOptions
 
 CONVOLUTIONS = {
     "plain": ((2, 2, 4, 4), (3, 2, 2, 2), ConvOptions()),
@@ -114,9 +114,7 @@ def _sent(rule: Rule, map: str, options: Any, weight: tuple[int, ...]) -> Callab
 
 def _upsample(options: UpsampleOptions, size: tuple[int, int]) -> Case:
     answer = by_autograd(partial(oracle.copied, size), "mv")
-    return Case(
-        f"upsample_{size[0]}x{size[1]}", upsample, partial(upsample.upsample, options), belief(*IMAGE), answer, 1e-14, 1e-6
-    )
+    return Case(f"upsample_{size[0]}x{size[1]}", linear_map, bridge(COPIES.rule(), options), belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _exact_rectifier(slope: float, above: bool) -> Case:
@@ -135,16 +133,17 @@ def _max_pool(name: str, form: str, image: tuple[int, ...] = IMAGE) -> Case:
 
 
 def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
-    send = partial(avg_pool.avg_pool, POOLS[name], count_include_pad, divisor)
+    kernel, stride, padding, _, ceil_mode = POOLS[name]
+    send = bridge(AVERAGE.rule(), AverageOptions(kernel, stride, padding, ceil_mode, count_include_pad, divisor))
     answer = by_autograd(partial(oracle_pool.pooled, POOLS[name], oracle_pool.mean_weights(count_include_pad, divisor)), "mv")
     label = f"avg_pool_{name}{'' if count_include_pad else '_inside'}{f'_by{divisor}' if divisor else ''}"
-    return Case(label, avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
+    return Case(label, linear_map, send, belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _adaptive(size: tuple[int | None, int | None]) -> Case:
     answer = by_autograd(partial(oracle_pool.adaptive, size), "mv")
-    send = partial(avg_pool.adaptive_avg_pool, size)
-    return Case(f"adaptive_avg_pool_{size[0]}x{size[1]}", avg_pool, send, belief(*IMAGE), answer, 1e-14, 1e-6)
+    send = bridge(ADAPTIVE_AVERAGE.rule(), size)
+    return Case(f"adaptive_avg_pool_{size[0]}x{size[1]}", linear_map, send, belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _rectifier(slope: float) -> Case:
@@ -190,6 +189,7 @@ ACTIVATIONS = {  # a new activation is a row here
     "mish": nn.Mish(),
     "gelu": nn.GELU(),
     "gelu_by_tanh": nn.GELU("tanh"),
+    "tanhshrink": nn.Tanhshrink(),
     "selu": nn.SELU(),
     "elu": nn.ELU(0.7),
     "celu": nn.CELU(2.0),

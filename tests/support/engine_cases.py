@@ -80,6 +80,7 @@ NETWORKS: dict[str, Callable[[], Callable[[int], nn.Module]]] = {
     "upsample": lambda: _image(_conv(), gbp.GBPUpsample(scale_factor=2), width=32),
     "leaky relu": lambda: _flat(_hidden(), gbp.GBPLeakyReLU(0.1), width=3),
     "relu": lambda: _flat(_hidden(), gbp.GBPReLU(), width=3),
+    "gelu": lambda: _flat(_hidden(), gbp.GBPActivation(nn.GELU()), width=3),
     "sigmoid": lambda: _flat(_hidden(), gbp.GBPSigmoid(), width=3),
     "input basis": lambda: _flat(gbp.InputBasis.fit(_fitted().flatten(1), 1.0), width=16),
     "patch basis": lambda: _image(gbp.PatchBasis.fit(_fitted(), 2, explained=1.0), gbp.GBPConv2d(4, 2, 1), width=18),

@@ -60,26 +60,6 @@ def factor(rule: Rule, precisions: tuple[int, ...] = ()) -> Callable[..., Moment
     return _FACTORS[key]
 
 
-def linear_rule(moments: Callable[..., Moments]) -> Rule:
-    """The rule of a linear factor with known weights c, from `moments(options, mean, variance)`, linear with c and c^2.
-
-    (g, G) come back through the transposes of the two maps, which are their gradients at any point.
-    """
-
-    def forward(options: Any, mean: Tensor, variance: Tensor | None, *_: None) -> tuple[Moments, Saved]:
-        hidden = torch.zeros_like(mean) if variance is None else variance
-        return moments(options, mean, hidden), (mean.new_zeros(()).expand_as(mean),)
-
-    @torch.enable_grad()
-    def backward(options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
-        (like,) = saved
-        assert like is not None
-        leaves = [torch.zeros_like(like, requires_grad=True) for _ in range(2)]
-        return torch.autograd.grad(moments(options, *leaves), leaves, (score, precision))
-
-    return Rule(forward, backward)
-
-
 def _make(rule: Rule, precisions: tuple[int, ...]) -> Callable[..., Moments]:
     def moments(options: Any, *tensors: Tensor | None) -> tuple[Moments, Saved]:
         values = list(tensors)

@@ -13,6 +13,7 @@ from torch_gbp.checks import require_kind
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -185,4 +186,5 @@ TORCH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     GBPReLU: lambda layer: nn.ReLU(),
     GBPSigmoid: lambda layer: nn.Sigmoid(),
     GBPNoise: lambda layer: nn.Identity(),  # its mean is 0
+    GBPActivation: lambda layer: copy.deepcopy(layer.source[0]),
 }

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_gbp.factors.activations import SHAPES
 from torch_gbp.factors.torch_functions import has_map
+from torch_gbp.functions import named
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -62,22 +64,12 @@ FUNCTIONS: dict[type[nn.Module], Callable[..., Any]] = {
     nn.ReLU6: F.relu6,
     nn.LeakyReLU: F.leaky_relu,
     nn.PReLU: F.prelu,
-    nn.ELU: F.elu,
-    nn.CELU: F.celu,
-    nn.SELU: F.selu,
-    nn.GELU: F.gelu,
-    nn.SiLU: F.silu,
-    nn.Mish: F.mish,
     nn.GLU: F.glu,
-    nn.Softplus: F.softplus,
-    nn.Tanh: torch.tanh,
-    nn.Sigmoid: torch.sigmoid,
-    nn.LogSigmoid: F.logsigmoid,
     nn.Hardtanh: F.hardtanh,
     nn.Hardsigmoid: F.hardsigmoid,
-    nn.Hardswish: F.hardswish,
     nn.Softmax: F.softmax,
     nn.LogSoftmax: F.log_softmax,
+    **{kind: named(kind.__name__.lower())[0] for kind in SHAPES},
 }
 
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch_gbp.convert.basis import WEIGHTED, first_basis
 from torch_gbp.convert.maps import unknown
 from torch_gbp.errors import MissingRule
+from torch_gbp.factors.activations import SHAPES
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -41,6 +43,11 @@ TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten)
 
 
+def twin_of(kind: type[nn.Module]) -> Callable[..., nn.Module] | None:
+    """What makes the twin of a torch layer; `GBPActivation` is that of every other activation with a factor."""
+    return TWINS.get(kind, GBPActivation.from_torch if kind in SHAPES else None)
+
+
 def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor | None, options: dict[str, Any]) -> nn.Module:
     """The GBP twin of a torch network: a deep copy with every layer replaced by its twin.
 
@@ -60,7 +67,7 @@ def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor 
 
 def require_twins(network: nn.Module) -> None:
     """Raises MissingRule that lists all layers without a twin."""
-    missing = unknown(network, lambda module: type(module) in TWINS or isinstance(module, _SHAPE_ONLY))
+    missing = unknown(network, lambda module: twin_of(type(module)) is not None or isinstance(module, _SHAPE_ONLY))
     if missing:
         kinds = list(dict.fromkeys(type(module).__name__ for module in missing.values()))
         raise MissingRule(
@@ -90,7 +97,7 @@ def _twin(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, o
 
 
 def _make(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, options: dict[str, Any]) -> nn.Module:
-    make = TWINS.get(type(module))
+    make = twin_of(type(module))
     if make is not None:
         return make(module, as_prior=as_prior, **options) if isinstance(module, WEIGHTED) else make(module)
     if isinstance(module, (WeightedLayer, GaussianLayer)):

@@ -28,6 +28,7 @@ def _scaled(places: tuple[float, ...], factor: float) -> tuple[float, ...]:
 SHAPES: dict[type[nn.Module], Callable[[Any], Shape]] = {
     nn.Sigmoid: lambda _: Shape(bends=_AROUND, narrow=1.0),
     nn.Tanh: lambda _: Shape(bends=_HALVED, narrow=0.5),
+    nn.Tanhshrink: lambda _: Shape(bends=_HALVED, narrow=0.5),
     nn.LogSigmoid: lambda _: Shape(bends=_AROUND, narrow=1.0),
     nn.SiLU: lambda _: Shape(bends=_AROUND, narrow=1.0),
     nn.Mish: lambda _: Shape(bends=_AROUND, narrow=0.75),

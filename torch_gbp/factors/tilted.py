@@ -82,8 +82,8 @@ def tilted(
     for each entry.
 
     >>> one = torch.ones(1, dtype=torch.float64)
-    >>> tilted(lambda z: z, (), Gaussian(one, one), Message(3 * one, one))[0]
-    Gaussian(mean=tensor([2.], dtype=torch.float64), variance=tensor([0.5000], dtype=torch.float64))
+    >>> [round(part.item(), 6) for part in tilted(lambda z: z, (), Gaussian(one, one), Message(3 * one, one))[0]]
+    [2.0, 0.5]
     """
     like = belief.mean
     mean, variance, eta, precision = (part.double().expand(like.shape).reshape(-1, 1) for part in (*belief, *above))

@@ -1,6 +1,6 @@
 """Layers: thin torch modules that hold weight marginals and send messages through a rule."""
 
-from torch_gbp.layers.activation import GBPLeakyReLU, GBPReLU, GBPSigmoid
+from torch_gbp.layers.activation import GBPActivation, GBPLeakyReLU, GBPReLU, GBPSigmoid
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
 from torch_gbp.layers.linear import GBPLinear
@@ -9,6 +9,7 @@ from torch_gbp.layers.pooling import GBPAdaptiveAvgPool2d, GBPAvgPool2d, GBPMaxP
 from torch_gbp.layers.upsample import GBPUpsample
 
 __all__ = [
+    "GBPActivation",
     "GBPAdaptiveAvgPool2d",
     "GBPAvgPool2d",
     "GBPConv2d",

@@ -133,16 +133,25 @@ class GBPActivation(ActivationLayer):
     @factor_arguments
     def __init__(self, activation: nn.Module | Elementwise) -> None:
         super().__init__()
-        own, self.options = factor_of(activation)
-        self.function = own.function
-        self.rule, self.linearised, self.exact = own.rule(), own.linearised().rule(), own.per_edge().rule()
+        self.factor, self.options = factor_of(activation)
+        self.source = (activation,)  # no submodule
+        self.rule, self.linearised = self.factor.rule(), self.factor.linearised().rule()
+        self.exact = self.factor.per_edge().rule()
         factor(self.rule)
 
+    @classmethod
+    def from_torch(cls, layer: nn.Module) -> GBPActivation:
+        """The GBP twin of a torch activation."""
+        return cls(layer)
+
     def plain(self, input: Tensor) -> Tensor:
-        return self.function(input, *self.options.arguments)
+        return self.factor.function(input, *self.options.arguments)
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
         return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
+
+    def extra_repr(self) -> str:
+        return repr(self.source[0])

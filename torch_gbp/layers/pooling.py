@@ -9,7 +9,8 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import avg_pool, max_pool
+from torch_gbp.factors import max_pool
+from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, AverageOptions
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
@@ -116,7 +117,7 @@ class GBPMaxPool2d(_Pool):
 
 
 class GBPAvgPool2d(_Pool):
-    """Average of each window: mean averages, variance is the sum of v / d^2 (factors/avg_pool.py).
+    """Average of each window: mean averages, variance is the sum of v / d^2 (factors/linear_map.py).
 
     Its entries are taken as independent. Behind a convolution they share the kernel, and the average is then far less certain
     than the variance says (tests/test_forward_variance.py).
@@ -154,14 +155,16 @@ class GBPAvgPool2d(_Pool):
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
 
     def plain(self, input: Tensor) -> Tensor:
-        options, divisor = self.options, self.divisor_override
-        return F.avg_pool2d(input, *options[:3], options.ceil_mode, self.count_include_pad, divisor)
+        return F.avg_pool2d(input, *self._settings())
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        settings = self.options, self.count_include_pad, self.divisor_override
-        return Gaussian(*avg_pool.avg_pool(*settings, *self._windows(input)))
+        return Gaussian(*AVERAGE.map(self._settings(), *self._windows(input)))
+
+    def _settings(self) -> AverageOptions:
+        kernel, stride, padding, _, ceil_mode = self.options
+        return AverageOptions(kernel, stride, padding, ceil_mode, self.count_include_pad, self.divisor_override)
 
     def extra_repr(self) -> str:
         kernel, stride, padding, _, ceil_mode = self.options
@@ -169,7 +172,7 @@ class GBPAvgPool2d(_Pool):
 
 
 class GBPAdaptiveAvgPool2d(GaussianLayer):
-    """Average over windows that give the wanted output size (factors/avg_pool.py).
+    """Average over windows that give the wanted output size (factors/linear_map.py).
 
     Args:
         output_size: as in torch.nn.AdaptiveAvgPool2d.
@@ -205,7 +208,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return Gaussian(*avg_pool.adaptive_avg_pool(self.output_size, *self.accept(input, (4,))))
+        return Gaussian(*ADAPTIVE_AVERAGE.map(self.output_size, *self.accept(input, (4,))))
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

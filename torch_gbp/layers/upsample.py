@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch_gbp.autograd import passes
 from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors.upsample import UpsampleOptions, upsample
+from torch_gbp.factors.linear_map import UpsampleOptions, copies
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
 
 
 class GBPUpsample(GaussianLayer):
-    """Nearest-neighbour upsampling: every entry is copied to a window of the output (factors/upsample.py).
+    """Nearest-neighbour upsampling: every entry is copied to a window of the output (factors/linear_map.py).
 
     Args:
         size, scale_factor, mode, align_corners, recompute_scale_factor: as in torch.nn.Upsample, for images;
@@ -64,14 +64,14 @@ class GBPUpsample(GaussianLayer):
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
 
     def plain(self, input: Tensor) -> Tensor:
-        return upsample(self.options, input, input)[0]
+        return copies(self.options, input, input)[0]
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, (4,))
         self._require_output(belief.shape)
-        return Gaussian(*upsample(self.options, *belief))
+        return Gaussian(*copies(self.options, *belief))
 
     def _require_output(self, size: tuple[int, ...]) -> None:
         if self.options.scale is None:

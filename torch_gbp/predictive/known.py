@@ -22,6 +22,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.factors import max_pool
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers import (
+    GBPActivation,
     GBPAdaptiveAvgPool2d,
     GBPAvgPool2d,
     GBPConv2d,
@@ -190,6 +191,7 @@ _PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {
     GBPConv2d.forward: _conv,
     GBPConvTranspose2d.forward: _conv_transpose,
     GBPLeakyReLU.forward: lambda layer, x: F.leaky_relu(x, layer.negative_slope),
+    GBPActivation.forward: lambda layer, x: layer.plain(x),
     GBPSigmoid.forward: lambda _, x: torch.sigmoid(x),
     GBPMaxPool2d.forward: lambda layer, x: F.max_pool2d(x, *layer.options),
     GBPAvgPool2d.forward: _avg_pool,

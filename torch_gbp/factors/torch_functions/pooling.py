@@ -1,6 +1,6 @@
 """Average and maximum pooling over one, two or three axes.
 
-    average: m_z = sum m / d, v_z = sum v / d^2, d the window's divisor; entries as independent, which is recorded (dependence.py)
+    average: as factors/linear_map.py; entries as independent, which is recorded (dependence.py)
     maximum: the moments of the entry with the largest mean, as factors/max_pool.py
 
 That a maximum of several uncertain entries is larger than each, and less uncertain, is left out.
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_gbp.factors.linear_map import AverageOptions, adaptive_average, average
 from torch_gbp.factors.torch_functions import dependence
 from torch_gbp.functions import moments, named
 from torch_gbp.gaussian import Gaussian
@@ -27,9 +27,8 @@ def avg_pool1d(
     """Averages along one axis: those of an image with one row."""
     size, step, border = (_first(value) for value in (kernel_size, stride or kernel_size, padding))
     image = input.unsqueeze(-2)
-    return avg_pool(
-        F.avg_pool2d, image, (1, size), (1, step), (0, border), ceil_mode, count_include_pad, name="avg_pool1d"
-    ).squeeze(-2)
+    geometry = (1, size), (1, step), (0, border), ceil_mode, count_include_pad
+    return _average(F.avg_pool2d, image, *geometry, name="avg_pool1d").squeeze(-2)
 
 
 def _first(value: Any) -> int:
@@ -39,34 +38,20 @@ def _first(value: Any) -> int:
 @moments(F.avg_pool2d, linear=True)
 def avg_pool2d(input: Gaussian, *settings: Any, **named_settings: Any) -> Gaussian:
     """Averages of windows of an image, with torch's settings."""
-    return avg_pool(F.avg_pool2d, input, *settings, **named_settings)
+    return _average(F.avg_pool2d, input, *settings, **named_settings)
 
 
 @moments(F.avg_pool3d, linear=True)
 def avg_pool3d(input: Gaussian, *settings: Any, **named_settings: Any) -> Gaussian:
     """Averages of windows of a volume, with torch's settings."""
-    return avg_pool(F.avg_pool3d, input, *settings, **named_settings)
+    return _average(F.avg_pool3d, input, *settings, **named_settings)
 
 
-def avg_pool(
-    function: Callable[..., Tensor],
-    input: Gaussian,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    name: str | None = None,
+def _average(
+    function: Callable[..., Tensor], input: Gaussian, *settings: Any, name: str | None = None, **named_settings: Any
 ) -> Gaussian:
-    """Moments of window averages by torch's `function`; 1 / d is its output for ones, divided by the entries of each window."""
     dependence.note(name or function.__name__)
-    geometry = kernel_size, stride, padding, ceil_mode
-    ones = torch.ones_like(input.mean[:1])
-    entries = function(ones, *geometry, True, 1)
-    share = function(ones, *geometry, count_include_pad, divisor_override) / entries
-    mean, variance = (function(part, *geometry, count_include_pad, divisor_override) for part in input)
-    return Gaussian(mean, variance * share)
+    return Gaussian(*average(function, AverageOptions(*settings, **named_settings), *input))
 
 
 def _adaptive_average(function: Callable[..., Tensor]) -> Callable[..., Gaussian]:
@@ -74,20 +59,9 @@ def _adaptive_average(function: Callable[..., Tensor]) -> Callable[..., Gaussian
 
     def pool(input: Gaussian, output_size: Any) -> Gaussian:
         dependence.note(function.__name__)
-        mean, variance = (function(part, output_size) for part in input)
-        axes = int(function.__name__[-2])
-        return Gaussian(mean, variance / _window_entries(input.shape[-axes:], mean.shape[-axes:], mean))
+        return Gaussian(*adaptive_average(function, output_size, *input))
 
     return pool
-
-
-def _window_entries(sides: torch.Size, windows: torch.Size, like: Tensor) -> Tensor:
-    """Entries of every window; along an axis window k runs from floor(k side / n) to ceil((k + 1) side / n)."""
-    counts = like.new_ones(())
-    for side, number in zip(sides, windows, strict=True):
-        reach = [-(-(k + 1) * side // number) - k * side // number for k in range(number)]
-        counts = counts.unsqueeze(-1) * like.new_tensor(reach)
-    return counts
 
 
 def _maximum(function: Callable[..., Any], axes: int) -> Callable[..., Gaussian]:

@@ -86,6 +86,13 @@ class AveragedSites(Store):
         with annealing.lifted(marginal, state):
             super().follow(marginal, state, rule)
 
+    def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
+        """Leaves the means: where the data alone would have them is kept nowhere; the next steps follow the new pull."""
+        if marginal.prior.adapts:
+            mean = marginal.mean.clone()
+            super().renew_prior(marginal, state)
+            marginal.mean.copy_(mean)
+
     def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
         prior = marginal.floor.expand_as(precision)
