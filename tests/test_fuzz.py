@@ -264,7 +264,7 @@ def data() -> Iterator[Case]:
                         continue
                     bad = spoil(tensor)
                     pair = (bad, y) if side == "x" else (X, bad)
-                    model, likelihood = mlp(outputs=outputs, noise=0.1), make()
+                    model, likelihood = mlp(outputs=outputs), make()
                     run = lambda call=call, model=model, likelihood=likelihood, pair=pair: call(model, likelihood, *pair)  # noqa: E731
                     yield Case(f"{use}({name}, {side}={key})", run, model)
 

@@ -17,7 +17,7 @@ from torch_gbp.weights.parameter import GaussianParameter
 VARIANCE, NOISE = 0.5, 0.5
 SCALE = math.sqrt(VARIANCE / 2)  # b
 pytestmark = pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # weights of 0 say nothing about targets
-ONE_BY_ONE = gbp.Inference(2, order=gbp.Sequential())  # exact for one weight an output
+ONE_BY_ONE = gbp.Inference(2, schedule=gbp.ExampleByExample())  # exact for one weight an output
 
 
 def layer(inputs=1, mean=0.0, **options):

@@ -118,7 +118,7 @@ class FactorGraph:
         require_count("check", check, where, fix="use 1")
         require_kind("schedule", schedule, Schedule, where, fix="use LayerSweeps()")
         require("tolerance", tolerance, NOT_NEGATIVE, where, fix="use 0.0 for never")
-        damping, trace = Damping.of(damping), Trace(0, [], [], [])
+        damping, trace = Damping.of(damping, schedule.undamped_first), Trace(0, [], [], [])
         for count in range(1, iterations + 1):
             now = Iteration(damping, self.iteration, watch=count % check == 0 or count in (1, iterations))
             try:

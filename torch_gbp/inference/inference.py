@@ -46,7 +46,8 @@ class Inference:
     Args:
         iterations: of the messages in a visit; a sequence has one number for each pass, the last for all that follow.
         rate: pass (1, 2, ...) -> rate at which the visit's messages enter the store; None leaves it to the optimizer.
-        damping: share of the old message that is kept from one iteration to the next, in [0, 1); or `Damping`.
+        damping: share of the old message that is kept from one iteration to the next, in [0, 1); or `Damping`. With a number
+            the first messages of a batch are undamped in `AllAtOnce`, and damped towards silence in the other schedules.
         schedule: AllAtOnce(), LayerSweeps(), RandomLayers() or ExampleByExample().
         tolerance: a visit ends where every message changes by less than this share of its largest entry; 0 for never.
         check: energy and changes are looked at every so many iterations.
@@ -92,8 +93,8 @@ class Inference:
         several = isinstance(self.iterations, Sequence) and not isinstance(self.iterations, str) and len(self.iterations) > 0
         for count in self.iterations if several else (self.iterations,):  # type: ignore[union-attr]
             require_count("iterations", count, "Inference", fix=fix)
-        self.damping = Damping.of(self.damping)
         require_kind("schedule", self.schedule, Schedule, "Inference", fix="use AllAtOnce()")
+        self.damping = Damping.of(self.damping, self.schedule.undamped_first)
         self.tolerance = require("tolerance", self.tolerance, NOT_NEGATIVE, "Inference", fix="use 0.0 for never")
         self.check = require_count("check", self.check, "Inference", fix="use 8")
         require_approximation(self.approximation, "Inference")
@@ -172,7 +173,10 @@ class Inference:
     def _check_exact(self, batch: Batch) -> None:
         assert isinstance(self.damping, Damping)
         likelihood, propagate = batch.likelihood, batch.propagate
-        if self.damping != Damping():
+        if self.approximation != "moments":
+            what, fix = "exact messages have no other approximation", 'use approximation="moments", or another schedule'
+            raise InvalidInput(what, where="Inference, ExampleByExample", got=repr(self.approximation), fix=fix)
+        if self.damping.messages or self.damping.weights or self.damping.dropout:
             raise InvalidInput(
                 "exact messages are replaced one by one, undamped",
                 where="Inference, ExampleByExample",
