@@ -7,6 +7,7 @@ observed. The graph is made for one batch, from a recorded forward pass of the n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +215,7 @@ class FactorGraph:
 
     def _build(self, model: nn.Module, inputs: Tensor | Latent | Sequence[Tensor | Latent], builder: Builder) -> None:
         """Records the network and makes variables and nodes."""
-        given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        given: tuple[Any, ...] = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         for one in given:
             check_inputs(one)
         recorder, arguments, self.inputs = Recorder(has_node), [], list[Variable]()
