@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 OLDEST := .venv-oldest
-# all but what needs Lightning and its data
+# the rooms of the library; not lightning_modules and benchmarks, whose tests train for minutes
 OLDEST_TESTS := torch_gbp tests/autograd tests/bases tests/convert tests/factors tests/inference tests/layers tests/likelihoods \
 	tests/local tests/optim tests/predictive tests/weights
 
@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml
 $(OLDEST)/.installed: pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
-	$(OLDEST)/bin/python -m pip install --quiet 'torch==2.6.*' scikit-learn --editable '.[dev]'
+	$(OLDEST)/bin/python -m pip install --quiet 'torch==2.6.*' --editable '.[dev,lightning]'
 	touch $@
 
 clean:

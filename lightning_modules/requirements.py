@@ -9,7 +9,6 @@ NEEDED = {  # module: distribution
     "torchvision": "torchvision",
     "torchmetrics": "torchmetrics",
     "sklearn": "scikit-learn",
-    "matplotlib": "matplotlib",
     "jsonargparse": "jsonargparse",
 }
 

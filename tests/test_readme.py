@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -54,11 +55,35 @@ def test_code_runs_in_order(
 
 @each_text
 def test_links_lead_somewhere(path: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
         target, _, anchor = link.partition("#")
         file = (path.parent / target).resolve() if target else path
         assert file.exists(), link
         assert not anchor or anchor in anchors(file), link
+
+
+def resolves(dotted: str) -> bool:
+    """Whether a module, or what it holds, has this name."""
+    room, _, name = dotted.rpartition(".")
+    try:
+        return not room or hasattr(importlib.import_module(room), name) or bool(importlib.import_module(dotted))
+    except ModuleNotFoundError:
+        return bool(room) and resolves(room) and hasattr(importlib.import_module(room), name)
+
+
+@each_text
+def test_every_name_of_the_library_is_there(path: Path) -> None:
+    text = path.read_text().replace("gbp.", "torch_gbp.").replace("torch_torch_gbp.", "torch_gbp.")
+    names = {name.rstrip(".") for name in re.findall(r"\b(?:torch_gbp|lightning_modules)\.[\w.]+", text)}
+    assert [name for name in sorted(names) if not resolves(name) and not (ROOT / name.replace(".", "/")).is_dir()] == []
+
+
+@each_text
+def test_every_file_that_is_named_is_there(path: Path) -> None:
+    rooms = ROOT, ROOT / "torch_gbp", *(room for room in (ROOT / "torch_gbp").iterdir() if room.is_dir())
+    names = re.findall(r"`([\w/.]+\.(?:py|md|yaml|toml))`", path.read_text())
+    assert [name for name in names if not any((room / name).exists() for room in rooms)] == []
 
 
 @each_text

@@ -86,16 +86,16 @@ def test_closed_forms_of_a_rectifier_are_the_derived_ones(slope, form):
 def test_a_rectifier_by_quadrature_is_the_closed_one_by_every_schedule(schedule, approximation):
     if schedule == gbp.ExampleByExample() and approximation == "linearised":
         pytest.skip("exact messages have no other approximation")
-    x, y, noise = torch.randn(5, 3), torch.randn(5, 1), gbp.GBPNoise(0.1)
+    x, y = torch.randn(5, 3), torch.randn(5, 1)
     derived = gbp.GBPActivation(Elementwise(nn.LeakyReLU(0.2), kinks=(0.0,)))
     first, second = gbp.GBPLinear(3, 2), gbp.GBPLinear(2, 1)
     found = []
     for between in (derived, gbp.GBPLeakyReLU(0.2)):
-        model = copy.deepcopy(nn.Sequential(first, noise, between, second, noise))
+        model = copy.deepcopy(nn.Sequential(first, between, gbp.GBPNoise(0.1), second, gbp.GBPNoise(0.1)))
         propagate = gbp.MessagePassing(model.parameters(), 5, store=gbp.Filtering(), epochs=None)
         torch.manual_seed(0)  # of the order of the examples
+        inference = gbp.Inference(4, schedule=schedule, approximation=approximation)
         with propagate.visit(0, x, y):
-            inference = gbp.Inference(4, schedule=schedule, approximation=approximation)
             inference(model, gbp.Regression(0.5), propagate, x, y)
         found.append([part.detach() for part in model.parameters()])
     assert_close(*found, rtol=1e-6, atol=1e-6)
@@ -104,12 +104,13 @@ def test_a_rectifier_by_quadrature_is_the_closed_one_by_every_schedule(schedule,
 @pytest.mark.parametrize("kind", [nn.GELU, nn.Mish, nn.CELU])
 def test_in_a_factor_graph_it_goes_to_a_stationary_point_of_the_energy(kind):
     """The gradient of the energy is 0 at the means, f inside the factor and linearised."""
-    prior, noise = gbp.Prior(variance=1.0), gbp.GBPNoise(0.3, 1.0)
-    enter, leave = gbp.GBPLinear(3, 4, covariance="diagonal", prior=prior), gbp.GBPLinear(4, 2, covariance="full", prior=prior)
-    model = nn.Sequential(enter, gbp.GBPActivation(kind()), noise, leave, noise)
+    prior, noise = gbp.Prior(variance=1.0), lambda: gbp.GBPNoise(0.3, prior_sigma=1.0)
+    enter = gbp.GBPLinear(3, 4, prior=prior, covariance="diagonal")
+    leave = gbp.GBPLinear(4, 2, prior=prior, covariance="full")
+    model = nn.Sequential(enter, gbp.GBPActivation(kind()), noise(), leave, noise())
     x, y = torch.randn(3, 3), 2 * torch.randn(3, 2)
     graph = gbp.FactorGraph(model, x, gbp.Regression(0.2), y, approximation="linearised")
-    trace = graph.infer(3000, gbp.Damping(0.5, 0.6), tolerance=1e-7, check=50)
+    trace = graph.infer(3000, gbp.Damping(0.5, weights=0.6), tolerance=1e-7, check=50)
     assert trace.changes[-1] < 1e-7
     z, out = (belief.mean for belief in graph.beliefs().values())
     weights = [weight for node in graph.nodes for weight in node.weights]
@@ -127,21 +128,20 @@ def test_in_a_factor_graph_it_goes_to_a_stationary_point_of_the_energy(kind):
     assert max(float(leaf.grad.abs().max()) for leaf in leaves) < 1e-4  # the largest single term is above 1
 
 
-@pytest.mark.parametrize("schedule", [None, gbp.AllAtOnce()], ids=["plain", "all at once"])
-@pytest.mark.parametrize(("kind", "approximation"), [(nn.GELU, "moments"), (nn.CELU, "moments"), (nn.Mish, "linearised")])
-def test_a_network_of_it_learns_a_curve(kind, approximation, schedule):
+@pytest.mark.parametrize("schedule", [None, gbp.AllAtOnce()], ids=["plain", "iterated"])
+@pytest.mark.parametrize("kind", [nn.GELU, nn.CELU, nn.Mish])
+def test_a_network_of_it_learns_a_curve(kind, schedule):
     x = torch.linspace(-2, 2, 64)[:, None]
     y, prior = x.abs() - 1, gbp.Prior(scale=1.0)
-    enter, leave = gbp.GBPLinear(1, 16, prior=prior), gbp.GBPLinear(16, 1, prior=prior)
-    model = nn.Sequential(enter, gbp.GBPActivation(kind()), leave)
+    model = nn.Sequential(gbp.GBPLinear(1, 16, prior=prior), gbp.GBPActivation(kind()), gbp.GBPLinear(16, 1, prior=prior))
     likelihood, propagate = gbp.Regression(0.01), gbp.MessagePassing(model.parameters(), 64, epochs=40)
+    damping = gbp.Damping(0.5, undamped_first=True)
     for _ in range(40):
         for part in torch.randperm(64).split(8):
             if schedule is None:
                 sweep(propagate, model, likelihood, x[part], y[part])
             else:
-                inference = gbp.Inference(2, damping=0.5, schedule=schedule, approximation=approximation)
-                inference(model, likelihood, propagate, x[part], y[part])
+                gbp.Inference(2, damping=damping, schedule=schedule)(model, likelihood, propagate, x[part], y[part])
     output = model.eval()(x).detach()
     assert float((output.mean - y).square().mean().sqrt()) < 0.15  # the curve's own deviation is 0.6
 
@@ -171,5 +171,5 @@ def test_torch_activations_become_it_and_come_back():
 def test_what_is_not_elementwise_is_named():
     with pytest.raises(MissingRule, match=r"no elementwise factor.*GBPActivation.*Softmax.*use Sigmoid"):
         gbp.GBPActivation(nn.Softmax(1))
-    with pytest.raises(InvalidInput, match="linearise"):
+    with pytest.raises(InvalidInput, match="approximation"):
         gbp.GBPActivation(nn.GELU(), linearise=True)

@@ -44,7 +44,7 @@ def test_a_network_learns_a_rate(sweep, epochs):
     """log rate 1 + sin(2 x), from 600 counts: half of its deviation (0.7) is explained, or more."""
     x = torch.rand(600, 1) * 4 - 2
     data = torch.utils.data.TensorDataset(x, torch.poisson((1 + torch.sin(2 * x)).exp()))
-    model = mlp(1, 32, 1, prior_scale=1.0)
+    model = mlp(1, 32, 1, prior=gbp.Prior(scale=1.0))
     trainer = gbp.Trainer(model, gbp.Poisson(power=16.0), epochs=epochs, progress=False, sweep=sweep)
     trainer.fit(torch.utils.data.DataLoader(data, 20, shuffle=True))
     at = torch.linspace(-1.8, 1.8, 19)[:, None]
