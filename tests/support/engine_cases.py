@@ -154,13 +154,13 @@ _TRUNCATED = [(Diverged, "the energy diverged"), (ImproperMarginal, "no finite p
 
 def refusals(network: str, likelihood: str, engine: str) -> tuple[Refusals, Refusals]:
     """The errors, one of which must come, and those that may come, with a part of their text."""
-    if engine == "ExampleByExample" and network == "transposed conv":
-        return [(MissingRule, "no exact scalar messages")], []
     if engine == PLAIN and network in NONLINEAR:
         return [], [(MissingRule, "has no message rule")]
     graph = engine in ("AllAtOnce", "LayerSweeps", "RandomLayers")
     if engine == "ExampleByExample" and "automatic" in likelihood:
         return [(InvalidInput, "exact messages need a likelihood power of 1")], []
+    if engine == "ExampleByExample" and network == "transposed conv":
+        return [(MissingRule, "no exact scalar messages")], []
     if graph and likelihood == "HeteroscedasticRegression":  # all images at once overshoot a log variance
         return [], _TRUNCATED[:1]
     if graph and "automatic" in likelihood:  # 64 times the evidence of four examples wants more damping
