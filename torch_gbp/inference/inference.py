@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.autograd.passes import linearised_sweep
 from torch_gbp.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
@@ -51,8 +52,8 @@ class Inference:
         schedule: AllAtOnce(), LayerSweeps(), RandomLayers() or ExampleByExample().
         tolerance: a visit ends where every message changes by less than this share of its largest entry; 0 for never.
         check: energy and changes are looked at every so many iterations.
-        approximation: of products and activations in more than one iteration: "moments", matched, or "linearised", to first
-            order at the means.
+        approximation: of products and activations: "moments", matched, or "linearised", to first order at the means
+            (`linearised_sweep` predicts so).
         exchange: as in `FactorGraph`.
 
     `inference(model, likelihood, propagate, x, y)` takes the place of zero_grad, sweep and step in a loop, inside
@@ -129,7 +130,8 @@ class Inference:
         """The plain loop's sweep."""
         batch.propagate.zero_grad()
         y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
-        loss = batch.likelihood(batch.output(), y, known)
+        with linearised_sweep() if self.approximation == "linearised" else nullcontext():
+            loss = batch.likelihood(batch.output(), y, known)
         loss.backward()
         return loss.detach()
 

@@ -106,7 +106,7 @@ class GBPConvTranspose2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)
         self._require_output(mean.shape)
-        return Gaussian(*_SEND[self.shared_precision, False](self.options, mean, variance, *self.marginals()))
+        return Gaussian(*_SEND[self.shared_precision, passes.linearised()](self.options, mean, variance, *self.marginals()))
 
     def _require_output(self, size: tuple[int, ...]) -> None:
         options = self.options
