@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from torch_gbp.autograd.bridge import Moments, Rule, Saved
 from torch_gbp.bases.cosine import CosineBasis
-from torch_gbp.errors import MissingRule
+from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factors.bilinear import rule_of
 from torch_gbp.factors.convolutions import CONV
 from torch_gbp.factors.covariance import DIAGONAL, FULL, SHARED
@@ -22,11 +21,22 @@ from torch_gbp.inference.linear import LinearNode
 from torch_gbp.inference.maps import CurvedMap, LinearMap, PlainMap, Run, apart, copies, in_order, is_linear, selects
 from torch_gbp.inference.max_pool import MaxPoolNode
 from torch_gbp.inference.moved import MovedNode
-from torch_gbp.inference.node import Bound, Factor, FactorNode, Node, SummedNode
-from torch_gbp.inference.record import Call, Operation, Value, no_node
+from torch_gbp.inference.node import Bound, FactorNode, Node, SummedNode
+from torch_gbp.inference.record import no_node
+from torch_gbp.inference.recorded import Call, Operation, Value
+from torch_gbp.inference.rules import as_rule, by_rows
 from torch_gbp.inference.weights import WeightBelief
 from torch_gbp.layers import GBPConv2d, GBPLinear, GBPMaxPool2d, GBPNoise
 from torch_gbp.layers.base import ActivationLayer, GaussianLayer, WeightedLayer
+
+APPROXIMATIONS = ("moments", "linearised")
+
+
+def require_approximation(name: str, where: str) -> None:
+    """Raises InvalidInput unless this is an approximation."""
+    if name not in APPROXIMATIONS:
+        fix = 'use "moments", or "linearised" for first order at the means'
+        raise InvalidInput("no such approximation", where=where, got=repr(name), fix=fix)
 
 
 class Fused(NamedTuple):
@@ -216,37 +226,6 @@ def mapped(run: Run, plain: Any, like: Sequence[Gaussian], part: Fused, first_or
     if alone:
         return FactorNode(factor, *settings)
     return (CopiesNode if one and len(like) == 1 and copies(run, like[0]) else SummedNode)(factor, *settings)
-
-
-def as_rule(factor: Factor) -> Rule:
-    """A factor of one input as a rule."""
-
-    def forward(_: None, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
-        return factor.moments([(mean, variance)])
-
-    def backward(_: None, saved: Any, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
-        return factor.messages(saved, score, precision)[0]
-
-    return Rule(forward, backward)
-
-
-def by_rows(rule: Rule) -> Rule:
-    """The rule of a linear layer for inputs of any number of axes, the last of which are the features."""
-
-    def forward(options: Any, mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Moments, Saved]:
-        rows = (None if part is None else part.reshape(-1, part.shape[-1]) for part in (mean, variance))
-        moments, saved = rule.forward(options, *rows, *weights)
-        out_mean, out_var = (part.view(*mean.shape[:-1], part.shape[-1]) for part in moments)
-        return (out_mean, out_var), (mean.new_zeros(()).expand_as(mean), *saved)
-
-    def backward(options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
-        like, *kept = saved
-        assert like is not None
-        rows = (part.reshape(-1, part.shape[-1]) for part in (score, precision))
-        to_mean, to_variance, *to_weights = rule.backward(options, tuple(kept), *rows)
-        return *(None if part is None else part.view(like.shape) for part in (to_mean, to_variance)), *to_weights
-
-    return Rule(forward, backward)
 
 
 def _held(layer: GBPConv2d, images: Tensor) -> Bound:

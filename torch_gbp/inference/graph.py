@@ -16,12 +16,13 @@ from torch_gbp.autograd.sweep import Outcome, Sweep
 from torch_gbp.checks import NOT_NEGATIVE, require, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.inference.build import Builder, fused, has_node
+from torch_gbp.inference.build import Builder, fused, has_node, require_approximation
 from torch_gbp.inference.damping import Damping, Iteration
 from torch_gbp.inference.latent import Latent, check_inputs
 from torch_gbp.inference.node import Node
 from torch_gbp.inference.observation import ObservationNode
-from torch_gbp.inference.record import Recorder, Value
+from torch_gbp.inference.record import Recorder
+from torch_gbp.inference.recorded import Value
 from torch_gbp.inference.schedule import LayerSweeps, Schedule
 from torch_gbp.inference.trace import Trace, diverged
 from torch_gbp.inference.variable import Variable
@@ -29,8 +30,6 @@ from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.parameter import GaussianParameter
-
-APPROXIMATIONS = ("moments", "linearised")
 
 
 class FactorGraph:
@@ -243,13 +242,6 @@ class FactorGraph:
         node.connect([variable.edge() for variable in variables if variable is not None], upper)
         self.nodes.append(node)
         self.names.append(name)
-
-
-def require_approximation(name: str, where: str) -> None:
-    """Raises InvalidInput unless this is an approximation."""
-    if name not in APPROXIMATIONS:
-        fix = 'use "moments", or "linearised" for first order at the means'
-        raise InvalidInput("no such approximation", where=where, got=repr(name), fix=fix)
 
 
 def _gaussian(variable: Variable) -> Gaussian:
