@@ -33,7 +33,7 @@ def layer(inputs, outputs, shift, variance=0.4):
         made.bias.mean.copy_(waves(outputs, scale=0.3, shift=shift + 1))
         for own in (made.weight, made.bias):
             own.precision.mul_(1.5 + waves(*own.mean.shape, scale=0.5, shift=shift + 2))
-            own.trust()
+            own.mark_written()
     return made
 
 

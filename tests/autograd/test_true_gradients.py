@@ -65,7 +65,7 @@ def head(name):
             with torch.no_grad():
                 module.precision.mul_(1 + torch.rand_like(module.precision))
                 module.mean.add_(0.3 * torch.randn_like(module.mean))
-                module.trust()
+                module.mark_written()
     return made
 
 

@@ -150,7 +150,7 @@ def transposed():
     layer = gbp.GBPConvTranspose2d(2, 3, 3, stride=2, covariance="diagonal")
     for own in (layer.weight, layer.bias):
         own.mean.data.normal_()
-        own.trust()
+        own.mark_written()
     return layer
 
 

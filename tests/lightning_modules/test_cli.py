@@ -7,7 +7,7 @@ import torch
 from lightning_helpers import IGNORED, write_image_sets
 
 import torch_gbp as gbp
-from examples.networks import MLP, FilterResponseNorm
+from examples.networks import MLP, DigitsConv, FilterResponseNorm
 from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
 
@@ -64,11 +64,18 @@ def test_adamw_and_options_of_likelihood_and_store(quiet):
     augmented = ["--data.crop=1", "--data.flip=true", "--data.label_smoothing=0.1"]
     data = main(["fit", *plain, *augmented, *quiet, *off]).datamodule
     assert (data.crop, data.flip, data.label_smoothing) == (1, True, 0.1)
-    options = ["--model.likelihood=Softmax", "--model.likelihood.power=3", "--model.store=BatchSites"]
-    gbp = ["--model=GBPClassifier", "--model.model=examples.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
-    fitted = main(["fit", *gbp, *options, *quiet, *off])
+    options = [
+        "--model.likelihood=Softmax",
+        "--model.likelihood.power=3",
+        "--model.store=BatchSites",
+        "--model.model.prior.scale=0.5",
+    ]
+    bayes = ["--model=GBPClassifier", "--model.model=examples.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
+    fitted = main(["fit", *bayes, *options, *quiet, *off])
     assert fitted.model.likelihood.power == 3.0
     assert type(fitted.model.store).__name__ == "BatchSites"
+    own, default = (next(iter(gbp.marginals(model).values())) for model in (fitted.model.model, DigitsConv()))
+    torch.testing.assert_close(own.prior_precision * 5, default.prior_precision)
 
 
 FILTER_RESPONSE = ["norm=examples.networks.FilterResponseNorm", "activation=torch.nn.SiLU"]

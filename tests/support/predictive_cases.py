@@ -101,7 +101,7 @@ def scattered(model: nn.Module, share: float = DEVIATION) -> nn.Module:
         for own in marginals(model).values():
             deviation = share * own.mean.square().mean().sqrt() * torch.exp(0.5 * torch.randn_like(own.precision))
             own.precision.copy_(deviation**-2)
-            own.trust()
+            own.mark_written()
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.3)
@@ -127,4 +127,4 @@ def write(own: GaussianParameter, belief: Gaussian) -> None:
     """A draw in the place of the mean, nearly certain."""
     own.mean.copy_(belief.mean + belief.variance.sqrt() * torch.randn_like(belief.mean))
     own.precision.fill_(1e30)
-    own.trust()
+    own.mark_written()

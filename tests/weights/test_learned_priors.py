@@ -86,7 +86,7 @@ def test_precisions_stay_at_least_the_new_priors(make, factor):
     with torch.no_grad():
         store.set_prior(parameter, state, parameter.prior_precision * factor)
     assert (parameter.precision >= parameter.prior_precision).all()
-    parameter.trust()
+    parameter.mark_written()
     parameter.check_writes()
 
 

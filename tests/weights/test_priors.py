@@ -1,6 +1,8 @@
 """Priors: the variance formulas and random prior means."""
 
 import math
+import pickle
+from dataclasses import FrozenInstanceError
 
 import oracle
 import pytest
@@ -11,6 +13,7 @@ from torch.testing import assert_close
 from torch_gbp import GBPConv2d, GBPLinear, Prior, from_torch
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights import variances
+from torch_gbp.weights.attached import attach
 
 TABLE = [  # fan-in, fan-out, variances by FORMULAS
     (256, 256, 0.00600, 0.00217, 0.00179),
@@ -96,3 +99,46 @@ def test_prior_variances_that_are_no_variances_raise(bad):
             GBPLinear(3, 2, prior=Prior(**options))
         with pytest.raises(InvalidInput, match="must be positive and finite"):
             GBPConv2d(3, 2, 3, prior=Prior(**options))
+
+
+def test_a_given_mean_is_the_prior_mean_and_the_start():
+    given = torch.randn(2, 3)
+    for mean, expected in ((0.7, torch.full((2, 3), 0.7)), (given, given)):
+        weight = GBPLinear(3, 2, prior=Prior(mean=mean)).weight
+        assert torch.equal(weight.prior_mean, expected) and torch.equal(weight.mean, expected)
+    spread = GBPLinear(300, 200, prior=Prior(start_deviation=0.2, mean=0.7)).weight
+    assert_close(spread.mean.mean().item(), 0.7, rtol=0, atol=0.01)
+    assert_close((spread.mean - spread.prior_mean).std().item(), 0.2, rtol=0.02, atol=0)
+
+
+def test_a_given_mean_comes_back_with_the_memory():
+    layer = GBPLinear(3, 2, prior=Prior(mean=0.7), device="meta").to_empty(device="cpu")
+    assert torch.equal(layer.weight.mean, torch.full((2, 3), 0.7)) and torch.equal(layer.weight.mean, layer.weight.prior_mean)
+
+
+def test_biases_have_a_variance_or_a_prior_of_their_own():
+    layer = GBPLinear(3, 2, prior=Prior(bias=0.25))
+    assert layer.bias.prior_precision.item() == 4 and not layer.bias.mean.any()
+    own = GBPLinear(3, 2, prior=Prior(bias=Prior(2.0, mean=-1.0))).bias
+    assert own.prior_precision.item() == 0.5 and torch.equal(own.mean, torch.full((2,), -1.0))
+
+
+def test_the_start_is_as_wide_as_the_prior_says():
+    assert_close(GBPLinear(300, 200, prior=Prior(start_deviation=0.3)).weight.mean.std().item(), 0.3, rtol=0.02, atol=0)
+    assert not GBPLinear(3, 2, prior=Prior(start_deviation=0.0)).weight.mean.any()
+
+
+def test_a_prior_that_is_attached_sees_the_fans_of_its_weights():
+    marginal = attach(nn.Linear(40, 5), "weight", Prior(variances.first_layer, scale=1.0))
+    assert_close(marginal.prior_precision.item(), 40 / 1.5)
+    centred = attach(nn.Linear(40, 5), "weight", Prior(mean="start"))
+    assert torch.equal(centred.prior_mean, centred.mean)
+
+
+def test_a_prior_stays_what_it_is():
+    prior = Prior(scale=0.5)
+    resolved = prior.resolved(8, 8)
+    assert resolved.resolved(2, 1) == resolved and prior == Prior(scale=0.5) != Prior()
+    with pytest.raises(FrozenInstanceError):
+        prior.scale = 1.0
+    assert pickle.loads(pickle.dumps(resolved)) == resolved

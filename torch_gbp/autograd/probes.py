@@ -123,12 +123,12 @@ def gather(marginals: Sequence[GaussianParameter]) -> None:
     """Averages over the processes of torch.distributed what came to marginals beside the gradients: one collective."""
     if processes() == 1:
         return
-    told = [part for own in marginals if own.told is not None for part in own.told]
-    parts = told + [own.rho for own in marginals if own.rho is not None]
+    direct = [part for own in marginals if own.direct is not None for part in own.direct]
+    parts = direct + [own.rho for own in marginals if own.rho is not None]
     if parts:
         flat = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(flat)
-        shares = [1 / processes()] * len(told) + [processes() ** -0.5] * (len(parts) - len(told))  # rho^2 is the average
+        shares = [1 / processes()] * len(direct) + [processes() ** -0.5] * (len(parts) - len(direct))  # rho^2 is the average
         for part, share, total in zip(parts, shares, flat.split([part.numel() for part in parts]), strict=True):
             part.copy_(total.view_as(part) * share)
 

@@ -88,10 +88,10 @@ class Batch(NamedTuple):
         try:
             for own, message in told.items():
                 write(own, own.batch_prior() * Message.centred(*message, own.mean.detach()))
-                own.trust()
+                own.mark_written()
             yield
         finally:
             for own, mean, precision in before:
                 own.mean.copy_(mean)
                 own.precision.copy_(precision)
-                own.trust()
+                own.mark_written()

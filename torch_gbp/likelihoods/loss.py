@@ -93,7 +93,7 @@ def _tell(outputs: Sequence[Tensor], message: Sequence[Any]) -> None:
         found = torch.autograd.grad(outputs, halves, message, retain_graph=True, allow_unused=True)
     for own, score, precision in zip(pairs, found[::2], found[1::2], strict=True):
         if score is not None and precision is not None:
-            own.hear(Message(score.neg(), own.centred_precision(precision)))
+            own.add_message(Message(score.neg(), own.centred_precision(precision)))
 
 
 def _probe(output: Tensor, scores: Callable[[torch.Generator], Tensor], weight: Tensor, moments: bool) -> None:

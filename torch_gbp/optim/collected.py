@@ -108,7 +108,7 @@ class MessageOptimizer(MarginalOptimizer):
         """
         self.zero_grad()
         for marginal, message in messages.items():
-            marginal.tell(message.tempered(1 / self.accumulated))
+            marginal.replace_message(message.tempered(1 / self.accumulated))
         self._listener.sweeps.append(sweep)
 
     def set_rate(self, rate: float) -> None:

@@ -82,4 +82,4 @@ class MarginalOptimizer(Optimizer):
         """Lets the store change every marginal."""
         for marginal in self.marginals:
             change(marginal, self.state[marginal.mean], *arguments)
-            marginal.trust()
+            marginal.mark_written()

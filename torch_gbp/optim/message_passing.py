@@ -105,7 +105,7 @@ class MessagePassing(MessageOptimizer):
             if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
                 self.store.release(marginal, self.state[marginal.mean])
             self.store.begin(marginal, self.state[marginal.mean], self.depth)
-            marginal.trust()
+            marginal.mark_written()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -217,6 +217,6 @@ class MessagePassing(MessageOptimizer):
         before = marginal.mean.clone() if watched else None
         self.store.commit(marginal, self.state[marginal.mean], update.message, update.step)
         self.store.renew_prior(marginal, self.state[marginal.mean])
-        marginal.trust()
-        marginal.spend()
+        marginal.mark_written()
+        marginal.mark_used()
         return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.weights.parameter import GaussianParameter, owner_of, prior_mean
+from torch_gbp.weights.held_prior import mean_of
+from torch_gbp.weights.parameter import GaussianParameter, owner_of
 from torch_gbp.weights.priors import Prior
 
 SUFFIX = "_marginal"
@@ -126,7 +127,7 @@ class ParameterMarginal(GaussianParameter):
         self.register_buffer("precision", like.expand(self.sharing.stored(parameter.shape)).clone())
         self.register_buffer("prior_precision", like)
         at_start = isinstance(prior.mean, str)
-        self.register_buffer("prior_mean", parameter.detach().clone() if at_start else prior_mean(prior, parameter))
+        self.register_buffer("prior_mean", parameter.detach().clone() if at_start else mean_of(prior, parameter))
         self._register()
 
     @property
@@ -142,7 +143,7 @@ class ParameterMarginal(GaussianParameter):
     def halves(self) -> dict[str, nn.Parameter]:
         return {"mean": self.mean}
 
-    def trust(self) -> None:
+    def mark_written(self) -> None:
         """Nobody else writes to the precision, which is no parameter, so nothing is watched."""
 
     def averaged(self, values: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class ParameterMarginal(GaussianParameter):
         """The precision of a marginal that has learnt nothing."""
         with torch.no_grad():
             self.precision.copy_((self.floor + self.surplus).expand_as(self.precision))
-        self.trust()
+        self.mark_written()
 
     def belief(self) -> Gaussian:
         return Gaussian(self.mean.detach(), self.precision.reciprocal().expand_as(self.mean))

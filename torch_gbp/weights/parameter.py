@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import ForeignUpdate, InvalidInput
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.gaussian import Gaussian
+from torch_gbp.weights.held_prior import HeldPrior, mean_of
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.received import Received
@@ -31,14 +32,12 @@ TOLERANCE = 1e-5  # a precision may lie below the prior's by this much (relative
 _PARTS = ("mean", "precision", "prior_precision")  # of a saved marginal: all or none; a prior mean is there if it is not 0
 
 
-class GaussianParameter(Received, CheckedModule):
+class GaussianParameter(Received, HeldPrior, CheckedModule):
     """Marginal N(mean, 1 / precision) of a weight tensor with prior N(prior_mean, 1 / prior_precision).
 
     With `shared`, the weights that read one input (one input channel of a convolution) share a precision p. Of all such
     marginals the closest to one with precisions P, in the Kullback-Leibler divergence from the shared to the
     full one, has p = mean of P, so a message to p counts as the mean of the messages to those weights.
-    Stores, checks and inference ask for the prior as `floor`, `centre`, `prior_message` and `batch_prior`. The two buffers
-    hold its Gaussian message: once and for all, or, where the prior `adapts`, until the next step (`follow`).
 
     Shapes: mean `shape`, (outputs, inputs, ...); precision the same, shared (1, inputs, 1, ...); prior_precision and
     prior_mean broadcast to the mean (prior_mean None is 0). Units: precision = 1 / variance.
@@ -51,11 +50,8 @@ class GaussianParameter(Received, CheckedModule):
     variable = ("prior_precision", "prior_mean")
     mean: nn.Parameter
     precision: nn.Parameter
-    prior_precision: Tensor
-    prior_mean: Tensor | None
     moments = True  # its layer carries moments, and so may send it messages
-    surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
-    _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last trusted
+    _stamp: tuple[Tensor, Tensor, int]  # first row of the precision (a view), its values and version when last marked as written
 
     def __init__(self, shape: tuple[int, ...], prior: Prior, device: Any = None, dtype: Any = None, shared: bool = False) -> None:
         super().__init__()
@@ -65,7 +61,7 @@ class GaussianParameter(Received, CheckedModule):
         stored = (1, shape[1], *(1 for _ in shape[2:])) if shared else shape
         self.precision = nn.Parameter(torch.empty(stored, **factory))
         self.register_buffer("prior_precision", torch.tensor(1.0 / width, **factory))
-        self.register_buffer("prior_mean", prior_mean(prior, self.mean))
+        self.register_buffer("prior_mean", mean_of(prior, self.mean))
         self._register()
         self.reset_parameters()
 
@@ -89,64 +85,23 @@ class GaussianParameter(Received, CheckedModule):
                 self.prior_precision = self.prior_precision.new_full((), 1.0 / self.prior.width)
             self.precision.copy_(self.floor.expand_as(self.precision))
         self.surplus = 0.0
-        self.trust()
+        self.mark_written()
 
     def set_prior_mean(self, mean: Tensor) -> None:
         """Centres the prior on known weights (a pretrained layer) and starts there."""
         self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), replace(self.prior, mean=0.0)
         self.reset_parameters()
 
-    @property
-    def floor(self) -> Tensor:
-        """The prior's precision as the marginal's is stored, which is at least that much: a shared one is a mean."""
-        return self.as_stored(self.prior_precision)
-
-    @property
-    def centre(self) -> Tensor:
-        """The prior mean."""
-        return self.mean.new_zeros(()) if self.prior_mean is None else self.prior_mean
-
-    def as_stored(self, precision: Tensor) -> Tensor:
-        """Precisions of weights, as the marginal stores its own."""
-        return self.averaged(precision) if precision.shape == self.mean.shape != self.precision.shape else precision
-
-    def prior_message(self) -> Message:
-        """The prior as a message: (R0 m0, R0), R0 as the marginal's precision is stored."""
-        return Message(self.floor * self.centre.expand_as(self.mean), self.floor)
-
-    def follow(self, precision: Tensor) -> None:
-        """Takes another precision of the prior, one for the tensor or one for each weight."""
-        self.prior_precision = precision.detach().clone()
-
-    def batch_prior(self) -> Message:
-        """The prior of the next batch, R as it is stored: the weights' own prior while nothing was learnt, else the marginal.
-
-        Nothing was learnt where the precision is the prior's. The mean that is stored there, a random or a pretrained
-        start, is only where the first linearisation is.
-        """
-        mean, precision = self.mean.detach(), self.precision.detach()
-        return Message(precision * torch.where(precision == self.floor, self.centre, mean), precision)
-
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
-
-    def fresh(self) -> bool:
-        """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
-        return bool((self.precision == self.floor + self.surplus).all())
 
     @property
     def anneals(self) -> bool:
         """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
         return self.moments or self.mean.requires_grad
 
-    def without_surplus(self) -> Tensor:
-        """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""
-        prior = self.floor
-        rest = torch.maximum(self.precision - self.surplus, prior)  # a difference may round to less than the prior
-        return torch.where(self.precision == prior + self.surplus, prior, rest)
-
-    def trust(self) -> None:
+    def mark_written(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
         head, witness, _ = self._stamp
         self._stamp = head, witness.copy_(head), self.precision._version
@@ -170,7 +125,7 @@ class GaussianParameter(Received, CheckedModule):
                 cause="GBP parameters were given to another optimizer (AdamW, SGD, ...)",
                 fix="give them to torch_gbp.MessagePassing only, and call reset_parameters() or load a checkpoint",
             )
-        self.trust()
+        self.mark_written()
 
     def check_saved(self, saved: Saved, prefix: str) -> None:
         """Raises InvalidInput unless the saved marginal is whole, of this shape, and proper; absent is fine without `strict`.
@@ -230,7 +185,7 @@ class GaussianParameter(Received, CheckedModule):
         self._register()
         if empty and not self.mean.is_meta:  # to_empty() leaves whatever was in the memory
             self.prior_precision.fill_(1.0 / self.prior.width)
-            self.prior_mean = prior_mean(self.prior, self.mean)
+            self.prior_mean = mean_of(self.prior, self.mean)
             self.reset_parameters()
         return self
 
@@ -241,21 +196,6 @@ class GaussianParameter(Received, CheckedModule):
 
     def extra_repr(self) -> str:
         return f"{tuple(self.mean.shape)}, prior_variance={self.prior_precision.reciprocal().mean().item():.4g}"
-
-
-def prior_mean(prior: Prior, like: Tensor) -> Tensor | None:
-    """The mean of a prior for weights of this shape; None for 0, and for a random start that is yet to be drawn.
-
-    Raises:
-        InvalidInput: a given mean of another shape.
-    """
-    if prior.given is None:
-        return None
-    mean = torch.as_tensor(prior.given).detach().to(like)
-    if mean.ndim and mean.shape != like.shape:
-        got = f"{tuple(mean.shape)}, the weights have {tuple(like.shape)}"
-        raise InvalidInput("the prior mean has another shape", where="Prior.mean", got=got, fix="use the weights' shape")
-    return mean.expand_as(like).clone()
 
 
 def _on_meta(where: str, fix: str) -> InvalidInput:

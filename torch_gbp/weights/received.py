@@ -16,7 +16,7 @@ class Received:
     mean: nn.Parameter
     precision: nn.Parameter
     arrived: Gradients | None = None  # the gradients that wait for a step
-    told: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
+    direct: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
     rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.autograd.probes`)
 
     @property
@@ -27,15 +27,15 @@ class Received:
     @property
     def probed(self) -> bool:
         """Whether the precision of the messages since the last step is that of probes, as nothing else said any."""
-        return self.told is None and self.precision.grad is None
+        return self.direct is None and self.precision.grad is None
 
     def message(self, take: bool = False) -> Message:
         """The batch's centred message (g, G), from the pair of gradients (-g, G / 2); a shared G is a mean.
 
         A message that came beside the gradients, because those are the loss's own, counts in their place. With `take` the score
         takes the memory of the mean's gradient, until `give_back`."""
-        if self.told is not None:
-            return self.told
+        if self.direct is not None:
+            return self.direct
         assert self.precision.grad is not None
         return Message(self.score(take), self.centred_precision(self.precision.grad))
 
@@ -50,7 +50,7 @@ class Received:
 
     def give_back(self) -> None:
         """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
-        if self.told is None and self.mean.grad is not None:
+        if self.direct is None and self.mean.grad is not None:
             self.mean.grad.neg_()
             self.arrive()
 
@@ -58,16 +58,16 @@ class Received:
         """G, from the gradient G / 2 of the variance, of which a shared precision got the sum."""
         return by_variance * (2 * by_variance.numel() / self.mean.numel())
 
-    def tell(self, message: Message) -> None:
+    def replace_message(self, message: Message) -> None:
         """Puts a centred message (g, G) in the place of the batch's: the reverse of `message`."""
         score, precision = message
         self.mean.grad, self.precision.grad = -score, precision * (0.5 * (score.numel() // precision.numel()))
-        self.told = None
+        self.direct = None
         self.arrive()
 
-    def hear(self, message: Message) -> None:
+    def add_message(self, message: Message) -> None:
         """Multiplies a message that came beside the gradients to those before it."""
-        self.told = message if self.told is None else self.told * message
+        self.direct = message if self.direct is None else self.direct * message
 
     def probe(self, score: Tensor, weight: Tensor) -> None:
         """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
@@ -86,13 +86,13 @@ class Received:
 
     def forget(self) -> None:
         """Forgets the messages since the last step."""
-        self.told = self.rho = None
+        self.direct = self.rho = None
 
     def arrive(self) -> None:
         """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
         self.arrived = self._gradients()
 
-    def spend(self) -> None:
+    def mark_used(self) -> None:
         """Marks the present gradients as taken in by a step."""
         self.arrived = None
 

@@ -82,9 +82,9 @@ class AveragedSites(Store):
         with annealing.lifted(marginal, state):
             super().set_prior(marginal, state, precision)
 
-    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
+    def adapt_prior(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
         with annealing.lifted(marginal, state):
-            super().follow(marginal, state, rule)
+            super().adapt_prior(marginal, state, rule)
 
     def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Leaves the means: where the data alone would have them is kept nowhere; the next steps follow the new pull."""

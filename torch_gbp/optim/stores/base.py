@@ -115,18 +115,18 @@ class Store:
         information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
         marginal.precision.copy_(said + new)
         marginal.mean.copy_(centre + information / marginal.precision)
-        marginal.follow(precision)
+        marginal.set_prior_precision(precision)
 
     def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
-        self.follow(marginal, state, lambda moment: empirical_variance(moment).reciprocal())
+        self.adapt_prior(marginal, state, lambda moment: empirical_variance(moment).reciprocal())
 
     def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Makes the message of a prior anew that depends on the marginal."""
         if marginal.prior.adapts:
-            self.follow(marginal, state, marginal.prior.precision)
+            self.adapt_prior(marginal, state, marginal.prior.precision)
 
-    def follow(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
+    def adapt_prior(self, marginal: GaussianParameter, state: State, rule: Callable[[Tensor], Tensor]) -> None:
         """Sets the prior precision to what a rule makes of E[(w - m0)^2] under the marginals."""
         if marginal.mean.requires_grad:  # a frozen marginal stays what it is
             prior, (mean, variance) = self.prior(marginal, state), marginal.belief()
