@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+import torch_gbp as gbp
 from benchmarks.graph_recipes import (
     LATER,
     NARROW,
@@ -118,7 +119,12 @@ def drawn(images: Split, limit: int, seed: int) -> tuple[Tensor, Tensor]:
 def _passed(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> Predict:
     """One pass with this recipe: images to log-probabilities."""
     model, likelihood = learned(recipe, name, x, y)
-    return lambda chunk: likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
+
+    @gbp.linearised_sweep()
+    def predicted(chunk: Tensor) -> Tensor:
+        return likelihood.predictive(model(chunk)).logits  # type: ignore[attr-defined]
+
+    return predicted
 
 
 def _by_graph(method: str, name: str, x: Tensor, y: Tensor) -> Predict:

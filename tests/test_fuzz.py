@@ -141,7 +141,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
     "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
-    "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep",
+    "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
     "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
@@ -264,7 +264,7 @@ def data() -> Iterator[Case]:
                         continue
                     bad = spoil(tensor)
                     pair = (bad, y) if side == "x" else (X, bad)
-                    model, likelihood = mlp(outputs=outputs, noise=0.1), make()
+                    model, likelihood = mlp(outputs=outputs), make()
                     run = lambda call=call, model=model, likelihood=likelihood, pair=pair: call(model, likelihood, *pair)  # noqa: E731
                     yield Case(f"{use}({name}, {side}={key})", run, model)
 

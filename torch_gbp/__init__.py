@@ -1,7 +1,7 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
 from torch_gbp import likelihoods
-from torch_gbp.autograd.passes import means_sweep
+from torch_gbp.autograd.passes import linearised_sweep, means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.factors.torch_functions import moments
@@ -96,6 +96,7 @@ __all__ = [  # and those of likelihoods, below
     "configure_optimizers",
     "from_torch",
     "last_layer",
+    "linearised_sweep",
     "marginals",
     "means_sweep",
     "moments",

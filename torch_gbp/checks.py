@@ -44,7 +44,7 @@ def require(name: str, value: Any, allowed: Range, where: str, *, fix: str, caus
     Raises:
         InvalidInput: NaN, a number out of range, or no real number (text, None, a truth value, a complex number, a list).
 
-    >>> require("rate", 1, RATE, "Pace", fix="use 1.0")
+    >>> require("rate", 1, RATE, "Inference", fix="use 1.0")
     1.0
     """
     number = _real(value)

@@ -136,7 +136,7 @@ def test_an_automatic_power_is_raised_alike_in_every_order(schedule, iterations)
         model = nn.Sequential(gbp.GBPLinear(14, 6), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(6, 6), gbp.GBPLinear(6, 3))
         propagate = MessagePassing(model.parameters(), 4, store=Filtering(), epochs=None)
         assert sum(own.mean.numel() for own in propagate.marginals) == 153
-        loss = Inference(iterations, damping=0.9, schedule=schedule)(model, likelihood, propagate, x, y)
+        loss = Inference(iterations, damping=gbp.Damping(0.9), schedule=schedule)(model, likelihood, propagate, x, y)
         found.append((loss, marginals(model)))
     for ours, explicit in zip(found[0][1].values(), found[1][1].values(), strict=True):
         assert_close(ours, explicit, rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 """Iterated inference on a network's factors: fixed points, joint factors, what is observed, filtering, errors."""
 
+import contextlib
 from itertools import pairwise
 
 import pytest
@@ -105,6 +106,21 @@ def test_one_iteration_is_the_plain_sweep_bit_for_bit(schedule, monkeypatch):
     monkeypatch.setattr(propagate, "step", lambda: None)
     gbp.Inference(schedule=schedule)(model, likelihood, propagate, x, y)
     assert all(torch.equal(parameter.grad, known) for parameter, known in zip(model.parameters(), plain, strict=True))
+
+
+@pytest.mark.parametrize("approximation", ["moments", "linearised"])
+def test_a_graph_in_which_nothing_is_observed_is_a_forward_pass(approximation):
+    """Of moments, or linearised: the same rules both ways, with noise and without."""
+    bend, inner = gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(8, 4, covariance="diagonal")
+    model = nn.Sequential(gbp.GBPConv2d(1, 2, 3), bend, GBPNoise(0.3, 2.0), nn.Flatten(), inner, bend, gbp.GBPLinear(4, 2))
+    x = torch.randn(3, 1, 4, 4)
+    graph = FactorGraph(model, x, approximation=approximation)
+    graph.infer(1, schedule=AllAtOnce())
+    with gbp.linearised_sweep() if approximation == "linearised" else contextlib.nullcontext(), torch.no_grad():
+        found = model(x)
+    assert_close(tuple(graph.output_belief()), tuple(found), rtol=1e-12, atol=1e-14)
+    with torch.no_grad():
+        assert approximation == "moments" or float((model(x).variance / found.variance - 1).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("layer", ["linear", "shared", "conv"])

@@ -158,6 +158,7 @@ def test_impossible_settings_are_refused(make, match):
     [
         (Inference(2, damping=0.5, schedule=ExampleByExample()), OneHotRegression(power=1), "undamped"),
         (Inference(schedule=ExampleByExample()), OneHotRegression(), "power of 1"),
+        (Inference(approximation="linearised", schedule=ExampleByExample()), OneHotRegression(power=1), "no other approximation"),
     ],
 )
 def test_the_sequential_order_says_what_it_needs(inference, likelihood, match):

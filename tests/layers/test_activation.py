@@ -84,6 +84,8 @@ def test_closed_forms_of_a_rectifier_are_the_derived_ones(slope, form):
 @pytest.mark.parametrize("schedule", [gbp.LayerSweeps(), gbp.AllAtOnce(), gbp.ExampleByExample()])
 @pytest.mark.parametrize("approximation", ["moments", "linearised"])
 def test_a_rectifier_by_quadrature_is_the_closed_one_by_every_schedule(schedule, approximation):
+    if schedule == gbp.ExampleByExample() and approximation == "linearised":
+        pytest.skip("exact messages have no other approximation")
     x, y = torch.randn(5, 3), torch.randn(5, 1)
     derived = gbp.GBPActivation(Elementwise(nn.LeakyReLU(0.2), kinks=(0.0,)))
     first, second = gbp.GBPLinear(3, 2), gbp.GBPLinear(2, 1)

@@ -21,6 +21,7 @@ class _State(threading.local):
     keep = False  # factors keep their inputs, which true gradients are taken at
     true = False  # the pass of true gradients is under way
     means = False  # layers compute with the means of their weights alone
+    linearised = False  # layers expand to first order at the means, in place of matching moments
 
 
 _state = _State()
@@ -65,6 +66,31 @@ def means_sweep() -> Iterator[None]:
         yield
     finally:
         _state.means = before
+
+
+@contextmanager
+def linearised_sweep() -> Iterator[None]:
+    """A sweep of moments to first order at the means: inside, GBP layers are linearised, in place of matching moments.
+
+    A product w a has no variance v_w v_a then: the predictive of what `Inference(approximation="linearised")` learnt.
+
+    >>> import torch_gbp as gbp
+    >>> layer, belief = gbp.GBPLinear(1, 1, bias=False, prior=gbp.Prior(2.0)), gbp.Gaussian(torch.zeros(1, 1), torch.ones(1, 1))
+    >>> with linearised_sweep():
+    ...     first = layer(belief)
+    >>> (layer(belief).variance - first.variance).item()
+    2.0
+    """
+    before, _state.linearised = _state.linearised, True
+    try:
+        yield
+    finally:
+        _state.linearised = before
+
+
+def linearised() -> bool:
+    """Whether layers are linearised."""
+    return _state.linearised
 
 
 def sweep(name: str | None) -> AbstractContextManager[None]:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from torch_gbp.autograd.bridge import Moments, Rule, Saved
 from torch_gbp.bases.cosine import CosineBasis
-from torch_gbp.errors import MissingRule
+from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factors.bilinear import rule_of
 from torch_gbp.factors.convolutions import CONV
 from torch_gbp.factors.covariance import DIAGONAL, FULL, SHARED
@@ -23,10 +22,21 @@ from torch_gbp.inference.maps import CurvedMap, LinearMap, PlainMap, Run, apart,
 from torch_gbp.inference.max_pool import MaxPoolNode
 from torch_gbp.inference.moved import MovedNode
 from torch_gbp.inference.node import Bound, FactorNode, Node, SummedNode
-from torch_gbp.inference.record import Call, Operation, Value, no_node
+from torch_gbp.inference.record import no_node
+from torch_gbp.inference.recorded import Call, Operation, Value
+from torch_gbp.inference.rules import as_rule, by_rows
 from torch_gbp.inference.weights import WeightBelief
 from torch_gbp.layers import GBPConv2d, GBPLinear, GBPMaxPool2d, GBPNoise
 from torch_gbp.layers.base import ActivationLayer, GaussianLayer, WeightedLayer
+
+APPROXIMATIONS = ("moments", "linearised")
+
+
+def require_approximation(name: str, where: str) -> None:
+    """Raises InvalidInput unless this is an approximation."""
+    if name not in APPROXIMATIONS:
+        fix = 'use "moments", or "linearised" for first order at the means'
+        raise InvalidInput("no such approximation", where=where, got=repr(name), fix=fix)
 
 
 class Fused(NamedTuple):
@@ -37,7 +47,7 @@ class Fused(NamedTuple):
     output: Value
     first: Operation
     basis: CosineBasis | None = None
-    activation: ActivationLayer | None = None
+    activation: Operation | None = None
     noise: GBPNoise | None = None
 
     @property
@@ -78,11 +88,11 @@ def fused(operations: Sequence[Operation], output: Value, inside: bool = True) -
             chain.append(_behind(operation, output, operation.name))
         last = chain[-1]
         after = _alone(last, output)
-        if inside and after and isinstance(last.layer, WeightedLayer) and isinstance(after.layer, ActivationLayer):
+        if inside and after and isinstance(last.layer, WeightedLayer):
             end = _alone(after, output)
-            if end and isinstance(end.layer, GBPNoise):
+            if end and isinstance(end.layer, GBPNoise) and _elementwise(after):
                 chain.append(after)
-                activation, after = after.layer, end
+                activation, after = after, end
         if after and isinstance(after.layer, GBPNoise) and not isinstance(last.layer, GBPNoise):
             chain.append(after)
             noise = after.layer
@@ -95,6 +105,16 @@ def _alone(operation: Operation, output: Value) -> Operation | None:
     """The only operation that takes the output of this one."""
     users = operation.output.users
     return users[0] if len(users) == 1 and operation.output is not output else None
+
+
+def _elementwise(operation: Operation) -> bool:
+    """Whether an operation is an activation: a layer, or a function of one input that is curved and acts entry by entry."""
+    if not isinstance(operation.call, Call):
+        return isinstance(operation.layer, ActivationLayer)
+    like = [value.belief for value in operation.inputs]
+    if len(like) > 1 or like[0].shape != operation.output.belief.shape:
+        return False
+    return not is_linear(operation.call.run, like) and apart(operation.call.run, like)
 
 
 def _behind(basis: Operation, output: Value, name: str) -> Operation:
@@ -138,7 +158,7 @@ class Builder:
 
     def weighted(self, layer: WeightedLayer, part: Fused) -> Node:
         """The node of a layer with weights."""
-        activation = None if part.activation is None else self.bound(part.activation)
+        activation = None if part.activation is None else self.inner(part.activation)
         settings = part.variance, part.prior()
         beliefs = self.beliefs(layer)
         rank = part.inputs[0].belief.ndim
@@ -180,6 +200,14 @@ class Builder:
         """The rule of an activation with its options."""
         return Bound(layer.linearised if self.linearised else layer.rule, layer.options)
 
+    def inner(self, operation: Operation) -> Bound:
+        """An activation inside the factor of a layer with weights."""
+        if isinstance(operation.call, Call):
+            call = operation.call
+            factor = PlainMap(call.run, call.plain) if self.linearised else CurvedMap(call.run, apart=True)
+            return Bound(as_rule(factor), None)
+        return self.bound(operation.layer)
+
     def max_pool(self, layer: GBPMaxPool2d, part: Fused) -> Node:
         """The node of a maximum."""
         return MaxPoolNode(layer.options, part.variance, part.prior(), self.exchange)
@@ -198,25 +226,6 @@ def mapped(run: Run, plain: Any, like: Sequence[Gaussian], part: Fused, first_or
     if alone:
         return FactorNode(factor, *settings)
     return (CopiesNode if one and len(like) == 1 and copies(run, like[0]) else SummedNode)(factor, *settings)
-
-
-def by_rows(rule: Rule) -> Rule:
-    """The rule of a linear layer for inputs of any number of axes, the last of which are the features."""
-
-    def forward(options: Any, mean: Tensor, variance: Tensor | None, *weights: Tensor | None) -> tuple[Moments, Saved]:
-        rows = (None if part is None else part.reshape(-1, part.shape[-1]) for part in (mean, variance))
-        moments, saved = rule.forward(options, *rows, *weights)
-        out_mean, out_var = (part.view(*mean.shape[:-1], part.shape[-1]) for part in moments)
-        return (out_mean, out_var), (mean.new_zeros(()).expand_as(mean), *saved)
-
-    def backward(options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
-        like, *kept = saved
-        assert like is not None
-        rows = (part.reshape(-1, part.shape[-1]) for part in (score, precision))
-        to_mean, to_variance, *to_weights = rule.backward(options, tuple(kept), *rows)
-        return *(None if part is None else part.view(like.shape) for part in (to_mean, to_variance)), *to_weights
-
-    return Rule(forward, backward)
 
 
 def _held(layer: GBPConv2d, images: Tensor) -> Bound:

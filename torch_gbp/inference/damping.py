@@ -50,9 +50,11 @@ class Damping:
         return self.messages if self.weights is None else self.weights
 
     @classmethod
-    def of(cls, value: Any) -> Damping:
-        """The damping that a number, or a Damping, stands for."""
-        return value if isinstance(value, Damping) else cls(require("damping", value, SHARE, "Damping", fix="use damping=0.0"))
+    def of(cls, value: Any, undamped_first: bool) -> Damping:
+        """The damping that a number, or a Damping, stands for; a number leaves it to the schedule whether first messages are."""
+        if isinstance(value, Damping):
+            return value
+        return cls(require("damping", value, SHARE, "Damping", fix="use damping=0.0"), undamped_first=undamped_first)
 
 
 @dataclass

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from torch_gbp.errors import MissingRule
 from torch_gbp.gaussian import Message
-from torch_gbp.inference.build import Builder, Fused, by_rows
+from torch_gbp.inference.build import Builder, Fused
 from torch_gbp.inference.damping import Iteration
 from torch_gbp.inference.node import Bound, FactorNode, Node
+from torch_gbp.inference.rules import by_rows
 from torch_gbp.layers import GBPLinear, GBPMaxPool2d
 from torch_gbp.layers.base import ActivationLayer, WeightedLayer
 from torch_gbp.weights.parameter import GaussianParameter

@@ -7,6 +7,7 @@ observed. The graph is made for one batch, from a recorded forward pass of the n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,13 @@ from torch_gbp.autograd.sweep import Outcome, Sweep
 from torch_gbp.checks import NOT_NEGATIVE, require, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
-from torch_gbp.inference.build import Builder, fused, has_node
+from torch_gbp.inference.build import Builder, fused, has_node, require_approximation
 from torch_gbp.inference.damping import Damping, Iteration
 from torch_gbp.inference.latent import Latent, check_inputs
 from torch_gbp.inference.node import Node
 from torch_gbp.inference.observation import ObservationNode
-from torch_gbp.inference.record import Recorder, Value
+from torch_gbp.inference.record import Recorder
+from torch_gbp.inference.recorded import Value
 from torch_gbp.inference.schedule import LayerSweeps, Schedule
 from torch_gbp.inference.trace import Trace, diverged
 from torch_gbp.inference.variable import Variable
@@ -28,8 +30,6 @@ from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.parameter import GaussianParameter
-
-APPROXIMATIONS = ("moments", "linearised")
 
 
 class FactorGraph:
@@ -118,7 +118,7 @@ class FactorGraph:
         require_count("check", check, where, fix="use 1")
         require_kind("schedule", schedule, Schedule, where, fix="use LayerSweeps()")
         require("tolerance", tolerance, NOT_NEGATIVE, where, fix="use 0.0 for never")
-        damping, trace = Damping.of(damping), Trace(0, [], [], [])
+        damping, trace = Damping.of(damping, schedule.undamped_first), Trace(0, [], [], [])
         for count in range(1, iterations + 1):
             now = Iteration(damping, self.iteration, watch=count % check == 0 or count in (1, iterations))
             try:
@@ -129,7 +129,8 @@ class FactorGraph:
             self.iteration += 1
             trace = trace._replace(iterations=count)
             if now.watch:
-                change = max(kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None)
+                told = [kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None]
+                change = max(told, default=0.0)
                 trace.add(self.energies(), change, self.examples, damping)
                 if change < tolerance:
                     break
@@ -213,7 +214,7 @@ class FactorGraph:
 
     def _build(self, model: nn.Module, inputs: Tensor | Latent | Sequence[Tensor | Latent], builder: Builder) -> None:
         """Records the network and makes variables and nodes."""
-        given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        given: tuple[Any, ...] = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         for one in given:
             check_inputs(one)
         recorder, arguments, self.inputs = Recorder(has_node), [], list[Variable]()
@@ -241,13 +242,6 @@ class FactorGraph:
         node.connect([variable.edge() for variable in variables if variable is not None], upper)
         self.nodes.append(node)
         self.names.append(name)
-
-
-def require_approximation(name: str, where: str) -> None:
-    """Raises InvalidInput unless this is an approximation."""
-    if name not in APPROXIMATIONS:
-        fix = 'use "moments", or "linearised" for first order at the means'
-        raise InvalidInput("no such approximation", where=where, got=repr(name), fix=fix)
 
 
 def _gaussian(variable: Variable) -> Gaussian:

@@ -8,35 +8,28 @@ step, from outputs that know the batch's targets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.autograd.passes import linearised_sweep
 from torch_gbp.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import InvalidInput
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.inference.batch import Batch
+from torch_gbp.inference.build import require_approximation
 from torch_gbp.inference.damping import Damping, Iteration
 from torch_gbp.inference.exact import ExactBuilder, ExampleWeights
-from torch_gbp.inference.graph import FactorGraph, require_approximation
+from torch_gbp.inference.graph import FactorGraph
 from torch_gbp.inference.schedule import AllAtOnce, ExampleByExample, Schedule
 from torch_gbp.inference.trace import Trace
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.likelihoods.base import MISSING
 from torch_gbp.optim.message_passing import MessagePassing
-from torch_gbp.optim.message_weight import full_power
-from torch_gbp.optim.stores.base import write
 from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
 from torch_gbp.renamed import renamed
-from torch_gbp.weights.attached import plain_parameters
 from torch_gbp.weights.parameter import GaussianParameter
-
-Weights = dict[GaussianParameter, Message]
 
 
 @dataclass
@@ -46,12 +39,13 @@ class Inference:
     Args:
         iterations: of the messages in a visit; a sequence has one number for each pass, the last for all that follow.
         rate: pass (1, 2, ...) -> rate at which the visit's messages enter the store; None leaves it to the optimizer.
-        damping: share of the old message that is kept from one iteration to the next, in [0, 1); or `Damping`.
+        damping: share of the old message that is kept from one iteration to the next, in [0, 1); or `Damping`. With a number
+            the first messages of a batch are undamped in `AllAtOnce`, and damped towards silence in the other schedules.
         schedule: AllAtOnce(), LayerSweeps(), RandomLayers() or ExampleByExample().
         tolerance: a visit ends where every message changes by less than this share of its largest entry; 0 for never.
         check: energy and changes are looked at every so many iterations.
-        approximation: of products and activations in more than one iteration: "moments", matched, or "linearised", to first
-            order at the means.
+        approximation: of products and activations: "moments", matched, or "linearised", to first order at the means
+            (`linearised_sweep` predicts so).
         exchange: as in `FactorGraph`.
 
     `inference(model, likelihood, propagate, x, y)` takes the place of zero_grad, sweep and step in a loop, inside
@@ -92,8 +86,8 @@ class Inference:
         several = isinstance(self.iterations, Sequence) and not isinstance(self.iterations, str) and len(self.iterations) > 0
         for count in self.iterations if several else (self.iterations,):  # type: ignore[union-attr]
             require_count("iterations", count, "Inference", fix=fix)
-        self.damping = Damping.of(self.damping)
         require_kind("schedule", self.schedule, Schedule, "Inference", fix="use AllAtOnce()")
+        self.damping = Damping.of(self.damping, self.schedule.undamped_first)
         self.tolerance = require("tolerance", self.tolerance, NOT_NEGATIVE, "Inference", fix="use 0.0 for never")
         self.check = require_count("check", self.check, "Inference", fix="use 8")
         require_approximation(self.approximation, "Inference")
@@ -128,7 +122,8 @@ class Inference:
         """The plain loop's sweep."""
         batch.propagate.zero_grad()
         y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
-        loss = batch.likelihood(batch.output(), y, known)
+        with linearised_sweep() if self.approximation == "linearised" else nullcontext():
+            loss = batch.likelihood(batch.output(), y, known)
         loss.backward()
         return loss.detach()
 
@@ -172,7 +167,10 @@ class Inference:
     def _check_exact(self, batch: Batch) -> None:
         assert isinstance(self.damping, Damping)
         likelihood, propagate = batch.likelihood, batch.propagate
-        if self.damping != Damping():
+        if self.approximation != "moments":
+            what, fix = "exact messages have no other approximation", 'use approximation="moments", or another schedule'
+            raise InvalidInput(what, where="Inference, ExampleByExample", got=repr(self.approximation), fix=fix)
+        if self.damping.messages or self.damping.weights or self.damping.dropout:
             raise InvalidInput(
                 "exact messages are replaced one by one, undamped",
                 where="Inference, ExampleByExample",
@@ -192,81 +190,6 @@ class Inference:
 
 
 Inference.__init__ = renamed(order="schedule={}")(Inference.__init__)
-
-
-class Batch(NamedTuple):
-    """A batch, and who takes part in its visit; the weights are at their cavity as it begins."""
-
-    model: nn.Module
-    likelihood: Likelihood
-    propagate: MessagePassing
-    x: Tensor | Sequence[Tensor]
-    y: Tensor
-
-    def output(self) -> Gaussian:
-        """The network's output in a plain forward sweep."""
-        return self.model(*self.x) if isinstance(self.x, (tuple, list)) else self.model(self.x)
-
-    def row(self, n: int) -> Tensor | tuple[Tensor, ...]:
-        """Inputs of one example."""
-        return tuple(part[n : n + 1] for part in self.x) if isinstance(self.x, (tuple, list)) else self.x[n : n + 1]  # type: ignore[call-overload, index]
-
-    def labelled(self) -> tuple[Tensor, Tensor | None]:
-        """Targets with any class in the place of a missing label, and which are known (None for all)."""
-        if self.y.is_floating_point():
-            return self.y, None
-        known = self.y != MISSING
-        return (self.y, None) if bool(known.all()) else (torch.where(known, self.y, 0), known)
-
-    def at_full_power(self) -> Likelihood:
-        """The likelihood whose messages count in every iteration as they will in the step, an automatic power included.
-
-        Else what the weights take in would differ from what is taken out of the outputs as their own.
-        """
-        likelihood = copy(self.likelihood)
-        weights = [marginal.mean.numel() for marginal in self.propagate.marginals]
-        likelihood.power = full_power(likelihood, weights, self.propagate.param_groups[0]["num_data"])
-        likelihood.automatic = False
-        return likelihood
-
-    def require_no_plain_parameters(self) -> None:
-        """Raises InvalidInput for parameters without marginal that want a gradient: iterated messages bring none."""
-        plain = [name for name, parameter in plain_parameters(self.model) if parameter.requires_grad]
-        if plain:
-            raise InvalidInput(
-                "plain parameters are not trained by iterated messages",
-                where="Inference",
-                got=", ".join(plain[:4]),
-                cause="torch layers with weights beneath or between GBP layers",
-                fix="use iterations=1, or freeze them with requires_grad_(False)",
-            )
-
-    @torch.no_grad()
-    def learn_from_outputs(self, told: Mapping[GaussianParameter, Message]) -> None:
-        """Has the step's M step of a likelihood that learns use outputs that know the batch's targets once.
-
-        They are from cavity x the batch's messages (g, G), or from what the store holds if it has no cavity.
-        """
-        if not self.likelihood.learns:
-            return
-        with self._informed(told if self.propagate.store.cavity else {}):
-            output = self.output()
-        self.propagate.learn_by(partial(self.likelihood.learn, *output, self.y, True))
-
-    @contextmanager
-    def _informed(self, told: Mapping[GaussianParameter, Message]) -> Iterator[None]:
-        """Weights that know the batch, and again those from before, whatever happens."""
-        before = [(own, own.mean.detach().clone(), own.precision.detach().clone()) for own in told]
-        try:
-            for own, message in told.items():
-                write(own, own.batch_prior() * Message.centred(*message, own.mean.detach()))
-                own.mark_written()
-            yield
-        finally:
-            for own, mean, precision in before:
-                own.mean.copy_(mean)
-                own.precision.copy_(precision)
-                own.mark_written()
 
 
 def thesis_rate(epoch: int) -> float:

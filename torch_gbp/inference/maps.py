@@ -71,21 +71,23 @@ class CurvedMap:
 
 
 class PlainMap(CurvedMap):
-    """The function to first order at the means, entry by entry: mean f(m), variance sum of (df / da)^2 v."""
+    """The function to first order at the means, apart: mean f(m), variance the sum of (df / da)^2 v over the entries a."""
 
     def __init__(self, run: Run, plain: Callable[..., Tensor]) -> None:
-        super().__init__(lambda *beliefs: self._expanded(*beliefs), True)
+        super().__init__(self._expanded, apart=True)
         self.plain = plain
 
+    @torch.enable_grad()
     def _expanded(self, *beliefs: Gaussian) -> Gaussian:
-        means = tuple(belief.mean for belief in beliefs)
-        value, variance = self.plain(*means), torch.zeros(())
-        for place, belief in enumerate(beliefs):
-            steps = tuple(belief.variance.sqrt() if k == place else torch.zeros_like(mean) for k, mean in enumerate(means))
-            with torch.no_grad():
-                _, slope = torch.func.jvp(self.plain, tuple(mean.detach() for mean in means), steps)
-            variance = variance + slope.square()
-        return Gaussian(value, variance)
+        means = [belief.mean if belief.mean.requires_grad else belief.mean.detach().requires_grad_() for belief in beliefs]
+        value = self.plain(*means)
+        dummy = torch.zeros_like(value, requires_grad=True)
+        rows = torch.autograd.grad(value, means, dummy, create_graph=True, materialize_grads=True)
+        slopes = torch.autograd.grad(value, means, torch.ones_like(value), retain_graph=True, materialize_grads=True)
+        # An entry is in one output at most, so its slope there is its column's sum, and J (slope v) sums slope^2 v.
+        total = sum((row * slope * b.variance.detach()).sum() for row, slope, b in zip(rows, slopes, beliefs, strict=True))
+        (variance,) = torch.autograd.grad(total, dummy, retain_graph=True)  # type: ignore[arg-type]
+        return Gaussian(value, variance.detach())
 
 
 @torch.enable_grad()

@@ -18,6 +18,7 @@ class Schedule:
     """An order of the messages of a batch. All schedules of summed messages have the same fixed points."""
 
     unlabelled = False  # whether examples with the label -100 are taken
+    undamped_first = False  # whether the first messages of a batch are taken as they are, where damping is a number
 
     def visits(self, nodes: list[Node], first: bool) -> Iterable[Send]:
         """What speaks in an iteration, in order; `nodes` from inputs to outputs, `first` in the first iteration of a batch."""
@@ -31,6 +32,8 @@ class AllAtOnce(Schedule):
     One iteration is exactly the plain loop's sweep. With more, messages to weights and activations want damping: all examples
     answer at once, and together they overshoot.
     """
+
+    undamped_first = True
 
     def visits(self, nodes: list[Node], first: bool) -> Iterable[Send]:
         return [*(node.up for node in nodes), *(node.down for node in reversed(nodes))]

@@ -18,7 +18,7 @@ from torch_gbp.layers.base import ActivationLayer, Belief, factor_arguments
 
 _SIGMOID = SIGMOID.linearised().rule()
 _SEND_SIGMOID = factor(_SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP)]  # made now, see autograd/bridge.py
+_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, leaky_relu.LINEARISED)]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
@@ -58,7 +58,7 @@ class GBPLeakyReLU(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
-        return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
+        return Gaussian(*factor(self.form)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
     @property
     def options(self) -> LeakyReLUOptions:  # type: ignore[override]
@@ -137,7 +137,7 @@ class GBPActivation(ActivationLayer):
         self.source = (activation,)  # no submodule
         self.rule, self.linearised = self.factor.rule(), self.factor.linearised().rule()
         self.exact = self.factor.per_edge().rule()
-        factor(self.rule)
+        _ = factor(self.rule), factor(self.linearised)  # made now, see autograd/bridge.py
 
     @classmethod
     def from_torch(cls, layer: nn.Module) -> GBPActivation:
@@ -151,7 +151,7 @@ class GBPActivation(ActivationLayer):
         if passes.means():
             return self.at_means(input)
         belief = self.accept(input, tuple(range(9)))
-        return Gaussian(*factor(self.rule)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
+        return Gaussian(*factor(self.form)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
     def extra_repr(self) -> str:
         return repr(self.source[0])

@@ -80,6 +80,11 @@ class ActivationLayer(GaussianLayer):
     exact: Rule | None = None  # exact messages both ways; None takes the rule
     options: Any = None
 
+    @property
+    def form(self) -> Rule:
+        """The rule of the sweep under way."""
+        return self.linearised if passes.linearised() else self.rule
+
 
 class WeightedLayer(FactorLayer):
     """A layer with Gaussian weights and biases; `bias` is None without one."""

@@ -116,7 +116,7 @@ class GBPConv2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)
         require_windows(self, mean.shape, reach(self.kernel_size, self.options.dilation), self.options.padding)
-        return Gaussian(*_SEND[self.shared_precision, False](self.options, mean, variance, *self.marginals()))
+        return Gaussian(*_SEND[self.shared_precision, passes.linearised()](self.options, mean, variance, *self.marginals()))
 
     def rule(self, linearised: bool = False) -> Rule:
         return _RULES[self.shared_precision, linearised]

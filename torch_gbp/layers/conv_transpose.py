@@ -13,14 +13,13 @@ from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
-from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
 from torch_gbp.layers.conv import require_channels
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
-_RULES, _EXACT = rules_of(CONV_TRANSPOSE), PerEdge(CONV_TRANSPOSE).rule()
+_RULES = rules_of(CONV_TRANSPOSE)
 _SEND = {kind: factor(rule, STORED_PRECISIONS) for kind, rule in _RULES.items()}
 
 
@@ -44,8 +43,6 @@ class GBPConvTranspose2d(WeightedLayer):
     >>> GBPConvTranspose2d(4, 3, 2, stride=2)(torch.ones(1, 4, 8, 8)).shape
     torch.Size([1, 3, 16, 16])
     """
-
-    exact = _EXACT
 
     @prior_arguments
     @factor_arguments
@@ -109,7 +106,7 @@ class GBPConvTranspose2d(WeightedLayer):
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)
         self._require_output(mean.shape)
-        return Gaussian(*_SEND[self.shared_precision, False](self.options, mean, variance, *self.marginals()))
+        return Gaussian(*_SEND[self.shared_precision, passes.linearised()](self.options, mean, variance, *self.marginals()))
 
     def _require_output(self, size: tuple[int, ...]) -> None:
         options = self.options

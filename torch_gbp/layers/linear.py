@@ -84,7 +84,7 @@ class GBPLinear(WeightedLayer):
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
         require_like(mean, self.weight.mean, self)
-        send = _SEND[self.shared_precision, False]
+        send = _SEND[self.shared_precision, passes.linearised()]
         if mean.ndim == 2:
             return Gaussian(*send(None, mean, variance, *self.marginals()))
         rows, spread = (None if part is None else part.reshape(-1, self.in_features) for part in (mean, variance))
