@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    "errors", "checks", "renamed", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
+    "errors", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",
     "optim", "inference", "predictive", "denoise", "convert", "trainer", "local",
     "__init__",

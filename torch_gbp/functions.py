@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_gbp.autocast import full_precision
-from torch_gbp.checks import require_callable, require_kind
 from torch_gbp.errors import InvalidInput, MissingRule, missing_rule
+from torch_gbp.errors.checks import require_callable, require_kind
 
 Function = Callable[..., Any]
 Map = TypeVar("Map", bound=Function)

@@ -14,9 +14,9 @@ from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
 from torch_gbp.autograd import passes
-from torch_gbp.checks import require_count
 from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_count
 from torch_gbp.inference.inference import Inference
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.likelihoods import Likelihood

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from torch_gbp.checks import SHARE, require, require_count
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import SHARE, require, require_count
 
 
 class Augmentation(NamedTuple):

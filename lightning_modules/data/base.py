@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
-from torch_gbp.checks import SHARE, require, require_count
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import SHARE, require, require_count
 
 
 class Parts(NamedTuple):

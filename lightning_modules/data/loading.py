@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from torch_gbp.checks import SHARE, require
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import SHARE, require
 from torch_gbp.optim.fixed_batches import FixedBatches
 
 EVALUATION_BATCH = 512  # no gradients are kept, so larger than a training batch

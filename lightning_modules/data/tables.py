@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import SHARE, require
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import SHARE, require
 
 
 class Table(NamedTuple):

@@ -11,10 +11,10 @@ from helpers import mlp
 
 import torch_gbp as gbp
 from torch_gbp import Softmax
-from torch_gbp.checks import PART, POSITIVE, require, require_count, require_factory, require_pair
 from torch_gbp.denoise import Denoiser, Huber, PairwiseSmoother, Reconstruction, Stack, Tukey, Upsampling, five_layers
 from torch_gbp.denoise.pairwise import Smoothness
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import PART, POSITIVE, require, require_count, require_factory, require_pair
 from torch_gbp.local import FeedbackLoss, LocalLoss, PredictionLoss, RidgeFeedback, conv_head, split_equally
 
 NAN, INF = float("nan"), float("inf")

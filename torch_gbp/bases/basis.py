@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import FINITE, RATE, require, require_values, shown
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import FINITE, RATE, require, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, split
 

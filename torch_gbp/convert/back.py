@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_gbp.checks import require_kind
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.layers import (
     GBPActivation,
     GBPAdaptiveAvgPool2d,

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from torch_gbp.checks import require_callable
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_callable
 from torch_gbp.weights.attached import Filter
 from torch_gbp.weights.parameter import GaussianParameter, owner_of
 

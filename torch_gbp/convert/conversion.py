@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_kind
 from torch_gbp.convert.basis import followed
 from torch_gbp.convert.choice import choose, find, is_weight
 from torch_gbp.convert.start import Options, start_anew, start_at
 from torch_gbp.convert.twins import moment_twin
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.weights.attached import Filter
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 

@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
-from torch_gbp.checks import require_callable, require_count, require_kind
 from torch_gbp.convert.choice import Place, find, is_weight, listed, places, require_shapes, require_some
 from torch_gbp.convert.conversion import from_torch
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.convert.start import NOISE, Options, mean_square
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_callable, require_count, require_kind
 from torch_gbp.weights.attached import Filter, Sharing, attach, sharing_of
 from torch_gbp.weights.parameter import owner_of
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments

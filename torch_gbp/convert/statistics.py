@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from torch_gbp.checks import require_count, require_kind
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_count, require_kind
 
 BATCHES = 100
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from torch_gbp.checks import require_kind
 from torch_gbp.convert.choice import Place, places
 from torch_gbp.convert.maps import without_map
 from torch_gbp.convert.statistics import frozen
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 from torch_gbp.weights.parameter import GaussianParameter
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind, require_values
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Robust, Tukey
 from torch_gbp.denoise.stack import Stack, StackVisit
 from torch_gbp.errors import Diverged, InvalidInput
+from torch_gbp.errors.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind, require_values
 from torch_gbp.gaussian import Gaussian, Message
 
 OBSERVED = Tukey(0.2)  # GBP Learning, table D1

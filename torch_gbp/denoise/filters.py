@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, require
+from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, require
 from torch_gbp.gaussian import Gaussian, Message
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require, require_kind
 from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import DEVIATION, require, require_kind
 from torch_gbp.gaussian import Message
 
 

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require, require_count, require_kind
 from torch_gbp.denoise.robust import QUADRATIC, Robust
+from torch_gbp.errors.checks import DEVIATION, require, require_count, require_kind
 from torch_gbp.gaussian import Gaussian, Message
 
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))  # where the neighbour stands: below, above, right, left

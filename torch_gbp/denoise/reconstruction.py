@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.denoise.robust import QUADRATIC, Robust
+from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian, Message
 

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require
+from torch_gbp.errors.checks import DEVIATION, require
 
 
 @runtime_checkable

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require, require_kind
 from torch_gbp.denoise.denoiser import Denoised, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence, total
 from torch_gbp.denoise.robust import Robust, Tukey
+from torch_gbp.errors.checks import DEVIATION, require, require_kind
 
 OBSERVED, SMOOTHNESS = Tukey(0.14), Smoothness(1.3, Tukey(0.35), 2)
 

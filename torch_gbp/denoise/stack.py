@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_count, shown
 from torch_gbp.denoise.filters import Filters
 from torch_gbp.denoise.reconstruction import Reconstruction, Visit
 from torch_gbp.denoise.robust import Tukey
 from torch_gbp.denoise.upsampling import Upsampling, UpsamplingVisit
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_count, shown
 from torch_gbp.gaussian import Message
 
 Layer = Reconstruction | Upsampling

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import DEVIATION, require, require_count
 from torch_gbp.denoise.filters import Filters, Gathered
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import DEVIATION, require, require_count
 from torch_gbp.gaussian import Message
 
 

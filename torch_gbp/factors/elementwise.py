@@ -23,7 +23,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from torch_gbp.autograd.bridge import Moments, Saved
-from torch_gbp.checks import require_callable
+from torch_gbp.errors.checks import require_callable
 from torch_gbp.factors.factor import Factor
 from torch_gbp.factors.numerics import floored
 from torch_gbp.factors.quadrature import FEW, MANY, REACH, WIDER, Expectations, Shape, derivatives, hermite, panels

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import SHARE, require
+from torch_gbp.errors.checks import SHARE, require
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.autograd.sweep import Outcome, Sweep
-from torch_gbp.checks import NOT_NEGATIVE, require, require_count, require_kind
 from torch_gbp.errors import ImproperMarginal, InvalidInput
+from torch_gbp.errors.checks import NOT_NEGATIVE, require, require_count, require_kind
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.inference.build import Builder, fused, has_node, require_approximation
 from torch_gbp.inference.damping import Damping, Iteration

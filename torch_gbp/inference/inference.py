@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.autograd.passes import linearised_sweep
-from torch_gbp.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
+from torch_gbp.errors.renamed import renamed
 from torch_gbp.inference.batch import Batch
 from torch_gbp.inference.build import require_approximation
 from torch_gbp.inference.damping import Damping, Iteration
@@ -28,7 +29,6 @@ from torch_gbp.inference.trace import Trace
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
-from torch_gbp.renamed import renamed
 from torch_gbp.weights.parameter import GaussianParameter
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import DEVIATION, require, require_kind, require_values
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.variable import Variable, normal_prior
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
-from torch_gbp.checks import PART, require, require_kind
+from torch_gbp.errors.checks import PART, require, require_kind
 from torch_gbp.factors import leaky_relu
 from torch_gbp.factors.activations import SIGMOID, factor_of
 from torch_gbp.factors.elementwise import Elementwise, ElementwiseOptions

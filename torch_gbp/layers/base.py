@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch_gbp.autocast import promoted
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule
-from torch_gbp.checks import (
+from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.errors.checks import (
     name_of,
     require_factory,
     require_moments,
     require_values,
 )
-from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.errors.renamed import renamed
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import warn_unless_standard
-from torch_gbp.renamed import renamed
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Prior, require_covariance, require_prior
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
-from torch_gbp.checks import name_of, require_like, require_pair
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import name_of, require_like, require_pair
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
-from torch_gbp.checks import require_count, require_like
+from torch_gbp.errors.checks import require_count, require_like
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.maps import MATMUL
 from torch_gbp.factors.per_edge import PerEdge

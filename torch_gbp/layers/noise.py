@@ -6,8 +6,8 @@ from torch import Tensor
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import factor
-from torch_gbp.checks import DEVIATION, DEVIATION_OR_0, name_of, require
 from torch_gbp.errors import MissingRule
+from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, name_of, require
 from torch_gbp.factors import unary
 from torch_gbp.factors.unary import UnaryOptions
 from torch_gbp.gaussian import Gaussian

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
-from torch_gbp.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.factors import max_pool
 from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, AverageOptions
 from torch_gbp.factors.max_pool import PoolOptions

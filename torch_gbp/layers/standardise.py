@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_factory
 from torch_gbp.errors import FarFromStandard, InvalidInput, explain
+from torch_gbp.errors.checks import require_factory
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 

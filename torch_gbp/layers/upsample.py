@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from torch_gbp.autograd import passes
-from torch_gbp.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.factors.linear_map import UpsampleOptions, copies
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.checks import VARIANCE, require
+from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.factors.numerics import (
     COMPARISON_NOISE,
     inverse_mills,

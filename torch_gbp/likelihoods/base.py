@@ -12,8 +12,8 @@ from torch import Tensor
 from torch_gbp.autocast import full_precision
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.sweep import MStep
-from torch_gbp.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import POSITIVE, require, require_kind, require_moments, require_values
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods.evidence import Evidence

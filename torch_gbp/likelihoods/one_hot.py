@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.checks import VARIANCE, require
+from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.factors.numerics import COMPARISON_NOISE, log_probability_of_maximum
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation

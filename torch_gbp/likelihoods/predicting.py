@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from torch_gbp.checks import require_kind, require_moments
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_kind, require_moments
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from torch_gbp.checks import VARIANCE, require
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise, warn_unless_standard
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation

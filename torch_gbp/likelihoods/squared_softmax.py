@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.checks import DEVIATION, require
+from torch_gbp.errors.checks import DEVIATION, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
 from torch_gbp.likelihoods.regression import gaussian_probe

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_callable, require_count
+from torch_gbp.errors.checks import require_callable, require_count
 from torch_gbp.local.checks import (
     boundaries,
     require_each,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_kind, require_values
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_kind, require_values
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Softmax
 from torch_gbp.likelihoods.base import check_labels

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import SHARE, VARIANCE, require, require_count
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import SHARE, VARIANCE, require, require_count
 
 
 class Feedback(nn.Module):

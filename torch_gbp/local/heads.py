@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from torch_gbp.checks import require_count
+from torch_gbp.errors.checks import require_count
 from torch_gbp.local.losses import require_shape
 
 Shape = Sequence[int]  # of one example's activations: (channels,) or (channels, height, width)

@@ -20,8 +20,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.checks import FINITE, VARIANCE, require, require_callable, require_count, require_kind, shown
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import FINITE, VARIANCE, require, require_callable, require_count, require_kind, shown
 from torch_gbp.local.feedback import Feedback
 from torch_gbp.local.messages import channels, divergence, message, posterior
 

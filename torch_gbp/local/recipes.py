@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from torch_gbp.checks import PART, require, require_callable
+from torch_gbp.errors.checks import PART, require, require_callable
 from torch_gbp.local.feedback import Feedback, RidgeFeedback
 from torch_gbp.local.heads import conv_head, fine_head
 from torch_gbp.local.losses import FeedbackLoss, LocalLoss, PredictionLoss, SimilarityLoss, require_shape

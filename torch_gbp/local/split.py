@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from torch_gbp.checks import require_count, require_kind, shown
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_count, require_kind, shown
 
 Modules = nn.Sequential | Sequence[nn.Module]
 

@@ -17,7 +17,8 @@ from torch_gbp.optim.plain_parameters import PlainParameters
 from torch_gbp.optim.schedule import progress_of, rate_of
 from torch_gbp.optim.settings import CURVATURE, check_group, name_of, require_same_parts
 from torch_gbp.optim.stores import Step, Store
-from torch_gbp.optim.update_checks import NOTHING, Update, has_message, no_probe, require_examples
+from torch_gbp.optim.update import NOTHING, Update
+from torch_gbp.optim.update_checks import has_message, no_probe, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
 
 

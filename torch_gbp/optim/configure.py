@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from torch_gbp.checks import require_kind
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.plain_parameters import RATE
 from torch_gbp.weights.attached import marginals, plain_parameters

@@ -19,7 +19,8 @@ from torch_gbp.optim.report import StepReport, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
 from torch_gbp.optim.settings import CURVATURE, check_counts
 from torch_gbp.optim.stores import AveragedSites, Store
-from torch_gbp.optim.update_checks import Update, check_updates, require_learnt, require_unscaled, restoring_gradients
+from torch_gbp.optim.update import Update, restoring_gradients
+from torch_gbp.optim.update_checks import check_updates, require_learnt, require_unscaled
 
 
 class MessagePassing(MessageOptimizer):

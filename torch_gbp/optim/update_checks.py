@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.optim.settings import name_of
-from torch_gbp.optim.stores import Step, Store
+from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
+from torch_gbp.optim.update import Update
 from torch_gbp.weights.parameter import TOLERANCE, GaussianParameter, owner_of
 
 FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
-
-
-NOTHING = Message(torch.zeros(()), torch.zeros(()))
-
-
-class Update(NamedTuple):
-    """One marginal's part of a step: its parameter group, its place in it, the message and how that enters."""
-
-    group: dict[str, Any]
-    position: int
-    marginal: GaussianParameter
-    message: Message
-    step: Step
-    curvature: Tensor | None = None  # precision of an example's message, from a probe
-
-    @property
-    def name(self) -> str:
-        """Name of the layer, if the optimizer was given named parameters."""
-        return name_of(self.group, self.position)
-
-
-@contextmanager
-def restoring_gradients(updates: list[Update]) -> Iterator[None]:
-    """After an error inside, the gradients are again what they were before the updates took them."""
-    try:
-        yield
-    except BaseException:
-        for update in updates:
-            update.marginal.give_back()
-        raise
 
 
 def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bool, alone: bool) -> bool:

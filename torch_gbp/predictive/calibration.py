@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_kind
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import Outputs, outputs_of
 from torch_gbp.predictive.examples import device_of, log_probability, pairs, require_network

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from torch_gbp.checks import require_kind, require_moments, require_values, shown
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_kind, require_moments, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 

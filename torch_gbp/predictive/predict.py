@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.checks import require_count, require_kind, require_values, shown
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import require_count, require_kind, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive.examples import device_of, require_network

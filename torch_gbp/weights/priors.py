@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import DEVIATION_OR_0, VARIANCE, Range, require, shown
 from torch_gbp.errors import InvalidInput
-from torch_gbp.renamed import renamed
+from torch_gbp.errors.checks import DEVIATION_OR_0, VARIANCE, Range, require, shown
+from torch_gbp.errors.renamed import renamed
 from torch_gbp.weights.variances import VarianceFormula, offset_scaled
 
 SCALE = 0.1  # times the formula's variance; chosen on validation data, see benchmarks/README.md

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import PART, require
+from torch_gbp.errors.checks import PART, require
 from torch_gbp.factors.torch_functions import dependence
 from torch_gbp.functions import moments, named, require_gradients
 from torch_gbp.gaussian import Gaussian

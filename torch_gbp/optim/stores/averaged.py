@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import PART, POSITIVE, SHARE, require
+from torch_gbp.errors.checks import PART, POSITIVE, SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import annealing, bounded
 from torch_gbp.optim.stores.base import State, Step, Store

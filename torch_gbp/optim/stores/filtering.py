@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.checks import SHARE, require
+from torch_gbp.errors.checks import SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores.base import State, Step, Store, write
 from torch_gbp.weights.parameter import GaussianParameter
