@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch.distributed as dist
 from torch.optim import Optimizer
 
 from torch_gbp.autograd.probes import EVERY, Prober, own_seed
@@ -109,7 +110,7 @@ class MessageOptimizer(MarginalOptimizer):
         """
         self.zero_grad()
         for marginal, message in messages.items():
-            marginal.replace_message(message.tempered(1 / self.accumulated))
+            marginal.replace_message(_averaged(message).tempered(1 / self.accumulated))
         self._listener.sweeps.append(sweep)
 
     def set_rate(self, rate: float) -> None:
@@ -181,3 +182,13 @@ class MessageOptimizer(MarginalOptimizer):
             group["steps"] += 1
             group["examples_seen"] += examples
         self._prober.wait(self.param_groups[0]["steps"])
+
+
+def _averaged(message: Message) -> Message:
+    """The average over the processes of torch.distributed, as DDP's gradients are."""
+    if processes() == 1:
+        return message
+    parts = [part.contiguous().clone() for part in message]
+    for part in parts:
+        dist.all_reduce(part)
+    return Message(*parts).tempered(1 / processes())
