@@ -10,6 +10,8 @@ from torch.testing import assert_close
 
 from torch_gbp.denoise import Denoiser, PairwiseSmoother, Reconstruction, Tukey
 from torch_gbp.denoise.filters import Filters
+from torch_gbp.denoise.graph import ImageGraph
+from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.errors import Diverged, InvalidInput
 
 
@@ -39,13 +41,11 @@ def test_the_fixed_point_has_no_slope_of_energy(slope, joint):
     missing = torch.rand(2, 9, 8) < 0.1
     model = make(slope, joint)
     model.reset()
-    visits, begin = [], model.layer.begin
-    model.layer.begin = lambda *size: visits.append(begin(*size)) or visits[0]
-    found = model.infer(image, missing, iterations=6000, tolerance=1e-13)
-    state = visits[0]
-    z, x, w, b = (
-        part.clone().requires_grad_() for part in (found.belief.mean, *(v.belief.mean for v in (state.x, state.w, state.b)))
-    )
+    graph = ImageGraph(model.layer, PixelObservation(image, 0.2, model.robust, missing, joint))
+    found = graph.infer(iterations=6000, rate=0.1, tolerance=1e-13)
+    node = graph.nodes[0]
+    parts = found.belief.mean, node.lower.belief_mean(), *(weight.mean for weight in node.weights)
+    z, x, w, b = (part.clone().requires_grad_() for part in parts)
     distances = ((z - image) / 0.2).square().masked_fill(missing, 0)
     seen = log_weighted(distances.sum(0) if joint else distances, 0.2)
     residual = F.leaky_relu(F.conv_transpose2d(x, w.transpose(0, 1), b), slope)[0] - z

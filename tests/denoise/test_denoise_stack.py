@@ -8,8 +8,12 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from torch_gbp.denoise import Denoiser, Reconstruction, Stack, Tukey, Upsampling, five_layers
+from torch_gbp.denoise.graph import ImageGraph
+from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.errors import Diverged, InvalidInput
 from torch_gbp.gaussian import Message
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.variable import Variable
 
 BOTTOM, MIDDLE, TOP = 0.3, 0.25, 0.2  # sigma of the reconstructions
 FINE, COARSE = 0.1, 0.15  # sigma of the upsamplings
@@ -80,15 +84,12 @@ def test_known_filters_give_the_dense_posterior_mean():
 def test_the_fixed_point_of_five_layers_has_no_slope_of_energy():
     """Everything free: pixels, activations, filters and biases of all layers, LeakyReLU and robust factors."""
     noisy = torch.where(torch.rand(11, 15) < 0.1, torch.rand(2, 11, 15), image())
-    model, visits = Denoiser(make(1.4, 0.2), 0.2, Tukey(0.2)), []
-    model.reset()
-    begin = model.layer.begin
-    model.layer.begin = lambda *size: visits.append(begin(*size)) or visits[0]
-    found = model.infer(noisy, iterations=4000, tolerance=1e-12)
-    layers = visits[0].visits
+    graph = ImageGraph(make(1.4, 0.2), PixelObservation(noisy, 0.2, Tukey(0.2)))
+    found = graph.infer(iterations=4000, rate=0.1, tolerance=1e-12)
+    layers = graph.nodes[-2::-1]  # from the pixels upwards
     z = found.belief.mean[None].clone().requires_grad_()
-    x = [visit.x.belief.mean.clone().requires_grad_() for visit in layers]
-    kernels, biases = ([getattr(v, name).belief.mean.clone().requires_grad_() for v in layers[::2]] for name in "wb")
+    x = [node.lower.belief_mean().clone().requires_grad_() for node in layers]
+    kernels, biases = ([node.weights[part].mean.clone().requires_grad_() for node in layers[::2]] for part in (0, 1))
     squared = ((z[0] - noisy) / 0.2).square()
     seen = torch.where(squared > 0.2**2, 0.02 * (1 + torch.log(squared / 0.2**2)), squared / 2).sum()
     energy = seen + written_out(z, x, kernels, biases, 0.2, 1.4)
@@ -101,20 +102,22 @@ def test_the_fixed_point_of_five_layers_has_no_slope_of_energy():
 @pytest.mark.usefixtures("float64")
 def test_upsampling_is_exact_on_a_tree():
     """One entry and its window: message to z against the dense posterior, means and variances."""
-    visit = Upsampling(1, 2, deviation=0.3).begin(2, 2)
     cavity = Message(torch.randn(1, 1, 2, 2), 0.1 + 10 * torch.rand(1, 1, 2, 2))
     above = Message(torch.tensor([[[[0.7]]]]), torch.tensor([[[[2.0]]]]))
-    visit.x.hear(above)
-    told = visit.update(torch.zeros(1, 1, 2, 2), cavity, 0.1)
+    z = Variable(cavity)
+    (node,) = Upsampling(1, 2, deviation=0.3).nodes(z, 2, 2)
+    node.lower.variable.predict(*above.belief())
+    node.down(Iteration(Damping()))
+    node.up(Iteration(Damping()))
+    belief, coarse = z.belief(), node.lower.belief()
     tie = torch.cat([torch.eye(4), -torch.ones(4, 1)], 1)  # z_i - x
     precision = tie.T @ tie / 0.3**2 + torch.diag(torch.cat([cavity.precision.flatten(), above.precision.flatten()]))
     covariance = precision.inverse()
     mean = covariance @ torch.cat([cavity.information.flatten(), above.information.flatten()])
-    belief = (told * cavity).belief()
-    assert_close(belief.mean.flatten(), mean[:4], rtol=1e-12, atol=1e-12)
-    assert_close(belief.variance.flatten(), covariance.diagonal()[:4], rtol=1e-12, atol=1e-12)
-    assert_close(visit.x.belief.mean.flatten(), mean[4:], rtol=1e-12, atol=1e-12)
-    assert_close(visit.x.belief.variance.flatten(), covariance.diagonal()[4:], rtol=1e-12, atol=1e-12)
+    assert_close(belief[0].flatten(), mean[:4], rtol=1e-12, atol=1e-12)
+    assert_close(belief[1].flatten(), covariance.diagonal()[:4], rtol=1e-12, atol=1e-12)
+    assert_close(coarse[0].flatten(), mean[4:], rtol=1e-12, atol=1e-12)
+    assert_close(coarse[1].flatten(), covariance.diagonal()[4:], rtol=1e-12, atol=1e-12)
 
 
 def test_the_published_five_layers_learn_and_go_on_in_the_next_frame():

@@ -1,6 +1,7 @@
 """Denoising: images as graphs of pixels, with smoothness or learned reconstruction, inferred from the noisy image alone."""
 
-from torch_gbp.denoise.denoiser import Denoised, Denoiser
+from torch_gbp.denoise.denoiser import Denoiser
+from torch_gbp.denoise.graph import Denoised
 from torch_gbp.denoise.reconstruction import Reconstruction
 from torch_gbp.denoise.robust import Huber, Tukey
 from torch_gbp.denoise.smoother import PairwiseSmoother

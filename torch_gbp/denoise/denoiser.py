@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.denoise.graph import Denoised, ImageGraph
 from torch_gbp.denoise.observation import PixelObservation
-from torch_gbp.denoise.reconstruction import Reconstruction, Visit
+from torch_gbp.denoise.reconstruction import Reconstruction
 from torch_gbp.denoise.robust import Robust, Tukey
-from torch_gbp.denoise.stack import Stack, StackVisit
-from torch_gbp.errors import Diverged, InvalidInput
-from torch_gbp.errors.checks import DEVIATION, NOT_NEGATIVE, RATE, require, require_count, require_kind, require_values
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.denoise.stack import Stack
+from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import DEVIATION, require, require_kind, require_values
 
 OBSERVED = Tukey(0.2)  # GBP Learning, table D1
-BLOWN_UP = 10  # times the first energy
-
-
-class Denoised(NamedTuple):
-    """Belief of the pixels, (channels, h, w), and for every iteration the energy and the largest change of a pixel mean."""
-
-    belief: Gaussian
-    energy: list[float]
-    change: list[float]
 
 
 class Denoiser(nn.Module):
@@ -95,9 +83,9 @@ class Denoiser(nn.Module):
         require_kind("generator", generator, (torch.Generator, type(None)), "Denoiser", fix="use torch.Generator(), or None")
         observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing, self.joint)
         self._check(image)
-        visit = self.layer.begin(image.shape[1], image.shape[2], generator)
-        found = _iterate(visit, observation, iterations, rate, tolerance)
-        visit.settle()
+        graph = ImageGraph(self.layer, observation, generator)
+        found = graph.infer(iterations, rate, tolerance)
+        graph.finish()
         self.size = tuple(image.shape)
         return found
 
@@ -126,41 +114,3 @@ def _like(image: Tensor, layer: Reconstruction | Stack) -> Tensor:
         return image
     require_values(image, "Denoiser")
     return image.to(learned[0].mean)
-
-
-def _iterate(
-    visit: Visit | StackVisit, observation: PixelObservation, iterations: int, rate: float, tolerance: float
-) -> Denoised:
-    check_pace("Denoiser", iterations, rate, tolerance, fix="take iterations=300, rate=0.1 and tolerance=0.0")
-    z = observation.start()
-    energies, changes = [], []
-    belief = Gaussian(z, torch.ones_like(z))
-    for iteration in range(iterations):
-        seen = observation.message(z)
-        told = visit.update(z[None], Message(*(part[None] for part in seen)), rate)
-        belief = (seen * Message(told.information[0], told.precision[0])).belief()
-        changes.append(float((belief.mean - z).abs().max()))
-        z = belief.mean
-        energies.append(float(observation.energy(z) + visit.energy(z[None])))
-        _check_energy(energies, iteration, rate)
-        if changes[-1] <= tolerance:
-            break
-    return Denoised(belief, energies, changes)
-
-
-def check_pace(where: str, iterations: int, rate: float, tolerance: float, fix: str) -> None:
-    """Raises InvalidInput for no iterations, a rate that is not in (0, 1], or a negative tolerance."""
-    require_count("iterations", iterations, where, fix=fix)
-    require("rate", rate, RATE, where, cause="a damping in the place of the rate, which is 1 - damping", fix=fix)
-    require("tolerance", tolerance, NOT_NEGATIVE, where, fix=fix)
-
-
-def _check_energy(energies: list[float], iteration: int, rate: float) -> None:
-    if not math.isfinite(energies[-1]) or energies[-1] > BLOWN_UP * energies[0]:
-        raise Diverged(
-            f"inference diverges in iteration {iteration + 1}",
-            where="the reconstruction layer of Denoiser",
-            got=f"energy {energies[0]:.4g} at first, {energies[-1]:.4g} now, damping {1 - rate:.2f}",
-            cause="many factors answer at once, and their sum overshoots",
-            fix=f"a damping of {1 - rate / 2:.2f} (rate={rate / 2:.3g})",
-        )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, require
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.gaussian import Message
+from torch_gbp.inference.weights import WeightBelief
 
 
 class Filters(nn.Module):
@@ -60,53 +61,22 @@ class Filters(nn.Module):
         self.prior_mean.copy_((1 - towards_first) * self.mean)
         self.prior_precision.copy_(deviation.pow(-2))
 
-    def prior(self) -> Message:
-        """The prior in information form."""
-        return Message(self.prior_precision * self.prior_mean, self.prior_precision)
+    def batch_prior(self) -> Message:
+        """The prior of the next image, in information form."""
+        return Message(self.prior_precision * self.prior_mean, self.prior_precision.clone())
 
-    def energy(self, mean: Tensor) -> Tensor:
-        """Energy of the prior at these means."""
-        return (self.prior_precision * (mean - self.prior_mean).square()).sum() / 2
+    def belief(self, initial_message: bool) -> WeightBelief:
+        """The weights while an image is looked at: the prior, first linearised at the stored mean.
 
-    def settle(self, belief: Gaussian) -> None:
+        With `initial_message`, the factors' first message is the one after which the belief has that mean.
+        """
+        found = WeightBelief(self)
+        found.precision, found.variance = found.before.precision, found.before.precision.reciprocal()
+        if initial_message:
+            found.said.parts = [found.precision * found.mean - found.before.information, torch.zeros_like(found.mean)]
+        return found
+
+    def keep(self, belief: WeightBelief) -> None:
         """Takes over the posterior."""
         self.mean.copy_(belief.mean)
-        self.precision.copy_(belief.variance.reciprocal())
-
-
-class Gathered:
-    """A variable's belief: its prior, the damped sum of the messages of the factors below it, and what it hears from above.
-
-    The sum is given as precision L and force F = sum of J gamma at the present mean: information mean L - F.
-    At first nothing was said, and damping draws the belief to the prior; with `hold`, it starts from the belief of that mean.
-    """
-
-    def __init__(self, prior: Message, mean: Tensor, hold: bool = False) -> None:
-        self.prior = prior
-        nothing = torch.zeros_like(mean)
-        self.message = Message(prior.precision * mean - prior.information if hold else nothing, nothing)
-        self.above: Message | None = None
-        self.belief = Gaussian(mean, prior.precision.reciprocal().expand_as(mean).clone())
-
-    def absorb(self, precision: Tensor, force: Tensor, rate: float) -> None:
-        """Damps the new sum into the old."""
-        new = Message(torch.addcmul(-force, self.belief.mean, precision), precision)
-        self.gather(new.damp(self.message, rate))
-
-    def gather(self, message: Message) -> None:
-        """Takes the product of the messages of the factors below as it is."""
-        self.message = message
-        self._believe()
-
-    def hear(self, message: Message) -> None:
-        """Takes the message of the factor above as it is."""
-        self.above = message
-        self._believe()
-
-    def rest(self) -> Message:
-        """Prior x messages from below: what the factor above hears."""
-        return self.prior * self.message
-
-    def _believe(self) -> None:
-        product = self.rest()
-        self.belief = (product if self.above is None else product * self.above).belief()
+        self.precision.copy_(belief.precision)

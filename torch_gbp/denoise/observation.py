@@ -19,9 +19,11 @@ from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION, require, require_kind
 from torch_gbp.gaussian import Message
+from torch_gbp.inference.damping import Iteration
+from torch_gbp.inference.node import Node
 
 
-class PixelObservation:
+class PixelObservation(Node):
     """What an image (channels, h, w) says of its pixels, in [0, 1].
 
     Args:
@@ -51,6 +53,13 @@ class PixelObservation:
         self.present = seen.to(image.dtype)
         self.robust, self.joint = robust, bool(joint)
 
+    def up(self, now: Iteration) -> None:
+        """Nothing is above; the robust weights are taken at the belief."""
+        self.next = self.message(self.lower.belief_mean())
+
+    def down(self, now: Iteration) -> None:
+        self.lower.replace(self.next)
+
     def message(self, mean: Tensor) -> Message:
         """The factors at the pixels' belief means, in information form; nothing where a pixel is missing."""
         precision = self.robust.weight(self._squared(mean)) * self.present / self.deviation**2
@@ -60,14 +69,17 @@ class PixelObservation:
         """Where means begin: at the observations, missing pixels at grey."""
         return torch.where(self.present > 0, self.pixels, 0.5)
 
-    def energy(self, mean: Tensor) -> Tensor:
+    def energy(self) -> float:
+        return self.energy_at(self.lower.belief_mean())
+
+    def energy_at(self, mean: Tensor) -> float:
         """The energy that inference descends, summed."""
-        return self.robust.descended(self._squared(mean)).sum()
+        return float(self.robust.descended(self._squared(mean)).sum())
 
     def _squared(self, mean: Tensor) -> Tensor:
-        """M^2 of every factor, (channels or 1, h, w); 0 where nothing was seen."""
+        """M^2 of every factor, (..., channels or 1, h, w); 0 where nothing was seen."""
         squared = ((mean - self.pixels) / self.deviation).square() * self.present
-        return squared.sum(0, keepdim=True) if self.joint else squared
+        return squared.sum(-3, keepdim=True) if self.joint else squared
 
 
 def _mask(missing: Any, image: Tensor) -> Tensor:

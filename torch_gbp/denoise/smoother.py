@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torch_gbp.denoise.denoiser import Denoised, check_pace
+from torch_gbp.denoise.graph import Denoised, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence, total
 from torch_gbp.denoise.robust import Robust, Tukey
@@ -58,7 +58,7 @@ class PairwiseSmoother:
             new = torch.where(told.precision > 0, told.information / told.precision, mean)  # not reached yet: as it was
             changes.append(float((new - mean).abs().max()))
             mean = new
-            energies.append(float(observation.energy(mean) + self.smoothness.energy(mean)))
+            energies.append(observation.energy_at(mean) + float(self.smoothness.energy(mean)))
             if changes[-1] <= tolerance:
                 break
         return Denoised(marginal(observation.message(mean), heard), energies, changes)

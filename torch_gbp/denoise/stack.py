@@ -1,8 +1,5 @@
 """Stack: layers of factors on top of each other, the coefficients of one being what the next one reconstructs.
 
-One iteration visits the layers 0, 1, ..., L - 1, L - 2, ..., 1 (the two ends once: what layer 0 would hear again, it hears
-in the next). A visit takes what is now known of the layer's z without the layer, and tells z; activations between two
-layers are prior x the messages of both.
 Source: GBP Learning, section 3.1 and table D2.
 """
 
@@ -14,18 +11,19 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torch_gbp.denoise.filters import Filters
-from torch_gbp.denoise.reconstruction import Reconstruction, Visit
+from torch_gbp.denoise.reconstruction import Reconstruction
 from torch_gbp.denoise.robust import Tukey
-from torch_gbp.denoise.upsampling import Upsampling, UpsamplingVisit
+from torch_gbp.denoise.upsampling import Upsampling
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count, shown
-from torch_gbp.gaussian import Message
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.variable import Variable
 
 Layer = Reconstruction | Upsampling
-UPPER_HASTE = 0.1  # with rate 0.05; 0.3 diverges, for 72 weights reach every activation and answer alike
+UPPER_WEIGHT_RATE = 0.1  # with rate 0.05; 0.3 diverges, for 72 weights reach every activation and answer alike
 
 
 class Stack(nn.Module):
@@ -67,42 +65,16 @@ class Stack(nn.Module):
         """What is learned."""
         return [own for layer in self._layers() for own in layer.filters()]
 
-    def begin(self, high: int, wide: int, generator: torch.Generator | None = None) -> StackVisit:
-        """The state of inference for one image of this size."""
-        visits: list[Visit | UpsamplingVisit] = []
+    def nodes(self, z: Variable, high: int, wide: int, generator: torch.Generator | None = None) -> list[Node]:
+        """The factors of all layers over an image of this size, from the pixels z upwards."""
+        found: list[Node] = []
         for layer in self._layers():
-            visits.append(layer.begin(high, wide, generator))
-            high, wide = layer.shrink(high, wide)
-        return StackVisit(visits)
+            found += layer.nodes(z, high, wide, generator)
+            z, (high, wide) = found[-1].lower.variable, layer.shrink(high, wide)
+        return found
 
     def _layers(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
-
-
-class StackVisit:
-    """What the layers keep while one image is inferred."""
-
-    def __init__(self, visits: list[Visit | UpsamplingVisit]) -> None:
-        self.visits = visits
-
-    def energy(self, z: Tensor) -> Tensor:
-        """Energy of all factors and priors at the belief means."""
-        means = [z, *(visit.x.belief.mean for visit in self.visits)]
-        return torch.stack([visit.energy(mean) for visit, mean in zip(self.visits, means, strict=False)]).sum()
-
-    def update(self, z: Tensor, cavity: Message, rate: float) -> Message:
-        """One iteration of all messages, up and down; returns the message to z. Arguments as of `Visit.update`."""
-        told = self.visits[0].update(z, cavity, rate)
-        above = range(1, len(self.visits))
-        for index in [*above, *reversed(above[:-1])]:
-            below = self.visits[index - 1].x
-            below.hear(self.visits[index].update(below.belief.mean, below.rest(), rate))
-        return told
-
-    def settle(self) -> None:
-        """Hands the beliefs of the filters to the layers, as posterior."""
-        for visit in self.visits:
-            visit.settle()
 
 
 def _require_layers(layers: Any) -> list[Layer]:
@@ -125,6 +97,8 @@ def five_layers(channels: int = 3) -> Stack:
     (61, 110)
     """
     channels = require_count("channels", channels, "five_layers", fix="use 3 for colour, 1 for grey")
-    bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15, hold=True)
-    bent = partial(Reconstruction, deviation=0.07, slope=0.2, weight_deviation=0.3, haste=UPPER_HASTE, hold=True)
+    bottom = Reconstruction(channels, 4, deviation=0.12, robust=Tukey(2.5), weight_deviation=0.15, initial_message=True)
+    bent = partial(
+        Reconstruction, deviation=0.07, slope=0.2, weight_deviation=0.3, weight_rate=UPPER_WEIGHT_RATE, initial_message=True
+    )
     return Stack([bottom, Upsampling(4, deviation=0.03), bent(4, 8), Upsampling(8, deviation=0.03), bent(8, 8)])

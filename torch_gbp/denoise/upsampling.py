@@ -15,10 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.denoise.filters import Filters, Gathered
+from torch_gbp.denoise.filters import Filters
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION, require, require_count
 from torch_gbp.gaussian import Message
+from torch_gbp.inference.damping import Iteration
+from torch_gbp.inference.node import Node
+from torch_gbp.inference.variable import Variable
 
 
 class Upsampling(nn.Module):
@@ -62,49 +65,36 @@ class Upsampling(nn.Module):
         """What is learned: nothing."""
         return []
 
-    def begin(self, high: int, wide: int, generator: torch.Generator | None = None) -> UpsamplingVisit:
-        """The state of inference for z of this size: nothing said yet."""
+    def nodes(self, z: Variable, high: int, wide: int, generator: torch.Generator | None = None) -> list[UpsamplingNode]:
+        """The factors of activations z of this size, with new ones x below them."""
         self.shrink(high, wide)
-        return UpsamplingVisit(self)
+        node = UpsamplingNode(self)
+        node.connect([Variable().edge()], z)
+        return [node]
 
 
-class UpsamplingVisit:
-    """What the layer keeps while one image is inferred: the belief of x."""
+class UpsamplingNode(Node):
+    """The factors of a layer; what they told x last stays with them. They speak downwards first: x may have no prior.
+
+    (`CopiesNode` has the same messages in terms of moments, for an x that has a belief without its copies.)
+    """
 
     def __init__(self, layer: Upsampling) -> None:
-        self.layer = layer
-        nothing = torch.zeros(())
-        self.x = Gathered(Message(nothing, nothing), nothing)
+        self.layer, self.noise = layer, layer.deviation**2
 
-    def energy(self, z: Tensor) -> Tensor:
-        """Energy of the factors at the belief means."""
-        return (z - self._copy(self.x.belief.mean)).square().sum() / (2 * self.layer.deviation**2)
+    def down(self, now: Iteration) -> None:
+        rest = self.upper.rest()
+        assert rest is not None  # a reconstruction factor has spoken
+        share = (1 + self.noise * rest.precision).reciprocal()
+        self.sent = Message(rest.information * share, rest.precision * share)
+        self.lower.replace(Message(*(F.avg_pool2d(part, self.layer.factor, divisor_override=1) for part in self.sent)))
 
-    def update(self, z: Tensor, cavity: Message, rate: float) -> Message:
-        """One iteration of all messages of the layer; returns the message to z. They are exact, so none is damped.
+    def up(self, now: Iteration) -> None:
+        mean, variance = self.lower.belief()
+        assert variance is not None
+        cavity = Message(*(self.predicted(part) for part in (mean / variance, variance.reciprocal()))) / self.sent
+        self.upper.predict(cavity.information / cavity.precision, cavity.precision.reciprocal() + self.noise)
 
-        Args:
-            z: belief mean.
-            cavity: z without this layer's message.
-            rate: 1 - damping, of other layers.
-        """
-        said = self._through(cavity)
-        self.x.gather(Message(*(self._gather(part) for part in said)))
-        total = Message(*(self._copy(part) for part in self.x.belief.message()))
-        return self._through(total / said)
-
-    def settle(self) -> None:
-        """Nothing is learned."""
-
-    def _through(self, cavity: Message) -> Message:
-        """What the other end hears."""
-        share = (1 + self.layer.deviation**2 * cavity.precision).reciprocal()
-        return Message(cavity.information * share, cavity.precision * share)
-
-    def _copy(self, part: Tensor) -> Tensor:
+    def predicted(self, *means: Tensor) -> Tensor:
         """Every entry over its window."""
-        return F.interpolate(part, scale_factor=self.layer.factor, mode="nearest")
-
-    def _gather(self, part: Tensor) -> Tensor:
-        """The sum of every window."""
-        return F.avg_pool2d(part, self.layer.factor, divisor_override=1)
+        return F.interpolate(means[0], scale_factor=self.layer.factor, mode="nearest")

@@ -155,8 +155,8 @@ class FactorGraph:
 
     def messages(self) -> dict[GaussianParameter, Message]:
         """The messages of the batch to the weights, (g, G) centred at their means."""
-        beliefs = [weight for node in self.nodes for weight in node.weights if weight.learn]
-        return {belief.marginal: belief.message() for belief in beliefs}
+        beliefs = [(weight.marginal, weight) for node in self.nodes for weight in node.weights if weight.learn]
+        return {own: belief.message() for own, belief in beliefs if isinstance(own, GaussianParameter)}
 
     def send(self, propagate: MessagePassing) -> None:
         """Hands the messages of the batch to the optimizer, in place of all that it had: its next step takes them in.

@@ -92,8 +92,11 @@ class Node:
         own = self.upper.energy() + sum(weight.energy() for weight in self.weights)
         if not self.noise:
             return own
-        residual = self.predicted(*(edge.belief()[0] for edge in self.lowers)) - self.upper.belief()[0]
-        return own + float(residual.square().sum()) / (2 * self.noise)
+        return own + self.cost(self.predicted(*(edge.belief_mean() for edge in self.lowers)) - self.upper.belief_mean())
+
+    def cost(self, residual: Tensor) -> float:
+        """-log of the factor at these residuals, up to a constant."""
+        return float(residual.square().sum()) / (2 * self.noise)
 
     def damped(self) -> list[DampedMessage]:
         """Everything that is damped."""
@@ -147,14 +150,19 @@ class SummedNode(Node):
 
     def up(self, now: Iteration) -> None:
         mean, variance = self.send()
+        noise = self.residual_variance(mean)
         if self.dual.parts is not None:
             mean = torch.addcmul(mean, variance, self.dual.parts[0], value=-1)
-        self.upper.predict(mean, variance + self.noise)
+        self.upper.predict(mean, variance + noise)
 
     def down(self, now: Iteration) -> None:
         score, precision = self.upper.score()
         self.dual.update([score], now, now.rate)
         self.answer(score, precision, now)
+
+    def residual_variance(self, prediction: Tensor) -> float | Tensor:
+        """Variance of the residual; of a robust factor it grows with its distance from the prediction."""
+        return self.noise
 
     def send(self) -> Moments:
         """Moments of the output at the beliefs."""

@@ -27,10 +27,17 @@ class Variable:
         prior: unary prior as a message, broadcast to the variable; None for none.
         values: observed values, where `known` is True; None where nothing is observed.
         known: which entries are observed; None with `values` for all.
+        start: mean at which factors above are first linearised, until one of them has sent a message; None for the prior's.
     """
 
-    def __init__(self, prior: Message | None = None, values: Tensor | None = None, known: Tensor | None = None) -> None:
-        self.prior, self.values, self.known = prior, values, known
+    def __init__(
+        self,
+        prior: Message | None = None,
+        values: Tensor | None = None,
+        known: Tensor | None = None,
+        start: Tensor | None = None,
+    ) -> None:
+        self.prior, self.values, self.known, self.start = prior, values, known, start
         self.prediction: Moments | None = None  # the message from below
         self.edges: list[Edge] = []  # to the factors above
         self._centred = prior is not None and not bool(prior.information.any())
@@ -112,6 +119,7 @@ class Variable:
         if self.prediction is None:
             assert message is not None
             mean, variance = message.information / message.precision, message.precision.reciprocal()
+            mean = self.start if self.start is not None and message is self.prior else mean
         else:
             mean, variance = self.prediction if message is None else product(self.prediction, message)
         if self.values is None or self.known is None:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from torch_gbp.errors import require_positive
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import DampedMessage, Iteration
-from torch_gbp.weights.parameter import GaussianParameter
+
+
+class Marginal(Protocol):
+    """Weights N(mean, 1 / precision) before a batch, and what is known of them then."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def precision(self) -> Tensor: ...
+
+    def batch_prior(self) -> Message:
+        """What the messages of the batch are multiplied with."""
+        ...
 
 
 class WeightBelief:
     """Belief of one weight tensor while a batch is looked at; the marginal itself stays as it is.
 
-    What is known before the batch is `GaussianParameter.batch_prior`; the first linearisation is at the mean that is stored.
+    What is known before the batch is `batch_prior`; the first linearisation is at the mean that is stored.
 
     Args:
         marginal: the weights before the batch.
         learn: False fixes the weights at their means, without uncertainty, for prediction and denoising.
     """
 
-    def __init__(self, marginal: GaussianParameter, learn: bool = True) -> None:
+    def __init__(self, marginal: Marginal, learn: bool = True) -> None:
         self.marginal, self.learn, self.said = marginal, learn, DampedMessage()
         self.mean, self.precision = marginal.mean.detach(), marginal.precision.detach()
         self.before = marginal.batch_prior()
