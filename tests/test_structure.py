@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,30 @@ ORDER = (
     "optim", "inference", "predictive", "denoise", "convert", "trainer", "local",
     "__init__",
 )  # fmt: skip
+ARROWS, LONGEST = 75, 250  # from room to room; lines of a file
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 
 
 def place(file: Path) -> int:
     """Position of a file's top-level module in the reading order."""
     return ORDER.index(file.relative_to(ROOT / "torch_gbp").parts[0].removesuffix(".py"))
+
+
+def module(file: Path) -> str:
+    """A file as it is imported."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(file: Path) -> set[str]:
+    """Files of torch_gbp that a file imports; of a room its own file, through which nobody inside goes."""
+    known, found = {module(own) for own in FILES}, set()
+    parsed = ast.parse(file.read_text())
+    parsed.body = [node for node in parsed.body if not isinstance(node, ast.If)]  # what is imported for the types alone
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch_gbp"):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            found |= inside or {node.module or ""}
+    return found
 
 
 def own_imports(file: Path) -> set[str]:
@@ -42,6 +61,22 @@ def test_imports_torch_tqdm_and_the_standard_library_alone(file: Path) -> None:
     names += [node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)]
     tops = {name.split(".")[0] for name in names}
     assert tops <= {"torch_gbp", "torch", "tqdm", *sys.stdlib_module_names}
+
+
+def test_rooms_know_few_of_the_others() -> None:
+    inside = [file for file in FILES if ORDER[place(file)] != "__init__"]
+    arrows = {(ORDER[place(file)], name) for file in inside for name in own_imports(file)}
+    assert sum(room != name for room, name in arrows) <= ARROWS
+
+
+def test_files_have_one_idea() -> None:
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """A topological order of the files exists."""
+    TopologicalSorter({module(file): imported(file) - {module(file)} for file in FILES}).prepare()
 
 
 def test_the_core_stands_without_lightning_and_torchvision() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import check_labels, check_values
+from torch_gbp.likelihoods.targets import check_labels, check_values
 
 BINS = 15  # equal-width bins of the calibration error, the field's habit
 SMALLEST_BIN = 20  # examples in a bin of the vector calibration error, as in the thesis

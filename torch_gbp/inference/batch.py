@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.likelihoods.base import MISSING
+from torch_gbp.likelihoods.targets import MISSING
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.message_weight import full_power
 from torch_gbp.optim.stores.base import write

@@ -129,11 +129,11 @@ class Inference:
 
     def _iterate(self, batch: Batch, iterations: int) -> Tensor:
         """Summed messages on the graph of the batch."""
-        batch.require_no_plain_parameters()
         y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
         likelihood = batch.at_full_power()
         options = {"observed": known, "approximation": self.approximation, "exchange": self.exchange}
         graph = FactorGraph(batch.model, batch.x, likelihood, y, **options)  # type: ignore[arg-type]
+        batch.require_no_plain_parameters()  # after the graph, which refuses networks that carry no moments at all
         self.trace = graph.infer(iterations, self.damping, self.schedule, self.tolerance, self.check)
         graph.send(batch.propagate)
         batch.learn_from_outputs(graph.messages())
@@ -142,12 +142,12 @@ class Inference:
     def _example_by_example(self, batch: Batch, iterations: int) -> Tensor:
         """Exact messages, one graph for each example, all of the same weights."""
         self._check_exact(batch)
-        batch.require_no_plain_parameters()
         weights: dict[GaussianParameter, ExampleWeights] = {}
         graphs = [
             FactorGraph(batch.model, batch.row(n), batch.likelihood, batch.y[n : n + 1], builder=ExactBuilder(weights, n))
             for n in range(len(batch.y))
         ]
+        batch.require_no_plain_parameters()
         order, loss = torch.randperm(len(graphs)).tolist(), torch.zeros(())
         for _ in range(iterations):
             for n in order:

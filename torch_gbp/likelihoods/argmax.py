@@ -16,8 +16,9 @@ from torch_gbp.factors.numerics import (
     truncated_moments,
 )
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.regression import gaussian_evidence, gaussian_probe
+from torch_gbp.likelihoods.targets import check_labels
 
 REGULARISER_VARIANCE = 0.1
 

@@ -13,16 +13,14 @@ from torch_gbp.autocast import full_precision
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.sweep import MStep
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import POSITIVE, require, require_kind, require_moments, require_values
+from torch_gbp.errors.checks import POSITIVE, require, require_kind, require_moments
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.likelihoods.loss import Loss
 from torch_gbp.likelihoods.predicting import Predicting
 from torch_gbp.likelihoods.predicting import validation as validation
-
-MISSING = -100  # the label of an example without label, torch's own ignore_index
-
+from torch_gbp.likelihoods.targets import require_finite_output
 
 MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
@@ -54,8 +52,7 @@ class Likelihood(Predicting):
     def __init__(self, power: float | None = 1.0) -> None:
         automatic = power is None
         super().__init__(self.automatic_variance_factor if automatic else 1.0)
-        self.targets = None
-        self.automatic = automatic
+        self.targets, self.automatic = None, automatic
         power = self.automatic_power if power is None else power
         self.power = require("power", power, POSITIVE, type(self).__name__, fix="use 1")
 
@@ -174,83 +171,3 @@ class Likelihood(Predicting):
     def settings(self) -> dict[str, float | None]:
         """What the likelihood shows of itself besides its power."""
         return {}
-
-
-def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
-    """Class labels: integers (n,) in 0 ... classes - 1, for outputs (n, classes)."""
-    if output.ndim != 2 or target.shape != output.shape[:1]:
-        raise InvalidInput(
-            "labels of shape (n,) and outputs of shape (n, classes) are needed",
-            where=where,
-            got=f"labels {tuple(target.shape)}, outputs {tuple(output.shape)}",
-            cause="one-hot labels, or a missing nn.Flatten",
-            fix="pass class indices",
-        )
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise InvalidInput(
-            "labels must be integers",
-            where=where,
-            got=str(target.dtype),
-            cause="labels read as numbers, or regression targets",
-            fix="convert with y.long()",
-        )
-    require_examples(target, where)
-    low, high = (int(bound) for bound in target.aminmax())
-    if low == MISSING:
-        raise InvalidInput(
-            f"{int((target == MISSING).sum())} of {len(target)} examples have no label",
-            where=where,
-            got=f"the label {MISSING}",
-            cause="a loss or an order that needs all labels",
-            fix="leave them out, use Inference(schedule=LayerSweeps()), or FactorGraph(..., observed=mask) with any valid label",
-        )
-    if low < 0 or high >= output.shape[1]:
-        raise InvalidInput(
-            f"labels must lie in 0 ... {output.shape[1] - 1}",
-            where=where,
-            got=f"{low} ... {high}",
-            cause="labels that start at 1, or too few outputs",
-            fix="shift the labels or widen the last layer",
-        )
-
-
-def require_finite_output(output: Tensor, where: str) -> None:
-    """Raises InvalidInput for plain outputs that are not finite."""
-    require_values(output, where)
-    if torch.compiler.is_compiling() or math.isfinite(output.detach().sum().item()) or bool(output.isfinite().all()):
-        return
-    raise InvalidInput(
-        f"{int((~output.isfinite()).sum())} of {output.numel()} outputs are NaN or Inf",
-        where=where,
-        cause="inputs that are not standardised, or a network that diverged",
-        fix="standardise the inputs, or lower lr",
-    )
-
-
-def require_examples(target: Tensor, where: str) -> None:
-    """Raises InvalidInput for an empty batch, or one without values."""
-    require_values(target, where)
-    if target.numel() == 0:
-        raise InvalidInput("the batch is empty", where=where, cause="a filter that left nothing", fix="skip empty batches")
-
-
-def check_values(output: Gaussian, target: Tensor, where: str) -> None:
-    """Real targets: finite, of the outputs' shape and floating point."""
-    if target.shape != output.shape:
-        raise InvalidInput(
-            "targets must have the outputs' shape",
-            where=where,
-            got=f"targets {tuple(target.shape)}, outputs {tuple(output.shape)}",
-            cause="a missing last axis of size 1",
-            fix="reshape the targets, e.g. y[:, None]",
-        )
-    require_examples(target, where)
-    if not target.is_floating_point():
-        raise InvalidInput("targets must be floating point", where=where, got=str(target.dtype), fix="convert with y.float()")
-    if not bool(target.isfinite().all()):
-        raise InvalidInput(
-            f"{int((~target.isfinite()).sum())} targets are NaN or Inf",
-            where=where,
-            cause="missing values",
-            fix="drop those examples",
-        )

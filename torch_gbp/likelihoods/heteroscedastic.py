@@ -11,8 +11,9 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.regression import gaussian_probe
+from torch_gbp.likelihoods.targets import check_values
 
 _NODES = 128  # of the trapezoidal rule over the log variance, whose error falls exponentially with them
 _REACH = 8.0  # deviations of the log variance on each side of its mean, or of where an outlier draws it

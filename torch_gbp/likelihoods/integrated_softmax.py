@@ -13,8 +13,9 @@ from torch.distributions import Categorical
 
 from torch_gbp.factors.numerics import inverse_mills, log_normal_cdf
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.softmax import Softmax
+from torch_gbp.likelihoods.targets import check_labels
 
 _BLOCK = 32  # examples at a time
 _POINTS = 160  # of the outer integral, on the interval where its integrand is within exp(-40) of its peak

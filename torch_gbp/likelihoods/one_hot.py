@@ -10,8 +10,9 @@ from torch.distributions import Categorical
 from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.factors.numerics import COMPARISON_NOISE, log_probability_of_maximum
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.regression import gaussian_evidence, gaussian_probe
+from torch_gbp.likelihoods.targets import check_labels
 
 
 class OneHotRegression(Likelihood):

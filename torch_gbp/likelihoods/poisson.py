@@ -8,8 +8,9 @@ from torch.distributions import Poisson as PoissonDistribution
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import check_values, validation
+from torch_gbp.likelihoods.base import validation
 from torch_gbp.likelihoods.elementwise import ElementwiseLikelihood
+from torch_gbp.likelihoods.targets import check_values
 
 _LARGEST_LOG = 60.0  # log rates beyond it grow no further but linearly: float32 holds exp(60), and torch draws such counts
 

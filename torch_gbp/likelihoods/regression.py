@@ -12,8 +12,9 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise, warn_unless_standard
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_values, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
+from torch_gbp.likelihoods.targets import check_values
 
 # Of standardised targets, to begin with: a network that follows the targets closely at first finds weights that one which takes
 # everything for noise never does. So the noise is also held for a while.

@@ -10,7 +10,8 @@ from torch.distributions import Categorical
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, check_values, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
+from torch_gbp.likelihoods.targets import check_labels, check_values
 
 _ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half precision included
 

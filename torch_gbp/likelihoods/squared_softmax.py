@@ -11,8 +11,9 @@ from torch.distributions import Categorical
 
 from torch_gbp.errors.checks import DEVIATION, require
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.likelihoods.base import Evidence, Likelihood, check_labels, validation
+from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.regression import gaussian_probe
+from torch_gbp.likelihoods.targets import check_labels
 
 
 class SquaredSoftmax(Likelihood):
