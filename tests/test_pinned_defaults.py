@@ -74,7 +74,7 @@ TABLE = {
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},
     "predictive.result": {"DRAWS": 128},
     "predictive.samples": {"SMALL": 32768},
-    "denoise.graph": {"BLOWN_UP": 10},
+    "denoise.graph": {"GROWTH": 10},
     "denoise.stack": {"UPPER_WEIGHT_RATE": 0.1},
     "factors.held": {"HELD_MOST": 32},
     "likelihoods.Likelihood": {"automatic_power": 1.0, "automatic_variance_factor": 1.0},

@@ -10,7 +10,6 @@ from torch.testing import assert_close
 
 from torch_gbp.denoise import Denoiser, PairwiseSmoother, Reconstruction, Tukey
 from torch_gbp.denoise.filters import Filters
-from torch_gbp.denoise.graph import ImageGraph
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.errors import Diverged, InvalidInput
 
@@ -41,7 +40,7 @@ def test_the_fixed_point_has_no_slope_of_energy(slope, joint):
     missing = torch.rand(2, 9, 8) < 0.1
     model = make(slope, joint)
     model.reset()
-    graph = ImageGraph(model.layer, PixelObservation(image, 0.2, model.robust, missing, joint))
+    graph = model.graph(PixelObservation(image, 0.2, model.robust, missing, joint))
     found = graph.infer(iterations=6000, rate=0.1, tolerance=1e-13)
     node = graph.nodes[0]
     parts = found.belief.mean, node.lower.belief_mean(), *(weight.mean for weight in node.weights)

@@ -5,10 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from torch_gbp.denoise import PairwiseSmoother, pairwise
-from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence
+from torch_gbp.denoise.pairwise import Smoothness, SmoothnessNode
 from torch_gbp.denoise.robust import Huber, Tukey
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.gaussian import Message
+from torch_gbp.inference.damping import Damping, Iteration
+from torch_gbp.inference.variable import Variable
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -34,10 +36,11 @@ def dense(unary, strength):
 
 
 def settle(smoothness, unary, rate, iterations):
-    heard = silence(unary.precision)
-    for _ in range(iterations):
-        heard = pass_messages(smoothness, unary, heard, rate)
-    return marginal(unary, heard)
+    pixels, node = Variable(unary), SmoothnessNode(smoothness)
+    node.connect([pixels.edge()], Variable())
+    for number in range(iterations):
+        node.down(Iteration(Damping(1 - rate), number))
+    return pixels.rest().belief()
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (12, 1), (1, 2)])

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from torch_gbp.denoise import Denoiser, Reconstruction, Stack, Tukey, Upsampling, five_layers
-from torch_gbp.denoise.graph import ImageGraph
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.errors import Diverged, InvalidInput
 from torch_gbp.gaussian import Message
@@ -84,7 +83,7 @@ def test_known_filters_give_the_dense_posterior_mean():
 def test_the_fixed_point_of_five_layers_has_no_slope_of_energy():
     """Everything free: pixels, activations, filters and biases of all layers, LeakyReLU and robust factors."""
     noisy = torch.where(torch.rand(11, 15) < 0.1, torch.rand(2, 11, 15), image())
-    graph = ImageGraph(make(1.4, 0.2), PixelObservation(noisy, 0.2, Tukey(0.2)))
+    graph = Denoiser(make(1.4, 0.2)).graph(PixelObservation(noisy, 0.2, Tukey(0.2)))
     found = graph.infer(iterations=4000, rate=0.1, tolerance=1e-12)
     layers = graph.nodes[-2::-1]  # from the pixels upwards
     z = found.belief.mean[None].clone().requires_grad_()

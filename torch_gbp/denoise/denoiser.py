@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.denoise.graph import Denoised, ImageGraph
+from torch_gbp.denoise.graph import Denoised, ImageGraph, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction
 from torch_gbp.denoise.robust import Robust, Tukey
 from torch_gbp.denoise.stack import Stack
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION, require, require_kind, require_values
+from torch_gbp.inference.variable import Variable
 
 OBSERVED = Tukey(0.2)  # GBP Learning, table D1
 
@@ -83,11 +84,18 @@ class Denoiser(nn.Module):
         require_kind("generator", generator, (torch.Generator, type(None)), "Denoiser", fix="use torch.Generator(), or None")
         observation = PixelObservation(_like(image, self.layer), self.deviation, self.robust, missing, self.joint)
         self._check(image)
-        graph = ImageGraph(self.layer, observation, generator)
+        check_pace("Denoiser", iterations, rate, tolerance, fix="take iterations=300, rate=0.1 and tolerance=0.0")
+        graph = self.graph(observation, generator)
         found = graph.infer(iterations, rate, tolerance)
         graph.finish()
         self.size = tuple(image.shape)
         return found
+
+    def graph(self, observation: PixelObservation, generator: torch.Generator | None = None) -> ImageGraph:
+        """The factor graph of one image, its coefficients at random means."""
+        start = observation.start()[None]
+        pixels = Variable(start=start)
+        return ImageGraph(pixels, self.layer.nodes(pixels, start.shape[2], start.shape[3], generator), observation)
 
     def _check(self, image: Tensor) -> None:
         if image.shape[0] != self.layer.channels or min(self.layer.shrink(*image.shape[1:])) < 1:

@@ -7,16 +7,12 @@ towards the pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-
 from torch_gbp.denoise.observation import PixelObservation
-from torch_gbp.denoise.reconstruction import Reconstruction
-from torch_gbp.denoise.stack import Stack
-from torch_gbp.errors import Diverged
+from torch_gbp.errors import Diverged, require_positive
 from torch_gbp.errors.checks import NOT_NEGATIVE, RATE, require, require_count
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.inference.damping import Damping, Iteration
@@ -24,7 +20,7 @@ from torch_gbp.inference.node import Node, SummedNode
 from torch_gbp.inference.schedule import Schedule, Send
 from torch_gbp.inference.variable import Variable
 
-BLOWN_UP = 10  # times the first energy
+GROWTH = 10  # of the energy, as a factor of the first, that counts as diverged
 
 
 class Denoised(NamedTuple):
@@ -58,28 +54,22 @@ class ImageGraph:
     """The factor graph of one image: variables and nodes of `torch_gbp.inference`.
 
     Args:
-        layer: a reconstruction, or a stack.
+        pixels: variable of the image, (1, channels, h, w).
+        layers: the factors that explain it, from the pixels on.
         observation: what the image says of its pixels.
-        generator: of the coefficients' random first means.
     """
 
-    def __init__(
-        self, layer: Reconstruction | Stack, observation: PixelObservation, generator: torch.Generator | None = None
-    ) -> None:
-        start = observation.start()[None]
-        self.pixels = Variable()
-        self.pixels.predict(start, torch.ones_like(start))  # the first linearisation; the lowest layer's message replaces it
-        observation.connect([self.pixels.edge()], Variable())
-        layers = layer.nodes(self.pixels, start.shape[2], start.shape[3], generator)
-        self.nodes: list[Node] = [*reversed(layers), observation]
+    def __init__(self, pixels: Variable, layers: Sequence[Node], observation: PixelObservation) -> None:
+        observation.connect([pixels.edge()], Variable())
+        self.pixels, self.nodes = pixels, [*reversed(layers), observation]
 
-    def infer(self, iterations: int, rate: float, tolerance: float = 0.0) -> Denoised:
+    def infer(self, iterations: int, rate: float, tolerance: float = 0.0, growth: float = GROWTH) -> Denoised:
         """Iterates the messages; rate = 1 - damping.
 
         Raises:
-            Diverged: an energy that is not finite or grows.
+            Diverged: an energy that is not finite or more than `growth` times the first.
+            ImproperMarginal: a pixel that nothing has reached.
         """
-        check_pace("Denoiser", iterations, rate, tolerance, fix="take iterations=300, rate=0.1 and tolerance=0.0")
         damping, schedule = Damping(1 - rate), PixelsFirst()
         energies: list[float] = []
         changes: list[float] = []
@@ -91,7 +81,7 @@ class ImageGraph:
             before, mean = mean, self.pixels.belief_mean()
             changes.append(float((mean - before).abs().max()))
             energies.append(self.energy())
-            _check_energy(energies, iteration, rate)
+            _check_energy(energies, rate, growth)
             if changes[-1] <= tolerance:
                 break
         return Denoised(self.belief(), energies, changes)
@@ -100,6 +90,7 @@ class ImageGraph:
         """Belief of the pixels, (channels, h, w)."""
         mean, variance = self.pixels.belief()
         assert variance is not None
+        require_positive(variance.reciprocal(), "precision", "pixels that no message has reached yet")
         return Gaussian(mean[0], variance[0])
 
     def energy(self) -> float:
@@ -119,10 +110,10 @@ def check_pace(where: str, iterations: int, rate: float, tolerance: float, fix: 
     require("tolerance", tolerance, NOT_NEGATIVE, where, fix=fix)
 
 
-def _check_energy(energies: list[float], iteration: int, rate: float) -> None:
-    if not math.isfinite(energies[-1]) or energies[-1] > BLOWN_UP * energies[0]:
+def _check_energy(energies: list[float], rate: float, growth: float) -> None:
+    if not math.isfinite(energies[-1]) or energies[-1] > growth * energies[0]:
         raise Diverged(
-            f"inference diverges in iteration {iteration + 1}",
+            f"inference diverges in iteration {len(energies)}",
             where="the reconstruction layer of Denoiser",
             got=f"energy {energies[0]:.4g} at first, {energies[-1]:.4g} now, damping {1 - rate:.2f}",
             cause="many factors answer at once, and their sum overshoots",

@@ -5,7 +5,7 @@ cavity, the marginal without the factor's own message, N(m, 1 / R), and tells p
 
     precision 1 / (sigma^2 / k + 1 / R),  mean m.
 
-Four planes hold what every pixel heard from below, above, right and left; an edge's two ends are one shift apart, so no
+Four planes hold the messages to every pixel from below, above, right and left; an edge's two ends are one shift apart, so no
 edge is ever listed. On a grid of one row (a tree) the fixed point is the exact posterior; on a larger one its means are.
 Source: GBP Learning, table D3 and the message rule of section 2.2.
 """
@@ -20,10 +20,12 @@ from torch import Tensor
 
 from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.errors.checks import DEVIATION, require, require_count, require_kind
-from torch_gbp.gaussian import Gaussian, Message
+from torch_gbp.gaussian import Message
+from torch_gbp.inference.damping import DampedMessage, Iteration
+from torch_gbp.inference.node import Node
 
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))  # where the neighbour stands: below, above, right, left
-_OPPOSITE = (1, 0, 3, 2)
+_ENDS = ((0, 1), (1, 0), (2, 3), (3, 2))  # a plane, and that in which the neighbour keeps what the same edge sent to it
 
 
 @dataclass(frozen=True)
@@ -53,45 +55,33 @@ class Smoothness:
         return self.repeats * (self.robust.descended(squared) * _inside(mean)).sum() / 2
 
 
-def silence(like: Tensor) -> Message:
-    """What pixels have heard before the first iteration: nothing, in four planes (4, ...)."""
-    nothing = like.new_zeros(len(_SIDES), *like.shape)
-    return Message(nothing, nothing)
+class SmoothnessNode(Node):
+    """The factors between all neighbours; on (n, channels, h, w), every channel is a grid of its own."""
+
+    def __init__(self, smoothness: Smoothness) -> None:
+        self.smoothness, self.planes = smoothness, DampedMessage()
+
+    def up(self, now: Iteration) -> None:
+        """Nothing is above."""
+
+    def down(self, now: Iteration) -> None:
+        """All edges at once, both ways."""
+        own = self.lower.variable.rest()
+        assert own is not None
+        mean = own.information / own.precision.clamp_min(torch.finfo(own.precision.dtype).tiny)  # 0 where nothing has arrived
+        strength, planes = self.smoothness.precision(mean), self.planes.parts or [own.precision.new_zeros(len(_SIDES), 1)] * 2
+        sent = [_sent(own, Message(*(part[back] for part in planes)), strength[plane], _SIDES[plane]) for plane, back in _ENDS]
+        self.planes.update([torch.stack(part) for part in zip(*sent, strict=True)], now, now.rate)
+        self.lower.replace(Message(*(part.sum(0) for part in self.planes.parts or [])))
+
+    def energy(self) -> float:
+        return float(self.smoothness.energy(self.lower.belief_mean()))
 
 
-def total(unary: Message, heard: Message) -> Message:
-    """Every pixel's own factor x what it heard from its neighbours; nothing where it is not observed and nobody told it."""
-    return Message(unary.information + heard.information.sum(0), unary.precision + heard.precision.sum(0))
-
-
-def marginal(unary: Message, heard: Message) -> Gaussian:
-    """Belief of every pixel.
-
-    Raises:
-        ImproperMarginal: a pixel that is neither observed nor has a neighbour that is.
-    """
-    return total(unary, heard).belief()
-
-
-def pass_messages(smoothness: Smoothness, unary: Message, heard: Message, rate: float) -> Message:
-    """One iteration: all edges at once, both ways; rate = 1 - damping, in information form.
-
-    Args:
-        unary: the pixels' own factors, (..., h, w).
-        heard: the four planes of the iteration before, (4, ..., h, w).
-    """
-    own = total(unary, heard)
-    mean = own.information / own.precision.clamp_min(torch.finfo(own.precision.dtype).tiny)
-    strength = smoothness.precision(mean)
-    sent = [_sent(own, heard, strength[plane], plane) for plane in range(len(_SIDES))]
-    return Message(*(torch.stack(part) for part in zip(*sent, strict=True))).damp(heard, rate)
-
-
-def _sent(own: Message, heard: Message, strength: Tensor, plane: int) -> Message:
-    """What the factor to one side tells: its neighbour's cavity through N(0, 1 / strength)."""
-    back = _OPPOSITE[plane]  # the plane in which the neighbour keeps what it heard over this edge
-    precision = beside(own.precision - heard.precision[back], _SIDES[plane])
-    information = beside(own.information - heard.information[back], _SIDES[plane])
+def _sent(own: Message, heard: Message, strength: Tensor, side: tuple[int, int]) -> Message:
+    """What the factor to one side sends: its neighbour's cavity through N(0, 1 / strength)."""
+    cavity = own / heard
+    information, precision = beside(cavity.information, side), beside(cavity.precision, side)
     share = strength / (strength + precision).clamp_min(torch.finfo(strength.dtype).tiny)  # 0 where both are 0
     return Message(share * information, share * precision)
 

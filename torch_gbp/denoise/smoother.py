@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from torch_gbp.denoise.graph import Denoised, check_pace
+from torch_gbp.denoise.graph import Denoised, ImageGraph, check_pace
 from torch_gbp.denoise.observation import PixelObservation
-from torch_gbp.denoise.pairwise import Smoothness, marginal, pass_messages, silence, total
+from torch_gbp.denoise.pairwise import Smoothness, SmoothnessNode
 from torch_gbp.denoise.robust import Robust, Tukey
 from torch_gbp.errors.checks import DEVIATION, require, require_kind
+from torch_gbp.inference.variable import Variable
 
 OBSERVED, SMOOTHNESS = Tukey(0.14), Smoothness(1.3, Tukey(0.35), 2)
 
@@ -23,6 +24,7 @@ class PairwiseSmoother:
     `joint`: as of `Denoiser`.
     `repeats` = 2: every pixel brings a factor to each of its neighbours, so each edge has two (the published code).
 
+    >>> import torch
     >>> PairwiseSmoother().infer(torch.full((3, 6, 6), 0.5), iterations=3).belief.shape
     torch.Size([3, 6, 6])
     """
@@ -48,17 +50,6 @@ class PairwiseSmoother:
         """
         check_pace("PairwiseSmoother", iterations, rate, tolerance, fix="take iterations=200, rate=0.3 and tolerance=0.0")
         observation = PixelObservation(image, self.deviation, self.robust, missing, self.joint)
-        heard, mean = silence(observation.pixels), observation.start()
-        energies: list[float] = []
-        changes: list[float] = []
-        for _ in range(iterations):
-            unary = observation.message(mean)
-            heard = pass_messages(self.smoothness, unary, heard, rate)
-            told = total(unary, heard)
-            new = torch.where(told.precision > 0, told.information / told.precision, mean)  # not reached yet: as it was
-            changes.append(float((new - mean).abs().max()))
-            mean = new
-            energies.append(observation.energy_at(mean) + float(self.smoothness.energy(mean)))
-            if changes[-1] <= tolerance:
-                break
-        return Denoised(marginal(observation.message(mean), heard), energies, changes)
+        pixels, node = Variable(start=observation.start()[None]), SmoothnessNode(self.smoothness)
+        node.connect([pixels.edge()], Variable())
+        return ImageGraph(pixels, [node], observation).infer(iterations, rate, tolerance, growth=math.inf)

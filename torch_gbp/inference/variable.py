@@ -27,7 +27,7 @@ class Variable:
         prior: unary prior as a message, broadcast to the variable; None for none.
         values: observed values, where `known` is True; None where nothing is observed.
         known: which entries are observed; None with `values` for all.
-        start: mean at which factors above are first linearised, until one of them has sent a message; None for the prior's.
+        start: mean at which factors above are first linearised, where none of them has said anything; None for the prior's.
     """
 
     def __init__(
@@ -117,14 +117,20 @@ class Variable:
         if self.values is not None and self.known is None:
             return self.values, None
         if self.prediction is None:
-            assert message is not None
-            mean, variance = message.information / message.precision, message.precision.reciprocal()
-            mean = self.start if self.start is not None and message is self.prior else mean
+            mean, variance = self._unpredicted(message)
         else:
             mean, variance = self.prediction if message is None else product(self.prediction, message)
         if self.values is None or self.known is None:
             return mean, variance
         return self.values.where(self.known, mean), variance.masked_fill(self.known, 0)
+
+    def _unpredicted(self, message: Message | None) -> Moments:
+        """Prior x messages from above alone."""
+        if self.start is not None and message is self.prior:
+            return self.start, torch.ones_like(self.start) if message is None else message.precision.reciprocal()
+        assert message is not None
+        mean, variance = message.information / message.precision, message.precision.reciprocal()
+        return (mean if self.start is None or self.prior else mean.where(message.precision > 0, self.start)), variance
 
 
 class Edge:
