@@ -13,24 +13,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torch_gbp.denoise.filters import Filters
 from torch_gbp.denoise.robust import QUADRATIC, Robust
 from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
-from torch_gbp.factors.bilinear import rule_of
-from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
-from torch_gbp.factors.covariance import DIAGONAL
-from torch_gbp.factors.leaky_relu import LINEARISED, LeakyReLUOptions
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import Iteration
 from torch_gbp.inference.latent import Latent
 from torch_gbp.inference.linear import LinearNode
-from torch_gbp.inference.node import Bound
+from torch_gbp.inference.rules import leaky_relu, transposed_convolution
 from torch_gbp.inference.variable import Variable
-
-_PLAIN, _RULE = ConvTransposeOptions(), rule_of(CONV_TRANSPOSE, DIAGONAL, 1)
 
 
 class Reconstruction(nn.Module):
@@ -124,9 +117,8 @@ class ReconstructionNode(LinearNode):
 
     def __init__(self, layer: Reconstruction) -> None:
         self.layer = layer
-        bent = None if layer.slope == 1 else Bound(LINEARISED, LeakyReLUOptions(layer.slope))
         weights = layer.weight.belief(layer.initial_message), layer.bias.belief(layer.initial_message)
-        super().__init__(Bound(_RULE, _PLAIN), bent, weights, layer.deviation**2, None)
+        super().__init__(transposed_convolution(), leaky_relu(layer.slope), weights, layer.deviation**2, None)
 
     def down(self, now: Iteration) -> None:
         damping = replace(now.damping, weights=1 - now.rate * self.layer.weight_rate)
@@ -137,10 +129,6 @@ class ReconstructionNode(LinearNode):
 
     def cost(self, residual: Tensor) -> float:
         return float(self.layer.robust.descended(self._squared(residual)).sum())
-
-    def predicted(self, *means: Tensor) -> Tensor:
-        (x,), (weight, bias) = means, self.weights
-        return F.leaky_relu(CONV_TRANSPOSE.affine(_PLAIN, x, weight.mean, bias.mean), self.layer.slope)
 
     def finish(self) -> None:
         """Hands the beliefs of W and b to the layer, as posterior."""

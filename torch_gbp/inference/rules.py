@@ -1,4 +1,4 @@
-"""Rules made from others: of a factor of one input, and of a linear layer whose inputs have any number of axes."""
+"""Rules made for nodes: from a factor of one input, of a linear layer whose inputs have any number of axes, to first order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ from typing import Any
 from torch import Tensor
 
 from torch_gbp.autograd.bridge import Moments, Rule, Saved
-from torch_gbp.inference.node import Factor
+from torch_gbp.factors.bilinear import rule_of
+from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
+from torch_gbp.factors.covariance import DIAGONAL
+from torch_gbp.factors.leaky_relu import LINEARISED, LeakyReLUOptions
+from torch_gbp.inference.node import Bound, Factor
+
+
+def transposed_convolution() -> Bound:
+    """z = W^T * a + b without strides and padding, to first order, all weights independent."""
+    return Bound(rule_of(CONV_TRANSPOSE, DIAGONAL, 1), ConvTransposeOptions())
+
+
+def leaky_relu(slope: float) -> Bound | None:
+    """LeakyReLU to first order; None for the slope 1, which is no function at all."""
+    return None if slope == 1 else Bound(LINEARISED, LeakyReLUOptions(slope))
 
 
 def as_rule(factor: Factor) -> Rule:
