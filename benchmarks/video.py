@@ -37,12 +37,12 @@ Infer = Callable[[Tensor, torch.Generator], Denoised]
 
 
 class Single(NamedTuple):
-    """One layer of reconstruction factors; `towards_first` None forgets every frame."""
+    """One layer of reconstruction factors; `forget` None forgets every frame."""
 
     iterations: int = 100  # of the first frame
     later_iterations: int = 100
     rate: float = 0.1
-    towards_first: float | None = None
+    forget: float | None = None
     observation_deviation: float = 0.2
     observation_threshold: float = 0.2
     filters: int = 4
@@ -63,7 +63,7 @@ class Five(NamedTuple):
     iterations: int = 250
     later_iterations: int = 250
     rate: float = 0.05
-    towards_first: float | None = None
+    forget: float | None = None
     observation_deviation: float = 0.2
     observation_threshold: float = 0.2
     starts: int = 1  # random starts of a stream, tried shortly on its first frame; the one with the lowest energy goes on
@@ -76,13 +76,13 @@ class Five(NamedTuple):
 PAIRWISE = {"pairwise": PairwiseSmoother(), "pairwise" + JOINT: PairwiseSmoother(robust=Tukey(0.24), joint=True)}
 SETTINGS: dict[str, Single | Five] = {  # chosen with the noise of other seeds
     "single": Single(),
-    "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.022, towards_first=0.75),
+    "single_continual": Single(iterations=150, later_iterations=150, weight_deviation=0.022, forget=0.75),
     "five": Five(iterations=600),
-    "five_continual": Five(iterations=300, later_iterations=150, towards_first=0.0, starts=6),
+    "five_continual": Five(iterations=300, later_iterations=150, forget=0.0, starts=6),
     "single" + JOINT: Single(observation_threshold=0.35, joint=True),
-    "single_continual" + JOINT: Single(150, 150, towards_first=0.75, observation_threshold=0.35, joint=True),
+    "single_continual" + JOINT: Single(150, 150, forget=0.75, observation_threshold=0.35, joint=True),
     "five" + JOINT: Five(iterations=600, observation_threshold=0.45, joint=True),
-    "five_continual" + JOINT: Five(300, 150, towards_first=0.0, observation_threshold=0.45, starts=6, joint=True),
+    "five_continual" + JOINT: Five(300, 150, forget=0.0, observation_threshold=0.45, starts=6, joint=True),
 }
 PAIRWISE_ITERATIONS = 200
 TRIAL_ITERATIONS, BETWEEN = 100, 100  # of a start that is tried; between the seeds of two starts
@@ -132,11 +132,11 @@ def _make(method: str, seed: int, quick: bool) -> Infer:
     model.reset(torch.Generator().manual_seed(seed))
 
     def infer(image: Tensor, generator: torch.Generator) -> Denoised:
-        first = own.towards_first is None or model.size is None
-        if own.towards_first is None:
+        first = own.forget is None or model.size is None
+        if own.forget is None:
             model.reset(generator)
         elif not first:
-            model.advance(own.towards_first)
+            model.advance(own.forget)
         if first and own.starts > 1:
             generator = _chosen(model, own, image, generator.initial_seed(), quick)
         iterations = QUICK_ITERATIONS if quick else own.iterations if first else own.later_iterations

@@ -24,10 +24,10 @@ class GBPDenoiser(lightning.LightningModule):
 
     Args:
         denoiser: of images of this many channels.
-        iterations: of the first image, and of every one where `towards_first` is None.
+        iterations: of the first image, and of every one where `forget` is None.
         later_iterations: of the others; None takes `iterations`.
         rate: as of `Denoiser.infer`.
-        towards_first: as of `Denoiser.advance`; None forgets the filters after every image.
+        forget: as of `Denoiser.advance`; None forgets the filters after every image.
         seed: of the random starts.
 
     >>> from torch_gbp.denoise import Reconstruction
@@ -44,11 +44,11 @@ class GBPDenoiser(lightning.LightningModule):
         iterations: int = 150,
         later_iterations: int | None = None,
         rate: float = 0.1,
-        towards_first: float | None = None,
+        forget: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.denoiser, self.rate, self.towards_first, self.seed = denoiser, rate, towards_first, seed
+        self.denoiser, self.rate, self.forget, self.seed = denoiser, rate, forget, seed
         self.iterations = iterations
         self.later_iterations = iterations if later_iterations is None else later_iterations
         self.automatic_optimization = False
@@ -58,11 +58,11 @@ class GBPDenoiser(lightning.LightningModule):
         """Belief of the next image of the stream."""
         seen = int(self.seen)
         generator = torch.Generator().manual_seed(self.seed + seen)
-        if seen == 0 or self.towards_first is None:
+        if seen == 0 or self.forget is None:
             self.denoiser.reset(generator)
         else:
-            self.denoiser.advance(self.towards_first)
-        iterations = self.later_iterations if seen and self.towards_first is not None else self.iterations
+            self.denoiser.advance(self.forget)
+        iterations = self.later_iterations if seen and self.forget is not None else self.iterations
         found = self.denoiser.infer(image, iterations=iterations, rate=self.rate, generator=generator)
         self.seen += 1
         return found

@@ -182,7 +182,7 @@ BAD = {
     "size": (lambda m, y: (m.infer(y, iterations=1), m.infer(y[:, 1:])), r"frames of shape \(2, 12, 12\).*\(2, 11, 12\)"),
     "rate": (lambda m, y: m.infer(y, rate=0.0), r"rate must be in \(0, 1\].*Got: 0\.0"),
     "iterations": (lambda m, y: m.infer(y, iterations=0), r"iterations must be an integer, at least 1.*in Denoiser.*Got: 0"),
-    "share": (lambda m, y: m.advance(1.5), r"towards_first must be in \[0, 1\].*1\.5"),
+    "share": (lambda m, y: m.advance(1.5), r"forget must be in \[0, 1\].*1\.5"),
 }
 
 

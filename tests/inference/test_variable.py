@@ -93,3 +93,19 @@ def test_beliefs_do_not_write_over_what_they_are_made_of(variable):
     for look in (variable.belief, variable.belief_mean, variable.score, *(edge.cavity for edge in variable.edges)):
         look()
     assert_close(kept, copies, rtol=0, atol=0)
+
+
+def test_a_start_stands_where_nothing_was_said():
+    """With a prior until the first message; without one, entry by entry, where precisions are 0."""
+    start = torch.tensor([0.3, -0.7])
+    prior = Message(torch.zeros(2), torch.full((2,), 4.0))
+    known = Variable(prior, start=start)
+    edge = known.edge()
+    assert_close(known.belief(), (start, torch.full((2,), 0.25)))
+    edge.replace(Message(torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])))
+    assert_close(known.belief(), (torch.tensor([0.5, 0.0]), torch.tensor([1 / 6, 0.25])))
+    free = Variable(start=start)
+    edge = free.edge()
+    assert_close(free.belief_mean(), start)
+    edge.replace(Message(torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])))
+    assert_close(free.belief(), (torch.tensor([1.5, -0.7]), torch.tensor([0.5, torch.inf])))

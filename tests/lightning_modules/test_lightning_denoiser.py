@@ -33,7 +33,7 @@ def denoiser():
 
 
 def module(**changes):
-    return GBPDenoiser(denoiser(), **{"iterations": 30, "later_iterations": 20, "towards_first": 0.3} | changes)
+    return GBPDenoiser(denoiser(), **{"iterations": 30, "later_iterations": 20, "forget": 0.3} | changes)
 
 
 def trainer(**options):
@@ -45,25 +45,25 @@ def loader(*tensors, batch_size=1):
     return DataLoader(TensorDataset(*tensors), batch_size=batch_size)  # by name: Lightning may make it anew
 
 
-def by_hand(noisy, towards_first):
+def by_hand(noisy, forget):
     model, found = denoiser(), []
     for index, image in enumerate(noisy):
         generator = torch.Generator().manual_seed(index)
-        if index == 0 or towards_first is None:
+        if index == 0 or forget is None:
             model.reset(generator)
         else:
-            model.advance(towards_first)
-        iterations = 20 if index and towards_first is not None else 30
+            model.advance(forget)
+        iterations = 20 if index and forget is not None else 30
         found.append(model.infer(image, iterations=iterations, generator=generator).belief.mean.clamp(0, 1))
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("towards_first", [0.3, None])
-def test_predictions_are_the_frames_denoised_by_hand(towards_first):
+@pytest.mark.parametrize("forget", [0.3, None])
+def test_predictions_are_the_frames_denoised_by_hand(forget):
     noisy, _ = clips()
-    found = trainer().predict(module(towards_first=towards_first), loader(noisy, batch_size=2))
+    found = trainer().predict(module(forget=forget), loader(noisy, batch_size=2))
     assert [len(part) for part in found] == [2, 1]
-    assert_close(torch.cat(found), by_hand(noisy, towards_first), rtol=0, atol=0)
+    assert_close(torch.cat(found), by_hand(noisy, forget), rtol=0, atol=0)
 
 
 def test_fit_logs_the_psnr_of_every_frame_and_counts_them_as_steps(tmp_path):
@@ -85,7 +85,7 @@ def test_a_stream_goes_on_from_a_checkpoint(tmp_path):
     runner = trainer(enable_checkpointing=True, default_root_dir=tmp_path)
     runner.fit(module(), loader(noisy[:2]))
     saved = next(tmp_path.rglob("*.ckpt"))
-    other = GBPDenoiser.load_from_checkpoint(saved, denoiser=denoiser(), iterations=30, later_iterations=20, towards_first=0.3)
+    other = GBPDenoiser.load_from_checkpoint(saved, denoiser=denoiser(), iterations=30, later_iterations=20, forget=0.3)
     assert int(other.seen) == 2
     assert_close(torch.cat(trainer().predict(other, loader(noisy[2:]))), by_hand(noisy, 0.3)[2:], rtol=0, atol=0)
 

@@ -57,10 +57,10 @@ class Denoiser(nn.Module):
             filters.reset(generator)
         self.size = None
 
-    def advance(self, towards_first: float = 0.5) -> None:
+    def advance(self, forget: float = 0.5) -> None:
         """The filters' posterior becomes the prior of the next image, drawn towards the first prior (see `Filters`)."""
         for filters in self.layer.filters():
-            filters.advance(towards_first)
+            filters.advance(forget)
 
     @torch.no_grad()
     def infer(

@@ -1,6 +1,6 @@
 """Filters: Gaussian weights that images are inferred with, and how one frame's posterior becomes the next one's prior.
 
-    prior of the next frame: mean a m0 + (1 - a) m, standard deviation a s0 + (1 - a) s        (a = `towards_first`)
+    prior of the next frame: mean a m0 + (1 - a) m, standard deviation a s0 + (1 - a) s        (a = `forget`)
 
 with (m0, s0) the first prior and (m, s) the posterior. Source: GBP Learning, equations 27 to 29.
 """
@@ -50,15 +50,15 @@ class Filters(nn.Module):
         start = torch.randn(self.mean.shape, generator=generator)  # drawn on the CPU, the same for every device
         self.mean.copy_(self.start_deviation * start)
 
-    def advance(self, towards_first: float = 0.0) -> None:
+    def advance(self, forget: float = 0.0) -> None:
         """The posterior becomes the prior, drawn towards the first one (0: plain filtering, 1: forgetting all but the start).
 
         Raises:
             InvalidInput: a share outside [0, 1].
         """
-        towards_first = require("towards_first", towards_first, PART, "Filters", fix="take 0.5")
-        deviation = towards_first * self.first_deviation + (1 - towards_first) * self.precision.rsqrt()
-        self.prior_mean.copy_((1 - towards_first) * self.mean)
+        forget = require("forget", forget, PART, "Filters", fix="take 0.5")
+        deviation = forget * self.first_deviation + (1 - forget) * self.precision.rsqrt()
+        self.prior_mean.copy_((1 - forget) * self.mean)
         self.prior_precision.copy_(deviation.pow(-2))
 
     def batch_prior(self) -> Message:

@@ -35,7 +35,7 @@ class Denoised(NamedTuple):
 class PixelsFirst(Schedule):
     """Observations, then the layers 0, 1, ..., L - 1, L - 2, ..., 1 from the pixels on, each both ways at once.
 
-    The two ends come once: what layer 0 would hear again, it hears in the next iteration.
+    The two ends come once: layer 0 takes the next message of layer 1 in the next iteration.
     """
 
     def visits(self, nodes: list[Node], first: bool) -> Iterable[Send]:

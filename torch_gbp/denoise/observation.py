@@ -3,7 +3,7 @@
     E = sum over observed pixels of rho(M^2)        message: precision k / sigma^2, information k y / sigma^2
 
 with M^2 = (x - y)^2 / sigma^2 of a channel, or, `joint`, summed over the channels of a pixel: noise that strikes whole pixels
-is easier told from the image by all of them, and a pixel struck in one channel leaves its observation in every one.
+is easier known from the image by all of them, and a pixel struck in one channel leaves its observation in every one.
 A missing pixel has precision 0, so inpainting is nothing but denoising with fewer factors.
 Source: GBP Learning, tables D1 to D3 (a factor for every channel).
 """

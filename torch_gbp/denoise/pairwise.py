@@ -78,9 +78,9 @@ class SmoothnessNode(Node):
         return float(self.smoothness.energy(self.lower.belief_mean()))
 
 
-def _sent(own: Message, heard: Message, strength: Tensor, side: tuple[int, int]) -> Message:
+def _sent(own: Message, received: Message, strength: Tensor, side: tuple[int, int]) -> Message:
     """What the factor to one side sends: its neighbour's cavity through N(0, 1 / strength)."""
-    cavity = own / heard
+    cavity = own / received
     information, precision = beside(cavity.information, side), beside(cavity.precision, side)
     share = strength / (strength + precision).clamp_min(torch.finfo(strength.dtype).tiny)  # 0 where both are 0
     return Message(share * information, share * precision)

@@ -74,7 +74,7 @@ class Upsampling(nn.Module):
 
 
 class UpsamplingNode(Node):
-    """The factors of a layer; what they told x last stays with them. They speak downwards first: x may have no prior.
+    """The factors of a layer, with their last messages to x. They come before those to z, for x may have no prior.
 
     (`CopiesNode` has the same messages in terms of moments, for an x that has a belief without its copies.)
     """
