@@ -88,6 +88,15 @@ def test_a_pixel_that_nothing_holds_is_found():
         settle(Smoothness(0.7), unary, 1.0, 3)
 
 
+def test_pixels_that_nothing_has_reached_yet_are_refused_and_later_filled():
+    image, missing = torch.full((1, 1, 9), 0.25), torch.arange(9)[None] > 0
+    with pytest.raises(ImproperMarginal, match="6 of 9 entries have no positive precision.*no message has reached"):
+        PairwiseSmoother().infer(image, missing, iterations=2, rate=1.0)
+    found = PairwiseSmoother().infer(image, missing, iterations=9, rate=1.0)
+    assert_close(found.belief.mean, image, rtol=1e-12, atol=0)
+    assert found.change[0] == found.change[6] == 0.25 and found.change[8] < 1e-12  # from grey, a pixel further each time
+
+
 def test_float32_stays_close():
     unary = observed(9, 8, missing=5)
     exact = settle(Smoothness(0.7), unary, 0.5, 200)
