@@ -142,7 +142,7 @@ def test_the_nodes_first_sweep_is_that_of_autograd(layer):
             visit(Iteration(Damping()))
     model.zero_grad()
     for belief, (mean, precision) in zip(graph.nodes[0].weights, zip(plain[::2], plain[1::2], strict=True), strict=True):
-        information, told = belief.said.parts
+        information, told = belief.message_so_far.parts
         share = precision.numel() / mean.numel()
         assert_close(told, precision * share, rtol=1e-9, atol=1e-12)
         assert_close(information - told * belief.marginal.mean, mean, rtol=1e-9, atol=1e-9)

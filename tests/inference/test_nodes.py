@@ -113,7 +113,7 @@ def test_a_window_hears_what_the_others_told_the_entry_that_it_chooses(apart, ex
     kept = 1 / (1 / SIGMA**2 + 1 / OBSERVED)  # variance of the maximum, without the factor
     message = Message(target * kept / OBSERVED / (kept + NOISE**2), torch.full_like(target, 1 / (kept + NOISE**2)))
     channel = 99 * torch.arange(2).view(2, 1, 1)  # places are counted in every channel
-    told, now = ((places + channel).flatten().tolist() for places in (pool.told, pool.index))
+    told, now = ((places + channel).flatten().tolist() for places in (pool.previous, pool.index))
     assert told != now and any(told.count(entry) > (to == entry) for to, entry in zip(told, now, strict=True))
     for window, entry in enumerate(now):
         others = [k for k, to in enumerate(told) if exchange and to == entry and k != window]
@@ -208,7 +208,7 @@ def test_the_first_sweep_of_a_transposed_convolution_is_that_of_autograd():
         for visit in (graph.nodes[0].up, graph.nodes[1].down, graph.nodes[0].down):
             visit(Iteration(Damping()))
     for belief, (mean, precision) in zip(graph.nodes[0].weights, zip(plain[::2], plain[1::2], strict=True), strict=True):
-        information, told = belief.said.parts
+        information, told = belief.message_so_far.parts
         assert_close(told, precision, rtol=1e-9, atol=1e-12)
         assert_close(information - told * belief.marginal.mean, mean, rtol=1e-9, atol=1e-9)
 

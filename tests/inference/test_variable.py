@@ -34,7 +34,7 @@ def variable(request):
     made = VARIABLES[name]()
     made.predict(torch.randn(SHAPE), torch.rand(SHAPE) + 0.1)
     for edge in [made.edge() for _ in range(edges)] * 2:
-        edge.hear(message(*SHAPE), Iteration(Damping()), 0.5)
+        edge.receive(message(*SHAPE), Iteration(Damping()), 0.5)
         made.belief()
     return made
 

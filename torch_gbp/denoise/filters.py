@@ -73,7 +73,7 @@ class Filters(nn.Module):
         found = WeightBelief(self)
         found.precision, found.variance = found.before.precision, found.before.precision.reciprocal()
         if initial_message:
-            found.said.parts = [found.precision * found.mean - found.before.information, torch.zeros_like(found.mean)]
+            found.message_so_far.parts = [found.precision * found.mean - found.before.information, torch.zeros_like(found.mean)]
         return found
 
     def keep(self, belief: WeightBelief) -> None:

@@ -70,23 +70,23 @@ class Batch(NamedTuple):
             )
 
     @torch.no_grad()
-    def learn_from_outputs(self, told: Mapping[GaussianParameter, Message]) -> None:
+    def learn_from_outputs(self, messages: Mapping[GaussianParameter, Message]) -> None:
         """Has the step's M step of a likelihood that learns use outputs that know the batch's targets once.
 
         They are from cavity x the batch's messages (g, G), or from what the store holds if it has no cavity.
         """
         if not self.likelihood.learns:
             return
-        with self._informed(told if self.propagate.store.cavity else {}):
+        with self._informed(messages if self.propagate.store.cavity else {}):
             output = self.output()
         self.propagate.learn_by(partial(self.likelihood.learn, *output, self.y, True))
 
     @contextmanager
-    def _informed(self, told: Mapping[GaussianParameter, Message]) -> Iterator[None]:
+    def _informed(self, messages: Mapping[GaussianParameter, Message]) -> Iterator[None]:
         """Weights that know the batch, and again those from before, whatever happens."""
-        before = [(own, own.mean.detach().clone(), own.precision.detach().clone()) for own in told]
+        before = [(own, own.mean.detach().clone(), own.precision.detach().clone()) for own in messages]
         try:
-            for own, message in told.items():
+            for own, message in messages.items():
                 write(own, own.batch_prior() * Message.centred(*message, own.mean.detach()))
                 own.mark_written()
             yield

@@ -23,12 +23,12 @@ class CopiesNode(Node):
 
     def __init__(self, factor: LinearMap, noise: float = 0.0, prior: Message | None = None) -> None:
         self.factor, self.noise, self.prior = factor, noise, prior
-        self.told = DampedMessage()
+        self.from_copies = DampedMessage()
 
     def up(self, now: Iteration) -> None:
         (mean, variance), self.saved = self.factor.moments([self.lower.cavity_moments()])
-        if self.told.parts is not None:
-            others = (self._copied(part) - own for part, own in zip(self._sums(), self.told.parts, strict=True))
+        if self.from_copies.parts is not None:
+            others = (self._copied(part) - own for part, own in zip(self._sums(), self.from_copies.parts, strict=True))
             information, precision = others
             share = (1 + variance * precision).reciprocal_()
             mean, variance = (mean + variance * information) * share, variance * share
@@ -36,20 +36,20 @@ class CopiesNode(Node):
         self.upper.predict(mean, variance + self.noise)
 
     def down(self, now: Iteration) -> None:
-        self.told.update(self.cavity.evidence_message(*self.upper.score()), now, now.rate)
+        self.from_copies.update(self.cavity.evidence_message(*self.upper.score()), now, now.rate)
         self.lower.replace(Message(*self._sums()))
 
     def predicted(self, *means: Tensor) -> Tensor:
         return self._copied(*means)
 
     def damped(self) -> list[DampedMessage]:
-        return [self.told]
+        return [self.from_copies]
 
     def _copied(self, entries: Tensor) -> Tensor:
         return self.factor.moments([(entries, torch.zeros_like(entries))])[0][0]
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Information and precision of all copies, by entry."""
-        assert self.told.parts is not None
-        ((information, precision),) = self.factor.messages(self.saved, *self.told.parts)
+        assert self.from_copies.parts is not None
+        ((information, precision),) = self.factor.messages(self.saved, *self.from_copies.parts)
         return information, precision

@@ -86,10 +86,10 @@ class ExactNode(Node):
         self.upper.predict(mean, variance + self.noise)
 
     def down(self, now: Iteration) -> None:
-        to_mean, to_variance, *told = self.bound.rule.backward(self.bound.options, self.saved, *self.upper.score())
+        to_mean, to_variance, *messages = self.bound.rule.backward(self.bound.options, self.saved, *self.upper.score())
         if to_mean is not None and to_variance is not None:
-            self.lower.hear(Message.centred(to_mean, to_variance, self.input[0]), now, 1.0)
-        for own, at, score, precision in zip(self.own, self.at, told[::2], told[1::2], strict=False):
+            self.lower.receive(Message.centred(to_mean, to_variance, self.input[0]), now, 1.0)
+        for own, at, score, precision in zip(self.own, self.at, messages[::2], messages[1::2], strict=False):
             if score is not None and precision is not None and own.marginal.mean.requires_grad:
                 share = (
                     precision.numel() / score.numel()

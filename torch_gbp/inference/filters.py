@@ -27,13 +27,13 @@ class FilterBelief(WeightBelief):
         super().__init__(marginal)
         self.variance = torch.diag_embed(self._rows(self.variance))
 
-    def hear(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
+    def receive(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
         """Takes the centred message of the whole batch, g (o, c, h, w) and G (o, d, d), damped."""
         mean = self._rows(self.mean)
-        told = torch.cat([precision, (self._rows(score) + (precision @ mean[:, :, None])[:, :, 0])[:, :, None]], 2)
+        joint = torch.cat([precision, (self._rows(score) + (precision @ mean[:, :, None])[:, :, 0])[:, :, None]], 2)
         # A column for each filter: dropout takes all of a filter or nothing, else its precision would be no covariance.
-        (kept,) = self.said.update([told.flatten(1).t()], now, now.weight_rate, joined=True)
-        matrix, information = kept.t().reshape(told.shape).split([mean.shape[1], 1], 2)
+        (kept,) = self.message_so_far.update([joint.flatten(1).t()], now, now.weight_rate, joined=True)
+        matrix, information = kept.t().reshape(joint.shape).split([mean.shape[1], 1], 2)
         own = torch.diag_embed(self._rows(self.before.precision))
         root = torch.linalg.cholesky(matrix + own)
         information = information + self._rows(self.before.information)[:, :, None]

@@ -129,8 +129,8 @@ class FactorGraph:
             self.iteration += 1
             trace = trace._replace(iterations=count)
             if now.watch:
-                told = [kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None]
-                change = max(told, default=0.0)
+                changes = [kept.change for node in self.nodes for kept in node.damped() if kept.parts is not None]
+                change = max(changes, default=0.0)
                 trace.add(self.energies(), change, self.examples, damping)
                 if change < tolerance:
                     break

@@ -157,11 +157,11 @@ class Inference:
             for own in weights.values():
                 own.renew()
             loss = -torch.stack([graph.log_evidence() for graph in graphs]).sum()
-        told = {own.marginal: own.message() for own in weights.values() if own.sites}
+        messages = {own.marginal: own.message() for own in weights.values() if own.sites}
         sweep = graphs[0].sweep()
         sweep.examples, sweep.log_evidence, sweep.outcome, sweep.learn = len(graphs), -loss, None, None
-        batch.propagate.take(told, sweep)
-        batch.learn_from_outputs(told)
+        batch.propagate.take(messages, sweep)
+        batch.learn_from_outputs(messages)
         return loss
 
     def _check_exact(self, batch: Batch) -> None:

@@ -59,12 +59,12 @@ class JointNode(Node):
         rest = 1 - left * self.sharp
         mean, variance = (shift - left * self.sharp * self.gap) / rest, left / rest
         self.upper.predict(self.prediction + mean.to(self.own), self.own + variance.to(self.own))
-        self._tell(now)
+        self._send(now)
 
     def down(self, now: Iteration) -> None:
         self._look()
         self._solve()
-        self._tell(now)
+        self._send(now)
 
     def _look(self) -> None:
         """Inputs, and the outputs' slopes and predictions before the batch, at the present beliefs."""
@@ -104,7 +104,7 @@ class JointNode(Node):
         """Score and precision of what is known of the outputs about the prediction, `own` its noise."""
         return self.upper.score((self.prediction, self.own))
 
-    def _tell(self, now: Iteration) -> None:
+    def _send(self, now: Iteration) -> None:
         """Weights from the damped duals; the message to the inputs."""
         (inputs_mean, variance), mean = self.input, self.features
         (score,) = self.dual.update([self.score.t().to(mean)], now, now.rate if now.number else 1.0, joined=True)
@@ -117,16 +117,16 @@ class JointNode(Node):
         if variance is not None:
             matrix = self._weight()
             precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ matrix.square()
-            self.lower.hear(Message.centred(steep @ matrix, precision, inputs_mean), now, now.rate)
+            self.lower.receive(Message.centred(steep @ matrix, precision, inputs_mean), now, now.rate)
 
     def finish(self) -> None:
         """Variances of the weights, V - V^2 p' K^-1 p, in the precision that the marginal stores."""
         slope, mean = self.slope.t().double(), self.features.double()
         inner = self.inverse * slope[:, :, None] * slope[:, None, :]
         explained = ((inner @ mean) * mean).sum(1)
-        for weight, (_, spread), said in zip(self.weights, self.before, (explained, inner.sum((1, 2))), strict=False):
+        for weight, (_, spread), share in zip(self.weights, self.before, (explained, inner.sum((1, 2))), strict=False):
             if weight.learn:
-                sharp = (spread - spread.double().square() * said).reciprocal().to(spread)
+                sharp = (spread - spread.double().square() * share).reciprocal().to(spread)
                 shared = weight.before.precision.numel() / sharp.numel()
                 sharp = sharp.sum_to_size(weight.before.precision.shape) * shared
                 weight.become(weight.mean, torch.maximum(sharp, weight.before.precision))

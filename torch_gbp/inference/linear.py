@@ -50,10 +50,10 @@ class LinearNode(SummedNode):
             score, precision = self.activation.backward(self.bent, score, precision)
         to_mean, to_variance, *to_weights = self.affine.rule.backward(self.affine.options, self.saved, score, precision)
         if to_mean is not None and to_variance is not None:
-            self.lower.hear(Message.centred(to_mean, to_variance, self.input[0]), now, now.rate)
+            self.lower.receive(Message.centred(to_mean, to_variance, self.input[0]), now, now.rate)
         for weight, to, sharp in zip(self.weights, to_weights[::2], to_weights[1::2], strict=False):
             if weight.learn and to is not None and sharp is not None:
-                weight.hear(to, sharp, now)
+                weight.receive(to, sharp, now)
 
     def predicted(self, *means: Tensor) -> Tensor:
         (mean, variance), _ = self.affine.rule.forward(self.affine.options, *means, None, *self._weights())

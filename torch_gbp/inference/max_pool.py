@@ -23,8 +23,8 @@ class MaxPoolNode(Node):
     def __init__(self, options: PoolOptions, noise: float, prior: Message | None, exchange: bool = True) -> None:
         self.options, self.noise, self.prior = options, noise, prior
         self.exchange = exchange and options.overlapping()
-        self.told: Tensor | None = None  # the entries that the windows last sent to
-        self.said = DampedMessage()  # what they said
+        self.previous: Tensor | None = None  # the entries that the windows last sent to
+        self.from_windows = DampedMessage()  # what they said
 
     def up(self, now: Iteration) -> None:
         entries = self.lower.belief_mean()
@@ -32,8 +32,8 @@ class MaxPoolNode(Node):
         self.like = entries.new_empty(()).expand_as(entries)
         mean, variance = self.lower.cavity_at(self._pick)
         self.chosen = mean, torch.zeros_like(mean) if variance is None else variance
-        if self.exchange and self.told is not None:
-            self.chosen = product(self.chosen, self._of_other_windows(self.index == self.told))
+        if self.exchange and self.previous is not None:
+            self.chosen = product(self.chosen, self._of_other_windows(self.index == self.previous))
         self.upper.predict(self.chosen[0], self.chosen[1] + self.noise)
 
     def down(self, now: Iteration) -> None:
@@ -46,20 +46,20 @@ class MaxPoolNode(Node):
         return self._pick(*means)
 
     def damped(self) -> list[DampedMessage]:
-        return [*super().damped(), self.said]
+        return [*super().damped(), self.from_windows]
 
     def _note(self, message: Message, now: Iteration) -> None:
         """Remembers what the windows said and to whom: as it is, for what comes from above was damped there."""
-        self.said.update(message, Iteration(Damping(), watch=now.watch), 1.0)
-        if now.watch and self.told is not None and not torch.equal(self.told, self.index):
-            self.said.change = float("inf")  # the same words to another entry are news
-        self.told = self.index
+        self.from_windows.update(message, Iteration(Damping(), watch=now.watch), 1.0)
+        if now.watch and self.previous is not None and not torch.equal(self.previous, self.index):
+            self.from_windows.change = float("inf")  # the same words to another entry are news
+        self.previous = self.index
 
     def _of_other_windows(self, same: Tensor) -> Message:
         """What other windows told the chosen entry: all that it heard, less what this one said, where the entry is the same."""
-        above, said = self.lower.above.parts, self.said.parts
-        assert above is not None and said is not None
-        others = (self._pick(part) - own.where(same, 0.0) for part, own in zip(above, said, strict=True))
+        above, sent = self.lower.above.parts, self.from_windows.parts
+        assert above is not None and sent is not None
+        others = (self._pick(part) - own.where(same, 0.0) for part, own in zip(above, sent, strict=True))
         return Message(*others)
 
     def _pick(self, entries: Tensor) -> Tensor:

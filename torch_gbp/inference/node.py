@@ -100,7 +100,7 @@ class Node:
 
     def damped(self) -> list[DampedMessage]:
         """Everything that is damped."""
-        return [*(edge.above for edge in self.lowers), *(weight.said for weight in self.weights)]
+        return [*(edge.above for edge in self.lowers), *(weight.message_so_far for weight in self.weights)]
 
 
 class FactorNode(Node):
@@ -122,7 +122,7 @@ class FactorNode(Node):
         messages = self.factor.messages(self.saved, *self.upper.score())
         for edge, cavity, message in zip(self.lowers, self.cavities, messages, strict=True):
             if not edge.observed:
-                edge.hear(Gaussian(*cavity).evidence_message(*message), now, now.rate)
+                edge.receive(Gaussian(*cavity).evidence_message(*message), now, now.rate)
 
     def predicted(self, *means: Tensor) -> Tensor:
         return self.factor.moments([(mean, torch.zeros_like(mean)) for mean in means])[0][0]
@@ -176,7 +176,7 @@ class SummedNode(Node):
         messages = self.factor.messages(self.saved, score, precision)
         for edge, (mean, _), message in zip(self.lowers, self.inputs, messages, strict=True):
             if not edge.observed:
-                edge.hear(Message.centred(*message, mean), now, now.rate)
+                edge.receive(Message.centred(*message, mean), now, now.rate)
 
     def predicted(self, *means: Tensor) -> Tensor:
         return self.factor.moments([(mean, torch.zeros_like(mean)) for mean in means])[0][0]

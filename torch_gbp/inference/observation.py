@@ -41,7 +41,7 @@ class ObservationNode(Node):
         self.outputs = Gaussian(*self.lower.cavity_moments())
         self.found = self._evidence(*self.outputs, self.at)
         message = self._message(self.found.score, self.found.precision).tempered(self.likelihood.power)
-        self.lower.hear(message, now, now.rate if now.number else 1.0)
+        self.lower.receive(message, now, now.rate if now.number else 1.0)
         self.at, _ = self.lower.belief()
 
     def energy(self) -> float:

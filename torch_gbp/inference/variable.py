@@ -27,7 +27,7 @@ class Variable:
         prior: unary prior as a message, broadcast to the variable; None for none.
         values: observed values, where `known` is True; None where nothing is observed.
         known: which entries are observed; None with `values` for all.
-        start: mean at which factors above are first linearised, where none of them has said anything; None for the prior's.
+        start: mean at which factors above are first linearised, where none of them has sent a message; None for the prior's.
     """
 
     def __init__(
@@ -102,8 +102,12 @@ class Variable:
         if self.values is None:
             return score, precision
         sharp = variance.reciprocal()
-        told = (self.values - mean) * sharp
-        return (told, sharp) if self.known is None else (told.where(self.known, score), sharp.where(self.known, precision))
+        score_of_value = (self.values - mean) * sharp
+        return (
+            (score_of_value, sharp)
+            if self.known is None
+            else (score_of_value.where(self.known, score), sharp.where(self.known, precision))
+        )
 
     def energy(self) -> float:
         """-log prior at the belief means, up to a constant."""
@@ -170,7 +174,7 @@ class Edge:
         below = pick(own.prediction[0]), pick(own.prediction[1])
         return below if others is None else product(below, others)
 
-    def hear(self, message: Message, now: Iteration, rate: float) -> None:
+    def receive(self, message: Message, now: Iteration, rate: float) -> None:
         """Takes the message of the factor above, damped."""
         self.above.update(message, now, rate)
         self.variable.changed()

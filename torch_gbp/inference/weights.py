@@ -37,17 +37,17 @@ class WeightBelief:
     """
 
     def __init__(self, marginal: Marginal, learn: bool = True) -> None:
-        self.marginal, self.learn, self.said = marginal, learn, DampedMessage()
+        self.marginal, self.learn, self.message_so_far = marginal, learn, DampedMessage()
         self.mean, self.precision = marginal.mean.detach(), marginal.precision.detach()
         self.before = marginal.batch_prior()
         self.variance = self.precision.reciprocal() if learn else torch.zeros_like(self.precision)
 
-    def hear(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
+    def receive(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
         """Takes the centred message (g, G) of the whole batch, G as the marginal stores it, damped."""
         share = precision.numel() / score.numel()
         precision = precision if share == 1 else precision * share
-        said = Message(*self.said.update(Message.centred(score, precision, self.mean), now, now.weight_rate))
-        after = self.before * said
+        message = Message(*self.message_so_far.update(Message.centred(score, precision, self.mean), now, now.weight_rate))
+        after = self.before * message
         self.mean, self.precision = after.information / after.precision, after.precision
         self.variance = self.precision.reciprocal()
 

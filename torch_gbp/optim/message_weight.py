@@ -36,14 +36,14 @@ def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) ->
     return likelihood.power * (automatic_power_factor(weights, examples) if likelihood.automatic else 1.0)
 
 
-def message_weight(heard: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
+def message_weight(listener: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
     """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal.
 
     The likelihood's power, with what an automatic one leaves to the optimizer, which knows weights and examples; and what undoes
     the averages that Lightning takes over accumulated batches and DDP over processes. Gradients know nothing of it.
     """
-    crowded = automatic_power_factor(weights, examples) if heard.automatic else 1.0
-    return heard.power * accumulated * processes() * crowded
+    crowded = automatic_power_factor(weights, examples) if listener.automatic else 1.0
+    return listener.power * accumulated * processes() * crowded
 
 
 def depth(layers: int, weights: Sequence[int], examples: int) -> float:

@@ -118,19 +118,19 @@ class AveragedSites(Store):
         if self.tail and state["steps"] % EVERY == 0:
             self._remember(marginal.mean, state)
 
-    def _newton(self, marginal: GaussianParameter, state: State, told: Tensor, step: Step) -> None:
+    def _newton(self, marginal: GaussianParameter, state: State, latest: Tensor, step: Step) -> None:
         """Moves the means by the average of the scores over the precision; uses up the batch's."""
         mean, prior_precision, share = marginal.mean, marginal.prior_precision, 1 / step.batches
         if "momentum" not in state:
             state.update(momentum=torch.zeros_like(mean), steps=0)
         state["steps"] += 1
         fresh = 1 - self.momentum
-        score = state["momentum"].mul_(self.momentum).add_(told, alpha=fresh * step.message_weight)
+        score = state["momentum"].mul_(self.momentum).add_(latest, alpha=fresh * step.message_weight)
         score.addcmul_(mean, prior_precision, value=-fresh * share)
         if marginal.prior_mean is not None:
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
-        move = torch.div(score, marginal.precision, out=told)
+        move = torch.div(score, marginal.precision, out=latest)
         _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
 
     def _reach(self, step: Step) -> float:

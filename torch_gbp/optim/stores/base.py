@@ -110,10 +110,10 @@ class Store:
         """
         old = self.prior(marginal, state)
         new = marginal.as_stored(precision) + (old.precision - marginal.floor)
-        said = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
+        sites = (marginal.precision - old.precision).clamp_min(0)  # a difference may round to less than nothing
         centre = old.information / old.precision
         information = marginal.precision * (marginal.mean - centre)  # of the sites, about the prior mean
-        marginal.precision.copy_(said + new)
+        marginal.precision.copy_(sites + new)
         marginal.mean.copy_(centre + information / marginal.precision)
         marginal.set_prior_precision(precision)
 

@@ -33,8 +33,8 @@ class Filtering(Store):
         self.forget = require("forget", forget, SHARE, "Filtering", fix="use 0")
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        said = Message.centred(*message.tempered(step.message_weight), marginal.mean)
-        write(marginal, self._prior(marginal) * said)
+        natural = Message.centred(*message.tempered(step.message_weight), marginal.mean)
+        write(marginal, self._prior(marginal) * natural)
 
     def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         return self._prior(marginal).precision + step.message_weight * message.precision
