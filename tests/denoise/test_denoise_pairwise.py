@@ -90,7 +90,7 @@ def test_a_pixel_that_nothing_holds_is_found():
 
 def test_pixels_that_nothing_has_reached_yet_are_refused_and_later_filled():
     image, missing = torch.full((1, 1, 9), 0.25), torch.arange(9)[None] > 0
-    with pytest.raises(ImproperMarginal, match="6 of 9 entries have no positive precision.*no message has reached"):
+    with pytest.raises(ImproperMarginal, match=r"6 of 9 entries have no positive precision.*no message has reached"):
         PairwiseSmoother().infer(image, missing, iterations=2, rate=1.0)
     found = PairwiseSmoother().infer(image, missing, iterations=9, rate=1.0)
     assert_close(found.belief.mean, image, rtol=1e-12, atol=0)
