@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 import torch_gbp as gbp
 from torch_gbp import BatchSites, ExampleByExample, FactorGraph, Inference, Latent, MessagePassing, Regression
+from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import Damping, Iteration
-from torch_gbp.inference.exact import ExactBuilder
+from torch_gbp.inference.exact import ExactBuilder, ExampleWeights
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE = 0.3
@@ -112,6 +113,21 @@ def test_with_one_weight_a_pass_is_the_exact_posterior():
     run(layer, Regression(NOISE), Inference(2, schedule=ExampleByExample()), x, y, 5, 2)
     assert_close(layer.weight.belief().mean[0], want[0], rtol=1e-10, atol=0)
     assert_close(layer.weight.belief().variance[0], want[1], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("centre", [0.0, "start"], ids=["known prior mean", "random prior mean"])
+def test_an_example_that_moves_a_weight_without_making_it_sharper_is_kept(centre):
+    """An activation may send a score with no precision: the weight's precision stays the prior's, but it was told something."""
+    layer = gbp.GBPLinear(2, 1, bias=False, prior=gbp.Prior(scale=1.0, mean=centre), covariance="diagonal")
+    weights, told = ExampleWeights(layer.weight), [(0.7, 0.0), (0.2, 3.0), (-0.4, 0.0)]
+    messages = [Message(*(torch.full((1, 2), part) for part in parts)) for parts in told]
+    for example, message in enumerate(messages):
+        weights.replace(example, message)
+    before = layer.weight.batch_prior()
+    precision = before.precision + 3.0
+    assert_close(weights.moments()[0], (before.information + 0.5) / precision, rtol=1e-12, atol=0)
+    weights.replace(0, Message(2 * messages[0].information, messages[0].precision))
+    assert_close(weights.moments()[0], (before.information + 1.2) / precision, rtol=1e-12, atol=0)
 
 
 def test_messages_that_disagree_by_any_number_of_deviations_still_speak():

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from torch_gbp import Damping, FactorGraph, GBPNoise, Latent, Message
 from torch_gbp.inference.damping import Iteration
+from torch_gbp.inference.maps import in_order, is_view
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE, SIGMA, OBSERVED = 0.4, 1.5, 0.3  # deviations of the factor and of the unary prior, variance of the observations
@@ -236,3 +237,19 @@ def test_a_generative_network_is_inferred_from_its_picture():
     assert max(float(leaf.grad.abs().max()) for leaf in leaves) < 1e-7
     offset = 0.5 * target.numel() * float(torch.log(torch.tensor(2 * torch.pi * 0.1)))  # the density's constant
     assert_close(graph.energy(), energy.item() + offset, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("run", "view"),
+    [
+        (nn.Flatten(), True),
+        (lambda x: x.reshape(2, 2, 6), True),
+        (lambda x: x.transpose(1, 2), False),
+        (lambda x: x[:1], False),
+        (lambda x: x + 1.0, False),
+    ],
+    ids=["flatten", "reshape", "transpose", "part", "shift"],
+)
+def test_a_view_is_a_reshape_and_no_other_map_is(run, view):
+    belief = gbp.Gaussian(torch.randn(2, 3, 4), torch.rand(2, 3, 4))
+    assert is_view(run, belief) is view and in_order(run, belief) is view

@@ -18,7 +18,7 @@ from torch_gbp.inference.copies import CopiesNode
 from torch_gbp.inference.filters import FilterBelief
 from torch_gbp.inference.joint import JointNode
 from torch_gbp.inference.linear import LinearNode
-from torch_gbp.inference.maps import CurvedMap, LinearMap, PlainMap, Run, apart, copies, in_order, is_linear, selects
+from torch_gbp.inference.maps import CurvedMap, LinearMap, PlainMap, Run, apart, copies, in_order, is_linear, is_view, selects
 from torch_gbp.inference.max_pool import MaxPoolNode
 from torch_gbp.inference.moved import MovedNode
 from torch_gbp.inference.node import Bound, FactorNode, Node, SummedNode
@@ -215,6 +215,8 @@ class Builder:
 
 def mapped(run: Run, plain: Any, like: Sequence[Gaussian], part: Fused, first_order: bool) -> Node:
     """The node of a function of beliefs, by what it does to entries (`maps`)."""
+    if part.noise is None and len(like) == 1 and is_view(run, like[0]):
+        return MovedNode(LinearMap(run), True)
     settings = part.variance, part.prior()
     if not is_linear(run, like):
         alone = apart(run, like)

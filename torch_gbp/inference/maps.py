@@ -166,3 +166,11 @@ def in_order(run: Run, like: Gaussian) -> bool:
     entries = generic(like.mean, 3)
     output = run(Gaussian(entries, torch.ones_like(entries))).mean
     return output.numel() == entries.numel() and torch.equal(output.flatten(), entries.flatten())
+
+
+def is_view(run: Run, like: Gaussian) -> bool:
+    """Whether a map hands on the memory of its input whole and in order, so only reshapes; for less than by generic numbers."""
+    shape, options = like.mean.shape, {"dtype": like.mean.dtype, "device": like.mean.device}
+    given = Gaussian(torch.zeros(shape, **options), torch.ones(shape, **options))
+    pairs = zip(given, run(given), strict=True)
+    return all(new.data_ptr() == old.data_ptr() and new.numel() == old.numel() and new.is_contiguous() for old, new in pairs)
