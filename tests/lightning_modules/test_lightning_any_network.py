@@ -172,6 +172,13 @@ class InOrder(GBPClassifier):
         data, world = pairs(torch.float64), self.trainer.world_size
         return DataLoader(data, 16 // world, sampler=DistributedSampler(data, world, self.global_rank, shuffle=False))
 
+    def teardown(self, stage):
+        """Ends the group: a process that leaves while gloo's threads run may be aborted."""
+        super().teardown(stage)
+        if dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
 
 @pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo")
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice about processes

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.errors.named import InvalidInput
+from torch_gbp.errors import InvalidInput
 
 LARGEST = 2**31 - 1  # of a count or a size: what torch can index on every device
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
-from torch_gbp.errors.named import InvalidInput
 
 P = ParamSpec("P")
 R = TypeVar("R")
