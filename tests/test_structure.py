@@ -14,10 +14,17 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",
-    "optim", "inference", "predictive", "denoise", "convert", "trainer", "local",
+    "optim", "inference", "predictive", "denoise", "convert", "trainer", "local", "decide", "continual",
     "__init__",
+    "evaluate", "report", "sklearn",
 )  # fmt: skip
-ARROWS, LONGEST = 75, 250  # from room to room; lines of a file
+CORE = {"torch", "tqdm"}
+OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may import besides; `import torch_gbp` does without
+    "evaluate": {"numpy"},
+    "report": {"numpy", "matplotlib"},
+    "sklearn": {"numpy", "sklearn"},
+}
+ARROWS, LONGEST = 75, 250  # from room to room of the core; lines of a file
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 
 
@@ -55,16 +62,17 @@ def test_nothing_imports_to_its_right(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_torch_tqdm_and_the_standard_library_alone(file: Path) -> None:
+def test_imports_torch_tqdm_the_standard_library_and_a_rooms_own_packages_alone(file: Path) -> None:
     nodes = list(ast.walk(ast.parse(file.read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)]
     tops = {name.split(".")[0] for name in names}
-    assert tops <= {"torch_gbp", "torch", "tqdm", *sys.stdlib_module_names}
+    own = OPTIONAL.get(ORDER[place(file)], set())
+    assert tops <= {"torch_gbp", *CORE, *own, *sys.stdlib_module_names}
 
 
 def test_rooms_know_few_of_the_others() -> None:
-    inside = [file for file in FILES if ORDER[place(file)] != "__init__"]
+    inside = [file for file in FILES if ORDER[place(file)] not in {"__init__", *OPTIONAL}]
     arrows = {(ORDER[place(file)], name) for file in inside for name in own_imports(file)}
     assert sum(room != name for room, name in arrows) <= ARROWS
 
@@ -79,8 +87,8 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     TopologicalSorter({module(file): imported(file) - {module(file)} for file in FILES}).prepare()
 
 
-def test_the_core_stands_without_lightning_and_torchvision() -> None:
-    code = "import sys, torch_gbp; print(sorted({'lightning', 'torchvision', 'netcal'} & set(sys.modules)))"
+def test_the_core_stands_without_the_packages_of_the_extras() -> None:
+    code = "import sys, torch_gbp; print(sorted({'lightning', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
