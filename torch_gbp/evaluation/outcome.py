@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from torch_gbp.metrics.mixture import Mixture
+
 Kind = Literal["classification", "regression"]
 
 
@@ -17,8 +19,8 @@ class Predictions:
     Attributes:
         probabilities: (n, classes), of classes; None of real targets.
         mean, std: (n, k), of real targets with the noise in it, in their units; None of classes.
-        samples: (S, n, k), draws of the predictive distribution of real targets, where it is no Gaussian.
-        epistemic: (n,), what the weights' uncertainty adds: mutual information in nats, or variance; None if the model has none.
+        mixture: of Gaussians, the whole distribution of real targets; None if that is the Gaussian of `mean` and `std`.
+        epistemic: what the weights' uncertainty adds: mutual information (n,) in nats, or variance (n, k); None if unknown.
         energy: (n,), -log sum exp of the logits, the larger the stranger; None without logits.
         inputs: (m, ...), of the first m examples, as a report shows them; None if they were not kept.
     """
@@ -27,7 +29,7 @@ class Predictions:
     probabilities: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
-    samples: Tensor | None = None
+    mixture: Mixture | None = None
     epistemic: Tensor | None = None
     energy: Tensor | None = None
     inputs: Tensor | None = None
