@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from examples.networks import DigitsConv
+from lightning_modules.networks import DigitsConv
 from examples.plots import Gallery, plot_gallery, plot_reliability
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.calibrate import Calibrate

@@ -11,7 +11,6 @@ from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.denoiser import GBPDenoiser
 from lightning_modules.learn_priors import LearnPriors
-from lightning_modules.moved import NETWORKS, moved
 from lightning_modules.regressor import GBPRegressor
 
 __all__ = [
@@ -29,10 +28,3 @@ __all__ = [
     "GBPRegressor",
     "LearnPriors",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Says where a network is that was here."""
-    if name in NETWORKS:
-        raise ImportError(moved(name, "lightning_modules", "take {} in a checkout"))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

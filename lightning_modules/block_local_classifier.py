@@ -27,7 +27,7 @@ class BlockLocalClassifier(ClassifierEvaluation):
     bar). A batch is one step of the trainer, whatever the number of blocks.
 
     Args:
-        model: the blocks, e.g. `examples.networks.BlockResNet()`.
+        model: the blocks, e.g. `lightning_modules.networks.BlockResNet()`.
         lr: peak rate of AdamW.
         weight_decay: of AdamW.
 

@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningCLI
 
 import lightning_modules  # noqa: F401  the classes that --model and --data find by their short names
-from lightning_modules.moved import NETWORKS, moved
 
 DESCRIPTION = """Train and evaluate networks of GBP layers.
 
@@ -67,9 +66,6 @@ def main(args: list[str] | None = None) -> LightningCLI:
     Raises:
         SystemExit: the short name of a network that has moved to the examples.
     """
-    for value in sys.argv[1:] if args is None else args:
-        if (name := value.removeprefix("--model.model=")) in NETWORKS:
-            raise SystemExit(moved(name, "the command line", "--model.model {}"))
     # All data are in memory, so loader workers would only copy them.
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     return LightningCLI(

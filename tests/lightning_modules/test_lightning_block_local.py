@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from examples.networks import BlockResNet
+from lightning_modules.networks import BlockResNet
 from lightning_modules import BlockLocalClassifier, Digits
 from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
@@ -129,7 +129,7 @@ def test_the_command_line_trains_blocks(tmp_path, monkeypatch):
     arguments = [
         "fit",
         "--model=BlockLocalClassifier",
-        "--model.model=examples.networks.BlockResNet",
+        "--model.model=lightning_modules.networks.BlockResNet",
         "--data=Digits",
         *small,
         *quiet,
