@@ -7,6 +7,7 @@ require_packages()
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.calibrate import Calibrate
+from lightning_modules.checkpoints import load_module, network_of
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.denoiser import GBPDenoiser
@@ -27,4 +28,6 @@ __all__ = [
     "GBPDenoiser",
     "GBPRegressor",
     "LearnPriors",
+    "load_module",
+    "network_of",
 ]

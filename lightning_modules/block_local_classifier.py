@@ -40,6 +40,8 @@ class BlockLocalClassifier(ClassifierEvaluation):
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
 
+    settings = ("lr", "weight_decay")
+
     def __init__(self, model: BlockLocal, lr: float = 5e-3, weight_decay: float = 0.05) -> None:
         super().__init__()
         self.model, self.lr, self.weight_decay = model, lr, weight_decay

@@ -8,10 +8,11 @@ import lightning
 import torch
 from torch import Tensor
 
+from lightning_modules.checkpoints.portable import PortableModule
 from torch_gbp.metrics import classification_scores, ood_auroc
 
 
-class ClassifierEvaluation(lightning.LightningModule):
+class ClassifierEvaluation(PortableModule):
     """Scores whole data sets from `log_probabilities`, which a subclass gives.
 
     Validation logs `val/...`. The first test loader is the in-distribution test set (`test/...`), further ones are

@@ -50,6 +50,7 @@ class GBPRegressor(GBPModule):
 
     def setup(self, stage: str) -> None:
         """Takes the targets' units from the data module, if it standardises them."""
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         for name in ("target_mean", "target_std"):
             if hasattr(data, name):
