@@ -24,6 +24,10 @@ class ClassifierEvaluation(PortableModule):
         """Log predictive probabilities of the classes, (n, classes)."""
         raise NotImplementedError
 
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (n, classes)."""
+        return {"probabilities": self.log_probabilities(x).exp()}
+
     def on_validation_epoch_start(self) -> None:
         self._predictions = Predictions()
 

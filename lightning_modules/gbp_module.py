@@ -133,6 +133,7 @@ class GBPModule(PortableModule):
             group["epochs"] = group["epochs"] and self._count_passes()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
         if len(batch) > 2:
             self._message_passing().open(int(batch[2]), batch[0], batch[1])
 

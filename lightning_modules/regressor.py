@@ -78,6 +78,14 @@ class GBPRegressor(GBPModule):
         """Mean and variance of the targets in their own units."""
         return self._moments(self.predict(x))
 
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """Mean and standard deviation of the targets, and the parts of it that weights and noise make, in their units."""
+        found = self.predict(x)
+        mean, variance = self._moments(found)
+        parts = {"std": variance}
+        parts |= {f"{name}_std": getattr(found, name) * self.target_std.square() for name in ("epistemic", "aleatoric")}
+        return {"mean": mean} | {name: part.sqrt() for name, part in parts.items()}
+
     def _moments(self, found: Predictive) -> tuple[Tensor, Tensor]:
         predictive = found.distribution
         return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()

@@ -45,12 +45,14 @@ class PortableModule(lightning.LightningModule):
         if stage == "fit" or self.preparation is None:
             self.preparation = prepared or self.preparation
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Notes what an example looks like."""
-        x = batch[0] if isinstance(batch, (list, tuple)) else batch
-        if self.inputs is None and isinstance(x, Tensor):
-            self.inputs = tuple(x.shape[1:]), str(x.dtype).removeprefix("torch.")
-        return batch
+        if self.inputs is None and isinstance(batch[0], Tensor):
+            self.inputs = tuple(batch[0].shape[1:]), str(batch[0].dtype).removeprefix("torch.")
+
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """What is to be told of the targets of prepared inputs (n, ...), by name; a subclass says it."""
+        raise NotImplementedError
 
     def record(self) -> Record:
         """What rebuilds the module."""

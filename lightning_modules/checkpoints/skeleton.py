@@ -35,19 +35,26 @@ def skeleton(parts: dict[str, Any]) -> Tensor:
       (0): Linear(in_features=1000, out_features=1000, bias=True)
     )
     """
-    state = {id(value) for part in parts.values() if isinstance(part, nn.Module) for value in part.state_dict(keep_vars=True).values()}
+    modules = [part for part in parts.values() if isinstance(part, nn.Module)]
+    state = {_place(value): value for module in modules for value in module.state_dict(keep_vars=True).values()}
+    kept = {id(value) for module in modules for value in module.buffers()} - {id(value) for value in state.values()}
 
     class Hollow(pickle.Pickler):
-        """Writes a tensor of a state as a single 1, seen in that tensor's shape."""
+        """Writes a tensor of a state, or a view of one, as a single 1, seen in that tensor's shape."""
 
         def reducer_override(self, obj: Any) -> Any:
-            if id(obj) not in state or not isinstance(obj, Tensor):
+            if not isinstance(obj, Tensor) or id(obj) in kept or _place(obj) not in state:
                 return NotImplemented
             return _hollow(obj).__reduce_ex__(2)
 
     file = io.BytesIO()
     torch.save(parts, file, pickle_module=SimpleNamespace(Pickler=Hollow, __name__="pickle"))
     return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def _place(value: Any) -> Any:
+    """The same for a tensor and its views."""
+    return value.untyped_storage().data_ptr() or id(value) if isinstance(value, Tensor) else id(value)
 
 
 def _hollow(tensor: Tensor) -> Tensor:
@@ -74,7 +81,8 @@ def revived(data: Tensor) -> dict[str, Any]:
             fix=f"import {strange[0].rpartition('.')[0]} before (`--import` on the command line), or pass model=<the network>",
         )
     file.seek(0)
-    with safe_globals([(thing, name) for name, thing in found.items()]):
+    allowed: list[Any] = [(thing, name) for name, thing in found.items()]
+    with safe_globals(allowed):
         parts = torch.load(file, weights_only=True)
     for part in parts.values():
         if isinstance(part, nn.Module):

@@ -62,8 +62,8 @@ def load_csv(path: str | Path, target: str, test: float = 0.1, seed: int = 0, ta
             where they are numbers).
 
     Raises:
-        InvalidInput: no such file or column, no rows, a share of the test part that leaves nothing to train on, a cell that is not
-            a finite number (or an empty one, for classes), or one class only.
+        InvalidInput: no such file or column, no rows, a share of the test part that leaves nothing to train on, a cell that is
+            no finite number (or an empty one, for classes), or one class only.
     """
     file = read_csv(path)
     test = require("test", test, SHARE, "load_csv", fix="use 0.1")

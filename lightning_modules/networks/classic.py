@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import torch_gbp
-from lightning_modules.networks.sizes import CIFAR_SHAPE, MNIST_SHAPE, Shape, Sized, images, sizes_of
+from lightning_modules.networks.sizes import CIFAR_SHAPE, MNIST_SHAPE, Shape, images, sizes_of
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.priors import Prior
 
@@ -130,7 +130,7 @@ class MLP(Network):
         outputs: classes, or real targets; None: as `like` has them, else 10.
         slope: of the LeakyReLU.
         gbp, prior: as in `Network`.
-        like: data whose sizes hold where none are given; the command line passes its own.
+        like: a `Sized` thing, such as a data module, whose sizes hold where none are given; the command line passes its data.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class MLP(Network):
         slope: float = SLOPE,
         gbp: bool = True,
         prior: Prior | None = None,
-        like: Sized | None = None,
+        like: Any = None,
     ) -> None:
         shape, found = sizes_of(None if inputs is None else (inputs,), outputs, like, MNIST_SHAPE)
         super().__init__(mlp(math.prod(shape), hidden, found, slope), gbp, prior)
@@ -163,7 +163,7 @@ class LeNet5(Network):
         classes: int | None = None,
         gbp: bool = True,
         prior: Prior | None = None,
-        like: Sized | None = None,
+        like: Any = None,
     ) -> None:
         shape, outputs = sizes_of(in_shape, classes, like, MNIST_SHAPE)
         super().__init__(lenet5(images(shape, "LeNet5"), outputs), gbp, prior)

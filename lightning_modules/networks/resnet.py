@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, Sized, images, sizes_of
+from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, images, sizes_of
 from torch_gbp import GBPLinear, Softmax
 from torch_gbp.local import BlockLocal, split_equally
 
@@ -94,7 +95,7 @@ class ResNet(nn.Sequential):
         width: int = 16,
         norm: Norm = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
-        like: Sized | None = None,
+        like: Any = None,
     ) -> None:
         shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)
         channels = images(shape, "ResNet")[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, Sized, images, sizes_of
+from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, images, sizes_of
 
 SYMBOLS = 128  # of a text: the bytes of ASCII
 EMBEDDED = 0.02  # standard deviation of embeddings and positions at the start
@@ -34,7 +36,7 @@ class ViT(nn.Module):
         width: int = 64,
         depth: int = 4,
         heads: int = 4,
-        like: Sized | None = None,
+        like: Any = None,
     ) -> None:
         super().__init__()
         shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)

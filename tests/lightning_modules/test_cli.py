@@ -11,7 +11,7 @@ from lightning_modules.networks import MLP, DigitsConv, FilterResponseNorm
 from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
 
-CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+CONFIGS = Path(__file__).parents[2] / "lightning_modules" / "configs"
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it

@@ -19,7 +19,7 @@ from lightning_modules.cli import main
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 
-CONFIG = Path(__file__).parents[2] / "examples" / "configs" / "block_local.yaml"
+CONFIG = Path(__file__).parents[2] / "lightning_modules" / "configs" / "block_local.yaml"
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, SHARED)]
