@@ -1,4 +1,4 @@
-"""Sections on class probabilities: calibration, refusing, other inputs."""
+"""Sections on class probabilities: calibration, and refusing."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from torch_gbp.evaluation.outcome import Outcome, Predictions
-from torch_gbp.metrics import coverage_at_risk, ood_auroc, predictive_entropy, risk_coverage
+from torch_gbp.evaluation.scorecard import Scorecard
+from torch_gbp.metrics import risk_coverage
 from torch_gbp.reporting import classes, curves
 from torch_gbp.reporting.canvas import panel
 from torch_gbp.reporting.curves import Array
 from torch_gbp.reporting.page import Section, dash, figure, grid, key
 
 SURE = 0.95  # confidence from which a prediction is called sure, in the sentences at the top
-RISK = 0.05  # share of errors at which coverage is read off, as in `sc/Cov@5Risk`
 REFUSED = 0.1  # share of the examples that may be refused, in the same sentences
 
 
@@ -54,9 +53,11 @@ def glance(outcome: Outcome) -> str:
     n, sure = len(found.right), found.confidence >= SURE
     kept = np.argsort(-found.confidence, kind="stable")[: n - int(REFUSED * n)]
     errors = 100 * np.mean(~found.right), 100 * np.mean(~found.right[kept])
-    text = f"Right on <b>{_percent(found.right)}</b> of {n:,} examples. Sure ({SURE:.0%} or more) of {_percent(sure)}"
+    text = f"Right on <b>{_percent(found.right)}</b> of {n:,} examples. Sure ({100 * SURE:.0f} % or more) of {_percent(sure)}"
     text += f", and right on <b>{_percent(found.right[sure])}</b> of those. " if sure.any() else ". "
-    text += f"Where it may refuse the {REFUSED:.0%} it is least sure of, it errs on {errors[1]:.1f} %, not {errors[0]:.1f} %."
+    text += (
+        f"Where it may refuse the {100 * REFUSED:.0f} % it is least sure of, it errs on {errors[1]:.1f} %, not {errors[0]:.1f} %."
+    )
     others = [f"{_percent(answered(own)[1] >= SURE)} of {escape(name)}" for name, own in outcome.ood.items()]
     return text + (f" It is sure of {', '.join(others)}, which it cannot know." if others else "")
 
@@ -65,30 +66,30 @@ def _percent(flags: NDArray[np.bool_]) -> str:
     return f"{100 * np.mean(flags):.1f} %"
 
 
-def calibration(outcomes: Sequence[Outcome]) -> Section:
+def calibration(cards: Sequence[Scorecard]) -> Section:
     """Reliability diagrams and histograms of the confidence."""
     text = f"""<p>Each point stands for at least {curves.FEWEST} examples of like confidence; its height is the share of them
 that is right. On the dashed line confidence is what it says. A grey bar holds 95 of 100 models that are
 perfectly calibrated: gaps inside it are what chance makes of so few examples, and a filled point lies
 outside.</p>"""
-    diagrams = [figure(*_reliability(number, own), own.name, number) for number, own in enumerate(outcomes)]
-    histograms = [figure(*_confidences(number, own), own.name, number) for number, own in enumerate(outcomes)]
+    diagrams = [figure(*_reliability(i, card), card.outcome.name, i) for i, card in enumerate(cards)]
+    histograms = [figure(*_confidences(card.outcome), card.outcome.name, i) for i, card in enumerate(cards)]
     under = "<h3>How sure it is, and of what</h3>" + grid(histograms)
     return Section("calibration", "Calibration", text + grid(diagrams) + under)
 
 
-def _reliability(number: int, outcome: Outcome) -> tuple[str, str]:
-    found = curves.reliability(*answers(outcome)[1:])
+def _reliability(number: int, card: Scorecard) -> tuple[str, str]:
+    found = curves.reliability(*answers(card.outcome)[1:])
     outside = (found.accuracy < found.low) | (found.accuracy > found.high)
     bold = found.accuracy[outside] < found.confidence[outside]
     verdict = f"{int(outside.sum())} of {len(outside)} points outside the bars"
     if outside.any():
         verdict += f": too sure in {int(bold.sum())}, not sure enough in {int((~bold).sum())}"
     drawn = panel(classes.reliability_diagram(found, number), f"reliability diagram: {verdict}")
-    return drawn, f"{verdict}; {len(outcome):,} examples."
+    return drawn, f"ECE {100 * card['cal/ECE'].value:.1f} %; {verdict}; {len(card.outcome):,} examples."
 
 
-def _confidences(number: int, outcome: Outcome) -> tuple[str, str]:
+def _confidences(outcome: Outcome) -> tuple[str, str]:
     found = answers(outcome)
     outside = [answered(own)[1] for own in outcome.ood.values()]
     drawn = panel(classes.confidence_histogram(found.confidence, found.right, outside), "histogram of the confidence", height=3.0)
@@ -97,40 +98,18 @@ def _confidences(number: int, outcome: Outcome) -> tuple[str, str]:
     return drawn, f"{right} {wrong}{lines}"
 
 
-def refusing(outcomes: Sequence[Outcome]) -> Section:
+def refusing(cards: Sequence[Scorecard]) -> Section:
     """Risk against coverage."""
-    text = """<p>A model that knows when it errs gets better by refusing what it is least sure of: from right to left, the
-curve falls, and it falls to 0 where nothing that it is surest of is wrong. Read off how much has to be left to
-a person.</p>"""
-    given = [(torch.from_numpy(own.confidence), torch.from_numpy(~own.right)) for own in map(answers, outcomes)]
-    found = [(coverage.numpy(), risk.numpy()) for coverage, risk in (risk_coverage(*own) for own in given)]
-    rows = "; ".join(f"{key(i, own.name)} {100 * coverage_at_risk(*given[i], RISK):.0f} %" for i, own in enumerate(outcomes))
+    text = """<p>A model that knows when it errs gets better by refusing what it is least sure of: from right to left, the curve
+falls, and it falls to 0 where nothing that it is surest of is wrong. Read off how much has to be left to a
+person.</p>"""
+    found = [_risk(answers(card.outcome)) for card in cards]
+    kept = "; ".join(f"{key(i, card.outcome.name)} {100 * card['sc/Cov_5Risk'].value:.0f} %" for i, card in enumerate(cards))
     drawn = panel(classes.risk_curves(found), "errors among the kept examples against their share")
-    return Section(
-        "refusing",
-        "Refusing",
-        text + grid([figure(drawn, f"At most {RISK:.0%} of errors while keeping {rows} of the examples.")]),
-    )
+    caption = f"With at most 5 % of errors among the kept, they can be {kept} of all examples."
+    return Section("refusing", "Refusing", text + grid([figure(drawn, caption)]))
 
 
-def other_inputs(outcomes: Sequence[Outcome]) -> Section | None:
-    """ROC curves of telling other inputs from the test set, one drawing a set; None without such sets."""
-    names = dict.fromkeys(name for own in outcomes for name in own.ood)
-    if not names:
-        return None
-    text = """<p>Inputs of another kind, which no model can know. Ideally all are found while none of the own examples is
-accused: the upper left corner. The dashed line is a guess. What is compared is the entropy of the class
-probabilities.</p>"""
-    return Section("others", "Other inputs", text + grid(figure(*_roc(outcomes, name), name) for name in names))
-
-
-def _roc(outcomes: Sequence[Outcome], name: str) -> tuple[str, str]:
-    logs = {i: (_logs(own), _logs(own.ood[name])) for i, own in enumerate(outcomes) if name in own.ood}
-    found = {i: curves.roc(*(predictive_entropy(part).numpy() for part in both)) for i, both in logs.items()}
-    areas = ", ".join(f"{key(i, outcomes[i].name)} {ood_auroc(*both):.3f}" for i, both in logs.items())
-    return panel(classes.roc_curves(found), "ROC curves of finding other inputs"), f"Area under the curve: {areas}"
-
-
-def _logs(found: Predictions) -> Tensor:
-    assert found.probabilities is not None
-    return found.probabilities.double().log()
+def _risk(found: Answers) -> tuple[Array, Array]:
+    coverage, risk = risk_coverage(torch.from_numpy(found.confidence), torch.from_numpy(~found.right))
+    return coverage.numpy(), risk.numpy()

@@ -28,28 +28,28 @@ class Shelf(NamedTuple):
     captions: list[str]
 
 
-class Shown(NamedTuple):
-    """Whose names and looks the examples have: of classes (None: numbers), and of inputs (None: those of the outcomes)."""
+class Looks(NamedTuple):
+    """Names of the classes (None: numbers), and what the examples look like (None: as the models saw them)."""
 
     classes: Sequence[str] | None
     inputs: Tensor | None
 
 
-def section(outcomes: Sequence[Outcome], shown: Shown) -> Section | None:
+def section(outcomes: Sequence[Outcome], looks: Looks) -> Section | None:
     """The examples of every model; None where no model's inputs are known."""
-    parts = [_of_model(number, own, shown) for number, own in enumerate(outcomes)]
+    parts = [_of_model(number, own, looks) for number, own in enumerate(outcomes)]
     if not any(parts):
         return None
     text = """<p>Under each: the class that the model says, how sure it is, and the right class where it is wrong.</p>"""
     return Section("examples", "Examples", text + "".join(parts))
 
 
-def _of_model(number: int, outcome: Outcome, shown: Shown) -> str:
-    inputs = outcome.inputs if shown.inputs is None else shown.inputs
+def _of_model(number: int, outcome: Outcome, looks: Looks) -> str:
+    inputs = outcome.inputs if looks.inputs is None else looks.inputs
     if inputs is None:
         return ""
     pictures = Pictures(inputs) if image_shaped(inputs) else None
-    shelves = [*_shelves(outcome, inputs, shown.classes), *_fooled(outcome, shown.classes)]
+    shelves = [*_shelves(outcome, inputs, looks.classes), *_fooled(outcome, looks.classes)]
     return f"<h3>{key(number, outcome.name)}</h3>" + "".join(_shelf(own, pictures) for own in shelves)
 
 

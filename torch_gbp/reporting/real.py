@@ -56,9 +56,10 @@ def pit_bars(found: Band, number: int) -> Drawing:
 
     def draw(axes: Any) -> None:
         width = found.position[1] - found.position[0]
-        axes.bar(found.position, found.observed, 0.9 * width, color=colour(number), alpha=0.75)
-        axes.fill_between([0, 1], found.low[0], found.high[0], color=BAND, alpha=0.9, linewidth=0, zorder=3)
-        axes.axhline(1, color=INK, linewidth=0.8, linestyle="--", zorder=4)
+        axes.fill_between([0, 1], found.low[0], found.high[0], color=BAND, linewidth=0, zorder=1)
+        axes.bar(found.position, found.observed, 0.9 * width, color=colour(number), alpha=0.75, zorder=2)
+        for height in (found.low[0], found.high[0]):
+            axes.axhline(height, color=INK, linewidth=0.8, linestyle=":", zorder=3)
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="predicted P(target below what was seen)", ylabel="density")
 
     return draw
@@ -87,9 +88,10 @@ def errors_against_deviations(mean: Array, deviation: Array, target: Array, numb
         y = np.array([np.sqrt(np.mean((target - mean)[own] ** 2)) for own in groups])
         # Of the mean of m squared Gaussian errors, by the delta method: y / root(2 m).
         spread = 2 * x / np.sqrt([2 * len(own) for own in groups])
-        axes.plot([0, x.max()], [0, x.max()], color=INK, linewidth=0.8, linestyle="--")
+        ends = [0.95 * x.min(), 1.05 * x.max()]
+        axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle="--")
         axes.vlines(x, np.maximum(x - spread, 0), x + spread, color=BAND, linewidth=7, zorder=1)
         axes.plot(x, y, color=colour(number), marker="o", markersize=5, linewidth=1.2)
-        axes.set(xlim=(0, None), ylim=(0, None), xlabel="predicted standard deviation", ylabel="root mean squared error")
+        axes.set(xlim=ends, xlabel="predicted standard deviation", ylabel="root mean squared error")
 
     return draw
