@@ -1,4 +1,4 @@
-"""The demo's two figures: a reliability diagram, and images with their predictive distributions."""
+"""The demo's picture: the same images under each model, from least to most sure, with what it refuses to answer."""
 
 from __future__ import annotations
 
@@ -7,110 +7,71 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from torch_gbp.metrics import BINS, calibration_error
+INK, FAINT = "#1d2327", "#8b959b"
+COLOURS = {"right": "#0f766e", "wrong": "#d0413f", "no digit": "#7c5cd6"}
+ROWS = 4  # of images in a column
+matplotlib.rcParams.update({"font.size": 10, "text.color": INK})
 
-COLOURS = ("#14746f", "#e07a2f")  # first and second model; told apart by colour-blind readers too
-matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
+class Shown(NamedTuple):
+    """A model's answers on the images shown: name, confidence (n,), what each is (a key of `COLOURS`), which it gives (n,)."""
 
-class Reliability(NamedTuple):
-    """Per bin of the confidence: count, accuracy and mean confidence (both nan where the bin is empty), each (bins,)."""
-
-    count: Tensor
-    accuracy: Tensor
+    name: str
     confidence: Tensor
+    kind: list[str]
+    given: Tensor
 
 
-def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
-    """The numbers of a reliability diagram with equal-width bins.
+def plot_knowledge(images: Tensor, models: list[Shown], path: Path) -> None:
+    """Images (n, h, w) in the order of each model's confidence, one band a model; those that it refuses are pale. PNG.
 
-    >>> reliability(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([0, 1]), bins=2).accuracy
-    tensor([   nan, 0.5000], dtype=torch.float64)
+    The frame of an image says whether the answer is right, wrong, or none was possible.
     """
-    confidence, predicted = probabilities.double().max(1)
-    index = (confidence * bins).long().clamp(max=bins - 1)
-    count, hits, total = (torch.zeros(bins, dtype=torch.float64) for _ in range(3))
-    count.index_add_(0, index, torch.ones_like(confidence))
-    hits.index_add_(0, index, (predicted == labels).double())
-    total.index_add_(0, index, confidence)
-    return Reliability(count, hits / count, total / count)
+    columns = -(-len(images) // ROWS)
+    height = 0.36 * ROWS + 0.95
+    figure = Figure(figsize=(0.36 * columns + 0.6, height * len(models) + 0.75), facecolor="white")
+    bands: Any = figure.subplots(len(models), 1, squeeze=False)
+    figure.subplots_adjust(left=0.015, right=0.985, top=1 - 0.85 / figure.get_figheight(), bottom=0.01, hspace=0.32)
+    figure.text(0.015, 1 - 0.3 / figure.get_figheight(), _title(len(images)), weight="bold", fontsize=13, va="center")
+    patches = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=kind) for kind, colour in COLOURS.items()]
+    figure.legend(handles=patches, loc="upper right", ncols=len(patches), frameon=False, bbox_to_anchor=(0.99, 1.0))
+    for axes, model in zip(bands[:, 0], models, strict=True):
+        _band(axes, images.numpy(), model)
+    figure.savefig(path, dpi=110)
 
 
-def plot_reliability(predictions: dict[str, Tensor], labels: Tensor, path: Path) -> None:
-    """Accuracy against confidence of each model, over a histogram of its confidences; saved as PNG.
-
-    Args:
-        predictions: class probabilities (n, classes) of two models by name.
-        labels: (n,) of integers.
-    """
-    figure = Figure(figsize=(4.2 * len(predictions), 5.2), layout="constrained")
-    axes = figure.subplots(2, len(predictions), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
-    for column, (name, probabilities) in enumerate(predictions.items()):
-        top, bottom = axes[:, column]
-        _draw_reliability(top, reliability(probabilities, labels), COLOURS[column])
-        top.set_title(f"{name}   (ECE {100 * calibration_error(probabilities, labels):.2f} %)", loc="left", weight="bold")
-        _draw_histogram(bottom, reliability(probabilities, labels).count, COLOURS[column])
-    axes[0, 0].set_ylabel("accuracy in the bin")
-    axes[1, 0].set_ylabel("test images")
-    figure.savefig(path, dpi=130)
+def _title(number: int) -> str:
+    return f"The same {number} pictures, from what each model is least sure of to what it is surest of"
 
 
-def _draw_reliability(axes: Any, numbers: Reliability, colour: str) -> None:
-    full = numbers.count > 0
-    count, y, x = (part[full].numpy() for part in numbers)
-    # Two standard errors of a calibrated model in that bin: gaps inside are what chance alone makes.
-    spread = 2 * np.sqrt(x * (1 - x) / count)
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
-    low, high = np.clip(x - spread, 0, 1), np.clip(x + spread, 0, 1)
-    axes.vlines(x, low, high, color="0.82", linewidth=5, label="chance (2 s.e.)", zorder=1)
-    axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=colour, linewidth=1, zorder=2)
-    axes.scatter(x, y, 18 + 60 * np.sqrt(count / count.max()), colour, label="observed", zorder=3)
-    axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
+def _band(axes: Any, images: np.ndarray, model: Shown) -> None:
+    order = model.confidence.argsort(stable=True).tolist()
+    for place, number in enumerate(order):
+        column, row = divmod(place, ROWS)
+        _image(axes, images[number], column, row, COLOURS[model.kind[number]], bool(model.given[number]))
+    refused = len(order) - int(model.given.sum())
+    _sides(axes, refused, model)
+    axes.set(xlim=(-0.1, -(-len(order) // ROWS) + 0.1), ylim=(ROWS + 0.1, -0.75), aspect="equal")
+    axes.axis("off")
 
 
-def _draw_histogram(axes: Any, count: Tensor, colour: str) -> None:
-    width = 1 / len(count)
-    axes.bar((np.arange(len(count)) + 0.5) * width, count.numpy(), 0.9 * width, color=colour)
-    axes.set(yscale="log", ylim=(0.7, None), xlabel="confidence")
+def _image(axes: Any, image: np.ndarray, column: int, row: int, colour: str, given: bool) -> None:
+    alpha = 1.0 if given else 0.28
+    axes.imshow(image, cmap="gray_r", extent=(column + 0.1, column + 0.9, row + 0.9, row + 0.1), alpha=alpha)
+    frame = Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=2.2, alpha=max(alpha, 0.45))
+    axes.add_patch(frame)
 
 
-class Gallery(NamedTuple):
-    """A row of the gallery: title, images (n, h, w), labels (n,) or None, class probabilities (n, classes) by model."""
-
-    title: str
-    images: Tensor
-    labels: Tensor | None
-    predictions: dict[str, Tensor]
-
-
-def plot_gallery(rows: list[Gallery], path: Path) -> None:
-    """Images in rows, each beside the bars of the class probabilities that every model gives it; saved as PNG."""
-    columns = len(rows[0].images)
-    figure = Figure(figsize=(3.1 * columns, 1.75 * len(rows) + 0.3), layout="constrained")
-    bands: Any = figure.subfigures(len(rows), 1, squeeze=False)
-    for band, row in zip(bands[:, 0], rows, strict=True):
-        band.suptitle(row.title, x=0.01, ha="left", weight="bold", fontsize=10)
-        cells = band.subplots(1, 2 * columns, width_ratios=(1, 1.6) * columns)
-        for i in range(columns):
-            cells[2 * i].imshow(row.images[i].numpy(), cmap="gray_r", interpolation="nearest")
-            cells[2 * i].axis("off")
-            if row.labels is not None:
-                cells[2 * i].set_title(f"label {int(row.labels[i])}", fontsize=8, pad=2)
-            _draw_bars(cells[2 * i + 1], {name: p[i].numpy() for name, p in row.predictions.items()})
-    handles, labels = bands[0, 0].axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=130)
-
-
-def _draw_bars(axes: Any, predictions: dict[str, np.ndarray]) -> None:
-    width = 0.8 / len(predictions)
-    for number, (name, probabilities) in enumerate(predictions.items()):
-        shift = (number + 0.5) * width - 0.4
-        axes.bar(np.arange(len(probabilities)) + shift, probabilities, width, color=COLOURS[number], label=name)
-    axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), xticks=range(10))
-    axes.tick_params(labelsize=7, length=2)
+def _sides(axes: Any, refused: int, model: Shown) -> None:
+    """What it refuses and what it answers, in numbers, with a line between both."""
+    column, row = divmod(refused, ROWS)
+    steps = [(column + 1, 0), (column + 1, row), (column, row), (column, ROWS)] if row else [(column, 0), (column, ROWS)]
+    axes.plot(*zip(*steps, strict=True), color=INK, linewidth=2)
+    counts = {side: [kind for kind, given in zip(model.kind, model.given.tolist(), strict=True) if given == side] for side in (0, 1)}
+    text = {side: ", ".join(f"{counts[side].count(kind)} {kind}" for kind in COLOURS) for side in (0, 1)}
+    axes.text(0, -0.3, f"{model.name} refuses {len(counts[0])}: {text[0]}", va="center", color=FAINT)
+    axes.text(-(-len(model.kind) // ROWS), -0.3, f"answers {len(counts[1])}: {text[1]}", va="center", ha="right", weight="bold")
