@@ -2,7 +2,7 @@
 
 from torch_gbp.errors.extras import require_extra
 
-require_extra("evaluate", {"numpy": "numpy", "matplotlib": "matplotlib"}, "torch_gbp.reporting")
+require_extra("report", {"numpy": "numpy", "matplotlib": "matplotlib"}, "torch_gbp.reporting")
 
 from torch_gbp.reporting.report import report
 
