@@ -18,7 +18,7 @@ from lightning_modules.data.loading import TensorPairs
 
 BRIGHTEST = 16
 LABELLED, HELD_OUT = 250, 150  # digits to train on, and to calibrate on; the other 1397 are for testing
-KINDS = ("as they are", "noisy", "turned")
+KINDS = ("digits", "noisy digits", "turned digits")
 NOISE, ANGLE = 4.0, 30.0  # standard deviation in grey values; degrees, to either side
 OTHERS = 250  # pictures of each kind that is no digit
 LETTERS = "ACEFHJKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that nobody would take for a digit
@@ -49,6 +49,12 @@ class HardDigits(TensorDataModule):
         pairs = (TensorPairs((x - mean) / deviation, y) for x, y in zip(parts, labels.tensor_split(ends), strict=True))
         others = {name: _some((own() - mean) / deviation, generator) for name, own in OTHER_SETS.items()}
         return Parts(*pairs, ood={name: TensorPairs(x, torch.zeros(len(x), dtype=torch.long)) for name, x in others.items()})
+
+    def kinds(self) -> dict[str, tuple[str, Tensor]]:
+        """What the test images are: the set ("" for the digits, or the name of another one) and the rows in it, of each kind."""
+        thirds = torch.arange(len(self.parts.test)).tensor_split(len(KINDS))
+        digits = {kind: ("", rows) for kind, rows in zip(KINDS, thirds, strict=True)}
+        return digits | {name: (name, torch.arange(len(own))) for name, own in self.parts.ood.items()}
 
 
 def harder(images: Tensor, generator: torch.Generator) -> Tensor:

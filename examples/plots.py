@@ -1,7 +1,8 @@
-"""The demo's picture: the same images under each model, from least to most sure, with what it refuses to answer."""
+"""The demo's picture: images of each kind in the order of a model's confidence, with what it refuses to answer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,67 +12,70 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-INK, FAINT = "#1d2327", "#8b959b"
+INK, FAINT = "#1d2327", "#727c82"
 COLOURS = {"right": "#0f766e", "wrong": "#d0413f", "no digit": "#7c5cd6"}
-ROWS = 4  # of images in a column
+LEFT, RIGHT = 3.4, 6.0  # room beside the images, in images
+PALE = 0.25
 matplotlib.rcParams.update({"font.size": 10, "text.color": INK})
 
 
-class Shown(NamedTuple):
-    """A model's answers on the images shown: name, confidence (n,), what each is (a key of `COLOURS`), which it gives (n,)."""
+class Lane(NamedTuple):
+    """Images of a kind under a model: kind, images (n, h, w), confidence (n,), and which are right (None: they have no class).
 
-    name: str
-    confidence: Tensor
-    kind: list[str]
-    given: Tensor
-
-
-def plot_knowledge(images: Tensor, models: list[Shown], path: Path) -> None:
-    """Images (n, h, w) in the order of each model's confidence, one band a model; those that it refuses are pale. PNG.
-
-    The frame of an image says whether the answer is right, wrong, or none was possible.
+    `note` is what is written behind them; the model answers where its confidence is at least `least`.
     """
-    columns = -(-len(images) // ROWS)
-    height = 0.36 * ROWS + 0.95
-    figure = Figure(figsize=(0.36 * columns + 0.6, height * len(models) + 0.75), facecolor="white")
-    bands: Any = figure.subplots(len(models), 1, squeeze=False)
-    figure.subplots_adjust(left=0.015, right=0.985, top=1 - 0.85 / figure.get_figheight(), bottom=0.01, hspace=0.32)
-    figure.text(0.015, 1 - 0.3 / figure.get_figheight(), _title(len(images)), weight="bold", fontsize=13, va="center")
-    patches = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=kind) for kind, colour in COLOURS.items()]
-    figure.legend(handles=patches, loc="upper right", ncols=len(patches), frameon=False, bbox_to_anchor=(0.99, 1.0))
-    for axes, model in zip(bands[:, 0], models, strict=True):
-        _band(axes, images.numpy(), model)
+
+    kind: str
+    images: Tensor
+    confidence: Tensor
+    right: Tensor | None
+    least: float
+    note: str
+
+
+def plot_knowledge(models: Mapping[str, Sequence[Lane]], path: Path) -> None:
+    """One band a model, one lane a kind: from least to most sure, pale where the model refuses to answer; saved as PNG.
+
+    A frame says whether the answer is right, wrong, or none was possible.
+    """
+    rows = sum(len(lanes) + 1.3 for lanes in models.values())
+    columns = max(len(lane.images) for lanes in models.values() for lane in lanes) + LEFT + RIGHT
+    figure = Figure(figsize=(0.36 * columns, 0.36 * (rows + 1.9)), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-LEFT, columns - LEFT), ylim=(rows, -1.9), aspect="equal")
+    axes.axis("off")
+    _heading(axes, columns)
+    top = 0.0
+    for name, lanes in models.items():
+        axes.text(-LEFT + 0.3, top + 0.6, name, weight="bold", fontsize=12, va="center")
+        for number, lane in enumerate(lanes):
+            _lane(axes, lane, top + 1.1 + number)
+        top += len(lanes) + 1.3
     figure.savefig(path, dpi=110)
 
 
-def _title(number: int) -> str:
-    return f"The same {number} pictures, from what each model is least sure of to what it is surest of"
+def _heading(axes: Any, columns: float) -> None:
+    axes.text(-LEFT + 0.3, -1.2, "What it knows, what it does not, what it refuses", weight="bold", fontsize=15, va="center")
+    text = "each lane from the image that the model is least sure of to the one it is surest of; pale: it refuses to answer"
+    axes.text(-LEFT + 0.3, -0.35, text, color=FAINT, va="center")
+    patches = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=kind) for kind, colour in COLOURS.items()]
+    axes.legend(handles=patches, loc="upper right", ncols=len(patches), frameon=False, bbox_to_anchor=(1 - 0.3 / columns, 0.995))
 
 
-def _band(axes: Any, images: np.ndarray, model: Shown) -> None:
-    order = model.confidence.argsort(stable=True).tolist()
+def _lane(axes: Any, lane: Lane, top: float) -> None:
+    axes.text(-0.3, top + 0.5, lane.kind, ha="right", va="center")
+    order = lane.confidence.argsort(stable=True).tolist()
     for place, number in enumerate(order):
-        column, row = divmod(place, ROWS)
-        _image(axes, images[number], column, row, COLOURS[model.kind[number]], bool(model.given[number]))
-    refused = len(order) - int(model.given.sum())
-    _sides(axes, refused, model)
-    axes.set(xlim=(-0.1, -(-len(order) // ROWS) + 0.1), ylim=(ROWS + 0.1, -0.75), aspect="equal")
-    axes.axis("off")
+        given = float(lane.confidence[number]) >= lane.least
+        known = "no digit" if lane.right is None else "right" if bool(lane.right[number]) else "wrong"
+        _image(axes, lane.images[number].numpy(), place, top, COLOURS[known], given)
+    refused = int((lane.confidence < lane.least).sum())
+    axes.plot([refused, refused], [top, top + 1], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=4)
+    axes.text(len(order) + 0.3, top + 0.5, lane.note, va="center", color=FAINT)
 
 
-def _image(axes: Any, image: np.ndarray, column: int, row: int, colour: str, given: bool) -> None:
-    alpha = 1.0 if given else 0.28
-    axes.imshow(image, cmap="gray_r", extent=(column + 0.1, column + 0.9, row + 0.9, row + 0.1), alpha=alpha)
-    frame = Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, edgecolor=colour, linewidth=2.2, alpha=max(alpha, 0.45))
+def _image(axes: Any, image: np.ndarray, left: float, top: float, colour: str, given: bool) -> None:
+    alpha = 1.0 if given else PALE
+    axes.imshow(image, cmap="gray_r", extent=(left + 0.1, left + 0.9, top + 0.9, top + 0.1), alpha=alpha)
+    frame = Rectangle((left + 0.07, top + 0.07), 0.86, 0.86, fill=False, edgecolor=colour, linewidth=2, alpha=max(alpha, 0.4))
     axes.add_patch(frame)
-
-
-def _sides(axes: Any, refused: int, model: Shown) -> None:
-    """What it refuses and what it answers, in numbers, with a line between both."""
-    column, row = divmod(refused, ROWS)
-    steps = [(column + 1, 0), (column + 1, row), (column, row), (column, ROWS)] if row else [(column, 0), (column, ROWS)]
-    axes.plot(*zip(*steps, strict=True), color=INK, linewidth=2)
-    counts = {side: [kind for kind, given in zip(model.kind, model.given.tolist(), strict=True) if given == side] for side in (0, 1)}
-    text = {side: ", ".join(f"{counts[side].count(kind)} {kind}" for kind in COLOURS) for side in (0, 1)}
-    axes.text(0, -0.3, f"{model.name} refuses {len(counts[0])}: {text[0]}", va="center", color=FAINT)
-    axes.text(-(-len(model.kind) // ROWS), -0.3, f"answers {len(counts[1])}: {text[1]}", va="center", ha="right", weight="bold")

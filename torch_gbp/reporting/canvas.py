@@ -16,7 +16,7 @@ INK, LINE, BAND, WRONG, RIGHT = (f"#0a0b{number:02x}" for number in range(5))
 VARIABLES = {INK: "--ink", LINE: "--line", BAND: "--band", WRONG: "--wrong", RIGHT: "--right"}
 MOST_MODELS = 8  # with a colour of their own
 DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2), (8, 1.5), (2, 4))  # of sets of other inputs, in their order: drawn and left out
-WIDTH, HEIGHT = 5.0, 3.7  # inches of a panel; the page scales it
+WIDTH, HEIGHT = 4.2, 3.2  # inches of a panel; the page scales it
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and in the page's font

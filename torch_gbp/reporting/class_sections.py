@@ -92,7 +92,7 @@ def _reliability(number: int, card: Scorecard) -> tuple[str, str]:
 def _confidences(outcome: Outcome) -> tuple[str, str]:
     found = answers(outcome)
     outside = [answered(own)[1] for own in outcome.ood.values()]
-    drawn = panel(classes.confidence_histogram(found.confidence, found.right, outside), "histogram of the confidence", height=3.0)
+    drawn = panel(classes.confidence_histogram(found.confidence, found.right, outside), "histogram of the confidence", height=2.6)
     lines = "".join(f" {dash(i)} {escape(name)}" for i, name in enumerate(outcome.ood))
     right, wrong = (f'<span class="key" style="--own:var(--{name})">{name}</span>' for name in ("right", "wrong"))
     return drawn, f"{right} {wrong}{lines}"
@@ -104,9 +104,9 @@ def refusing(cards: Sequence[Scorecard]) -> Section:
 falls, and it falls to 0 where nothing that it is surest of is wrong. Read off how much has to be left to a
 person.</p>"""
     found = [_risk(answers(card.outcome)) for card in cards]
-    kept = "; ".join(f"{key(i, card.outcome.name)} {100 * card['sc/Cov_5Risk'].value:.0f} %" for i, card in enumerate(cards))
+    kept = ", ".join(f"{key(i, card.outcome.name)} {100 * card['sc/Cov_5Risk'].value:.0f} %" for i, card in enumerate(cards))
     drawn = panel(classes.risk_curves(found), "errors among the kept examples against their share")
-    caption = f"With at most 5 % of errors among the kept, they can be {kept} of all examples."
+    caption = f"The most that can be kept with at most 5 % of errors among them: {kept}."
     return Section("refusing", "Refusing", text + grid([figure(drawn, caption)]))
 
 

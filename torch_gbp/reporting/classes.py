@@ -33,12 +33,13 @@ def reliability_diagram(found: Reliability, number: int) -> Drawing:
 
 
 def confidence_histogram(confidence: Array, right: NDArray[np.bool_], outside: Sequence[Array]) -> Drawing:
-    """How many examples have which confidence: right and wrong ones, and those of other inputs as lines."""
+    """How many examples have which confidence: right ones, wrong ones before them, and those of other inputs as lines."""
 
     def draw(axes: Any) -> None:
         start = np.floor(20 * min([confidence.min(), *(own.min() for own in outside)])) / 20
         edges = np.linspace(start, 1, CONFIDENCE_BINS + 1)
-        axes.hist([confidence[~right], confidence[right]], edges, stacked=True, color=[WRONG, RIGHT], rwidth=0.92)
+        axes.hist(confidence[right], edges, color=RIGHT, rwidth=0.92)
+        axes.hist(confidence[~right], edges, color=WRONG, rwidth=0.5)  # in front: on a logarithmic scale stacked heights mislead
         for number, own in enumerate(outside):
             counts = np.histogram(own, edges)[0]
             axes.stairs(counts, edges, color=INK, linestyle=(0, DASHES[number % len(DASHES)]), linewidth=1.3)

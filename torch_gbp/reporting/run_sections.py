@@ -28,7 +28,7 @@ known, so it could be left out at little cost; far to the right the data have se
 
 
 def _histogram(number: int, ratios: Mapping[str, Array]) -> str:
-    return panel(weights.ratio_histogram(ratios, number), "histogram of signal-to-noise ratios of the weights", height=3.0)
+    return panel(weights.ratio_histogram(ratios, number), "histogram of signal-to-noise ratios of the weights", height=2.6)
 
 
 def _caption(ratios: Mapping[str, Array]) -> str:
@@ -68,4 +68,4 @@ def of_training(names: Sequence[str], histories: Mapping[int, weights.Curves]) -
 
 def _curve(quantity: str, names: Sequence[str], runs: Mapping[int, Array]) -> str:
     caption = " ".join(f"{key(i, names[i])} ends at {own[-1]:.4g}" for i, own in runs.items())
-    return figure(panel(weights.run_curves(runs, quantity), "curves of training runs", height=3.0), caption, quantity)
+    return figure(panel(weights.run_curves(runs, quantity), "curves of training runs", height=2.6), caption, quantity)
