@@ -115,6 +115,7 @@ __all__ += likelihoods.__all__
 _LATER = {  # function: room that stands on this one, imported at first use
     # (under another name than the function's: importing a room binds its name here, in the function's place)
     "evaluate": "evaluation",
+    "report": "reporting",
 }
 _ROOMS = ("sklearn",)  # rooms that are themselves imported at first use
 
