@@ -35,7 +35,6 @@ def gather(folder: Path) -> None:
     for source, name in names.items():
         text = markdown(source) if source.suffix == ".ipynb" else source.read_text()
         put(folder / name, moved(text, source, name, names, folder))
-    shutil.copytree(ROOT / "docs" / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.py"))
     shutil.copy(ROOT / "docs" / "site" / "style.css", folder)
 
 
