@@ -1,5 +1,7 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from importlib import import_module
+
 from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import linearised_sweep, means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
@@ -109,3 +111,19 @@ __all__ = [  # and those of likelihoods, below
     "to_torch",
 ]
 __all__ += likelihoods.__all__
+
+_LATER = {  # function: room that stands on this one, imported at first use
+    # (under another name than the function's: importing a room binds its name here, in the function's place)
+    "evaluate": "evaluation",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Functions of the rooms that stand on this one."""
+    if name in _LATER:
+        return getattr(import_module(f"torch_gbp.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
