@@ -53,7 +53,12 @@ def moved(text: str, source: Path, name: str, names: dict[Path, str], folder: Pa
         return f"{found[1]}{relative(place, name)}{found[3]}"
 
     parts = _CODE.split(text)
-    return "".join(part if number % 2 else _LINK.sub(link, part) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else in_one_line(_LINK.sub(link, part)) for number, part in enumerate(parts))
+
+
+def in_one_line(text: str) -> str:
+    """Text whose numbers keep their error and their unit on their line."""
+    return re.sub(r"(?<=\d) (±) (?=\d)|(?<=\d) (%)", lambda sign: sign[0].replace(" ", "\u00a0"), text)
 
 
 def carried(target: Path, folder: Path) -> str:

@@ -30,6 +30,12 @@ def test_every_public_name_is_on_one_page_of_the_interface() -> None:
     assert {f"torch_gbp.{name}" for name in torch_gbp.__all__} <= set(shown)
 
 
+def test_every_room_has_a_page_or_is_inside() -> None:
+    rooms = {file.stem for file in (ROOT / "torch_gbp").iterdir() if file.suffix == ".py" or (file / "__init__.py").exists()}
+    shown = {room for _, rooms in api.PAGES.values() for room in rooms}
+    assert rooms - shown == {"__init__", "autocast", "factors"}
+
+
 def test_links_follow_the_pages(tmp_path: Path) -> None:
     pages.gather(tmp_path)
     for page in tmp_path.rglob("*.md"):
@@ -46,6 +52,11 @@ def test_a_link_to_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_links_in_code_are_left_alone(tmp_path: Path) -> None:
     text = "`a[0](x)` and\n```\nlayers[1](nothing)\n```"
     assert pages.moved(text, ROOT / "README.md", "index.md", {}, tmp_path) == text
+
+
+def test_numbers_keep_their_line_and_code_its_spaces(tmp_path: Path) -> None:
+    text = "98.5 ± 0.1 % `1 % 2`"
+    assert pages.moved(text, ROOT / "README.md", "index.md", {}, tmp_path) == "98.5\u00a0±\u00a00.1\u00a0% `1 % 2`"
 
 
 def test_nothing_is_fetched() -> None:
