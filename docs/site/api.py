@@ -58,8 +58,14 @@ def names() -> dict[str, object]:
         for name in public(module):
             value = getattr(module, name)
             if inspect.isclass(value) or callable(value):
-                found.setdefault(id(value), (f"{place}.{name}", value))
+                found.setdefault(id(value), (path(place, name, value), value))
     return dict(found.values())
+
+
+def path(place: str, name: str, value: object) -> str:
+    """Where a name is looked up; in the file that defines it where a file of that name hides it."""
+    hidden = find_spec(f"{place}.{name}") is not None
+    return f"{getattr(value, '__module__', place)}.{name}" if hidden else f"{place}.{name}"
 
 
 def pages() -> dict[str, str]:
