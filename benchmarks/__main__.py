@@ -36,7 +36,13 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {"anynet": range(2), "continual": range(2), "coverage": range(100), "tabular": range(5), "uci": range(20)}  # the others: 0, 1, 2
+SEEDS = {
+    "anynet": range(2),
+    "continual": range(2),
+    "coverage": range(100),
+    "tabular": range(5),
+    "uci": range(20),
+}  # the others: 0, 1, 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
