@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import Range, require, require_kind
+from torch_gbp.errors.checks import Range, require, require_kind, shown
 from torch_gbp.evaluation.outcome import Kind, Outcome, Predictions
 
 LEVEL = Range("in (0, 1)", lambda value: 0 < value < 1)
@@ -52,8 +52,8 @@ def conformal_sets(calibration: Outcome, predictions: Predictions, level: float 
     """
     where = "conformal_sets"
     level = _require_calibration(calibration, predictions, "classification", level, where)
-    if method not in _SCORES:
-        raise InvalidInput("unknown method", where=where, got=repr(method), fix=f"use {' or '.join(map(repr, _SCORES))}")
+    if not isinstance(method, str) or method not in _SCORES:
+        raise InvalidInput("unknown method", where=where, got=shown(method), fix=f"use {' or '.join(map(repr, _SCORES))}")
     own, new = calibration.probabilities, predictions.probabilities
     assert own is not None and new is not None
     q = _quantile(_SCORES[method](own).gather(1, calibration.targets[:, None]).squeeze(1), level)

@@ -126,7 +126,7 @@ def _over_groups(found: dict[str, float], outcome: Outcome) -> dict[str, float]:
     """Means over the near sets and over the far ones, if some are near."""
     if not outcome.near:
         return {}
-    groups = {"near": outcome.near, "far": set(outcome.ood) - outcome.near}
+    groups = {"near": set(outcome.near), "far": set(outcome.ood) - set(outcome.near)}
     endings = dict.fromkeys(key.rpartition("/")[2] for key in found)
     means: dict[str, float] = {}
     for group, names in groups.items():
