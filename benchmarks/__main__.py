@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, digits, graph_images, local_learning, uci, video
+from benchmarks import active, anynet, digits, graph_images, local_learning, uci, video
 from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
     **{name: study.run for name, study in STUDIES.items()},
+    "active": active.run,
     "coverage": curve.run_coverage,
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
@@ -33,8 +34,9 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {"anynet": range(2), "coverage": range(100), "uci": range(20)}  # the others: 0, 1, 2
+SEEDS = {"active": range(2), "anynet": range(2), "coverage": range(100), "uci": range(20)}  # the others: 0, 1, 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
+    "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
