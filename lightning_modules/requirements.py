@@ -1,8 +1,9 @@
 """The packages that lightning_modules needs beside torch_gbp, named together where one is missing."""
 
-from importlib.util import find_spec
+import sys
+from pathlib import Path
 
-from torch_gbp.errors import explain
+from torch_gbp.errors.extras import require_extra
 
 NEEDED = {  # module: distribution
     "lightning": "lightning",
@@ -13,16 +14,17 @@ NEEDED = {  # module: distribution
 }
 
 
+PROGRAMS = ("torch-gbp", "-m")  # this package as a command: the console script, and `python -m lightning_modules`
+
+
 def require_packages() -> None:
-    """Raises ModuleNotFoundError, which names what is missing and how to install it, unless every package is there."""
-    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            explain(
-                "packages of the extra `lightning` are not installed",
-                where="lightning_modules",
-                got=f"no {', '.join(missing)}",
-                cause="torch_gbp alone needs torch and tqdm only",
-                fix="pip install 'torch-gbp[lightning]'",
-            )
-        )
+    """Raises ModuleNotFoundError, which names what is missing and how to install it, unless every package is there.
+
+    A command ends with that text alone (SystemExit).
+    """
+    try:
+        require_extra("lightning", NEEDED, "lightning_modules")
+    except ModuleNotFoundError as error:
+        if Path(sys.argv[0]).stem in PROGRAMS:
+            raise SystemExit(str(error)) from error
+        raise

@@ -1,8 +1,11 @@
 """torch_gbp: Bayesian neural networks trained by Gaussian message passing, as a PyTorch plug-in."""
 
+from importlib import import_module
+
 from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import linearised_sweep, means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
+from torch_gbp.continual import advance, widen_head
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.decide import Abstention, abstain, mutual_information, select
 from torch_gbp.factors.torch_functions import moments
@@ -95,6 +98,7 @@ __all__ = [  # and those of likelihoods, below
     "Trainer",
     "abstain",
     "adapters",
+    "advance",
     "calibrate",
     "configure_optimizers",
     "from_torch",
@@ -112,5 +116,26 @@ __all__ = [  # and those of likelihoods, below
     "thesis_iterations",
     "thesis_rate",
     "to_torch",
+    "widen_head",
 ]
 __all__ += likelihoods.__all__
+
+_LATER = {  # function: room that stands on this one, imported at first use
+    # (under another name than the function's: importing a room binds its name here, in the function's place)
+    "evaluate": "evaluation",
+    "report": "reporting",
+}
+_ROOMS = ("sklearn",)  # rooms that are themselves imported at first use
+
+
+def __getattr__(name: str) -> object:
+    """Functions of the rooms that stand on this one, and such rooms."""
+    if name in _ROOMS:
+        return import_module(f"torch_gbp.{name}")
+    if name in _LATER:
+        return getattr(import_module(f"torch_gbp.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
