@@ -144,7 +144,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "local.variational": (local.variational, {"shape": (3,), "classes": 3}, as_is),
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
-    "Abstention", "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
+    "Abstention", "AveragedSites", "BatchSites", "Evaluation",
+    "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
     "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",

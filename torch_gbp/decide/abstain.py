@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from torch_gbp.decide.scores import SCORES, class_probabilities, require_predicted
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import Range, require, require_kind, shown
+from torch_gbp.errors.checks import Range, require, require_kind, require_values, shown
 from torch_gbp.likelihoods.targets import check_labels
 from torch_gbp.predictive import Predictive
 
@@ -171,6 +171,7 @@ def _uncertainty(found: Predictive | Tensor, how: str) -> Tensor:
 def _errors(found: Predictive | Tensor, target: Any) -> Tensor:
     """Which predictions are errors, (n,) of truth values."""
     require_kind("target", target, Tensor, "abstain", fix="pass labels (n,), or truth values (n,) with uncertainties")
+    require_values(target, "abstain")
     if isinstance(found, Tensor) and found.ndim == 1:
         if target.dtype != torch.bool or target.shape != found.shape:
             raise InvalidInput(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import shown
+from torch_gbp.errors.checks import require_values, shown
 from torch_gbp.predictive import Predictive
 
 ROUNDING = 1e-3  # how far class probabilities may sum from 1, half precision included
@@ -108,6 +108,7 @@ def require_predicted(found: Any, where: str) -> None:
             got=got,
             fix="pass what predict returns",
         )
+    require_values(found, where)
     if found.ndim > 1:
         _require_probabilities(found, where)
     elif bool(found.isnan().any()):
