@@ -19,6 +19,7 @@ from torch_gbp import denoise, local
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, about what is tried here
 X, LABELS, VALUES = seeded((6, 3)), torch.arange(6) % 3, seeded((6, 1), 1)
+RANKS = torch.arange(400) / 400
 IMAGES, GREY = seeded((2, 2, 6, 6), 2), torch.full((1, 8, 8), 0.5)
 
 
@@ -100,6 +101,9 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "Softmax": (gbp.Softmax, {}, predict),
     "SquaredSoftmax": (gbp.SquaredSoftmax, {}, predict),
     "Trainer": (gbp.Trainer, {"model": mlp(), "likelihood": gbp.Softmax(), "progress": False}, as_is),
+    "abstain": (gbp.abstain, {"found": RANKS, "target": RANKS > 0.9, "risk": 0.05}, lambda made: made.accept(RANKS)),
+    "mutual_information": (gbp.mutual_information, {"output": gbp.Gaussian(X, X.square())}, as_is),
+    "select": (gbp.select, {"found": X.softmax(1), "k": 2}, as_is),
     "calibrate": (gbp.calibrate, {"model": mlp(), "likelihood": gbp.Softmax(), "examples": [(X, LABELS)]}, as_is),
     "thesis_iterations": (gbp.thesis_iterations, {}, as_is),
     "thesis_rate": (gbp.thesis_rate, {"epoch": 1}, as_is),
@@ -140,7 +144,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "local.variational": (local.variational, {"shape": (3,), "classes": 3}, as_is),
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
-    "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
+    "Abstention", "AveragedSites", "BatchSites", "Evaluation",
+    "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
     "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
