@@ -70,7 +70,9 @@ TABLE = {
     "predictive.calibration": {"OCTAVES": {"variance_factor": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
     "predictive.announced": {"SHOWN": 6},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
+    "predictive.features": {"RIDGE": 1e-06},
     "predictive.linear": {"APART": 0.1},
+    "predictive.ood": {"BODY": 0.9},
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},
     "predictive.result": {"DRAWS": 128},
     "predictive.samples": {"SMALL": 32768},
@@ -191,6 +193,7 @@ TABLE = {
     "Standardise": {"device": None, "dtype": None},
     "Softmax": {"power": None},
     "SquaredSoftmax": {"sigma": 0.01, "power": 1.0},
+    "OODScore": {"how": None, "samples": 16},
     "Trainer": {
         "epochs": 8,
         "lr": None,
