@@ -18,6 +18,7 @@ Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"  # the committed files
 FORMAT = 1  # of the result files; another one is refused
 KEY = ("method", "order", "net", "data", "blocks", "limit", "seed", "epochs", "settings")  # some are of few benchmarks alone
+KEY += ("ood", "score", "corruption", "severity")
 
 
 class Request(NamedTuple):
