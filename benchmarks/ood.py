@@ -111,7 +111,7 @@ def scored(seen: Seen, x: Tensor, predict: Callable[[Tensor], Tensor]) -> dict[s
 
 
 def ood_score(method: Method, split: Split) -> gbp.OODScore | None:
-    """The library's score, of message passing by its own predictive, of a plain network by its softmax; None for other methods."""
+    """The library's score: of message passing by its predictive, of a plain network by its softmax; None for other methods."""
     batches = list(zip(split.x.split(BATCH), split.y.split(BATCH), strict=True))
     if isinstance(method, MessagePassed):
         return gbp.OODScore(method.network, method.likelihood, batches)

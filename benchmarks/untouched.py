@@ -1,7 +1,8 @@
 """Data on which no default of torch_gbp was ever tuned: tables and digits that scikit-learn ships, and letters (notMNIST).
 
 torch_gbp as it comes beside every rival, with its settings searched on a quarter of the training rows. Digits and letters have
-been seen in other ways: digits train the demo, letters are an OOD set of the MNIST benchmarks; no default was chosen by either's labels.
+been seen in other ways: the demo trains on digits, letters are an OOD set of the MNIST benchmarks. No default was chosen by their
+labels.
 """
 
 from __future__ import annotations
