@@ -7,7 +7,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, corruptions, digits, graph_images, local_learning, ood, tabular, uci, untouched, video
+from benchmarks import (
+    anynet,
+    continual,
+    corruptions,
+    digits,
+    graph_images,
+    local_learning,
+    ood,
+    tabular,
+    uci,
+    untouched,
+    video,
+)
 from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
@@ -21,6 +33,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
     **{name: study.run for name, study in STUDIES.items()},
+    "continual": continual.run,
+    "continual_search": partial(continual.run, search=True),
     "corruptions": corruptions.run,
     "coverage": curve.run_coverage,
     "digits": digits.run,
@@ -39,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
 }
 SEEDS = {
     "anynet": range(2),
+    "continual": range(2),
     "ood": range(2),
     "coverage": range(100),
     "tabular": range(5),
@@ -46,6 +61,7 @@ SEEDS = {
 }  # the others: 0, 1, 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "anynet": anynet.ENTRANTS,
+    "continual": continual.ENTRANTS,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,

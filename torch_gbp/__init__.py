@@ -5,6 +5,7 @@ from importlib import import_module
 from torch_gbp import likelihoods
 from torch_gbp.autograd.passes import linearised_sweep, means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
+from torch_gbp.continual import advance, widen_head
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
 from torch_gbp.factors.torch_functions import moments
 from torch_gbp.gaussian import Gaussian, Message
@@ -96,6 +97,7 @@ __all__ = [  # and those of likelihoods, below
     "Trace",
     "Trainer",
     "adapters",
+    "advance",
     "calibrate",
     "configure_optimizers",
     "from_torch",
@@ -111,12 +113,14 @@ __all__ = [  # and those of likelihoods, below
     "thesis_iterations",
     "thesis_rate",
     "to_torch",
+    "widen_head",
 ]
 __all__ += likelihoods.__all__
 
 _LATER = {  # function: room that stands on this one, imported at first use
     # (under another name than the function's: importing a room binds its name here, in the function's place)
     "evaluate": "evaluation",
+    "report": "reporting",
 }
 _ROOMS = ("sklearn",)  # rooms that are themselves imported at first use
 
