@@ -176,7 +176,7 @@ ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what th
     "Abstention", "AveragedSites", "BatchSites", "Evaluation",
     "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
-    "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
+    "predict", "Predictive", "Calibration", "ElementwiseLikelihood", "OODScore",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
     "evaluation.Adapter", "evaluation.Score", "evaluation.Scorecard", "evaluation.higher_is_better", "evaluation.interval_scores",
@@ -280,6 +280,7 @@ USES: dict[str, Callable[[nn.Module, gbp.Likelihood, Any, Any], Any]] = {
     "calibrate": lambda model, likelihood, x, y: gbp.calibrate(model, likelihood, [(x, y)]),
     "predict": lambda model, likelihood, x, y: gbp.Trainer(model, likelihood, progress=False).predict([(x, y)]),
     "respond": lambda model, likelihood, x, y: gbp.LinearResponse(model, likelihood, x, y)(X),
+    "score": lambda model, likelihood, x, y: gbp.OODScore(model, likelihood, [(x, y)])(x),
     "local": lambda model, likelihood, x, y: local.BlockLocal(
         [nn.Linear(3, 4), nn.Sequential(gbp.GBPLinear(4, 3))], 3, X, end_loss=gbp.Softmax()
     ).check(x, y),

@@ -78,7 +78,9 @@ TABLE = {
     "evaluation.measures": {"LEVELS": (0.5, 0.9, 0.95)},
     "evaluation.data": {"CHUNK": 500},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
+    "predictive.features": {"RIDGE": 1e-06},
     "predictive.linear": {"APART": 0.1},
+    "predictive.ood": {"BODY": 0.9},
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},
     "predictive.result": {"DRAWS": 128},
     "predictive.samples": {"SMALL": 32768},
@@ -240,6 +242,7 @@ TABLE = {
     "Standardise": {"device": None, "dtype": None},
     "Softmax": {"power": None},
     "SquaredSoftmax": {"sigma": 0.01, "power": 1.0},
+    "OODScore": {"how": None, "samples": 16},
     "Trainer": {
         "epochs": 8,
         "lr": None,
