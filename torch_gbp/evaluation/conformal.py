@@ -120,10 +120,14 @@ def _rank(count: int, level: float) -> int:
     return math.ceil((count + 1) * level - 1e-9)  # .9 of 9 + 1 examples are 9 of them, not 10
 
 
-_SCORES = {
-    "lac": lambda p: 1 - p,
-    "aps": lambda p: torch.where(p[:, None] >= p[:, :, None], p[:, None], 0.0).sum(2),
-}
+def _sum_of_larger(p: Tensor) -> Tensor:
+    """Sum over the classes of all probabilities that are at least p_c."""
+    below = (-p).sort(1).values
+    last = torch.searchsorted(below, -p, right=True) - 1  # of those that are equal
+    return (-below).cumsum(1).gather(1, last)
+
+
+_SCORES = {"lac": lambda p: 1 - p, "aps": _sum_of_larger}
 
 
 def _require_calibration(calibration: Outcome, predictions: Predictions, kind: Kind, level: float, where: str) -> float:
