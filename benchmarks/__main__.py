@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, continual, digits, graph_images, local_learning, uci, video
+from benchmarks import anynet, continual, digits, graph_images, local_learning, tabular, uci, video
 from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
@@ -31,11 +31,12 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "posterior": posterior.run,
     "robust": robust.run,
     "synthetic": curve.run_synthetic,
+    "tabular": tabular.run,
     "thesis": thesis.run,
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {"anynet": range(2), "continual": range(2), "coverage": range(100), "uci": range(20)}  # the others: 0, 1, 2
+SEEDS = {"anynet": range(2), "continual": range(2), "coverage": range(100), "tabular": range(5), "uci": range(20)}  # else 0 to 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
@@ -43,6 +44,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,
     "robust": robust.METHODS,
+    "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
 }
 

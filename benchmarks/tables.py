@@ -189,6 +189,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "posterior_reference": checks.reference,
     "robust": checks.robust_table,
     "synthetic": checks.synthetic,
+    "tabular": other_tables.shipped_tables,
     "thesis": checks.thesis_table,
     "uci": other_tables.uci_table,
     "widening": widening,

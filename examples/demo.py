@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from examples.networks import DigitsConv
 from examples.plots import Gallery, plot_gallery, plot_reliability
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.calibrate import Calibrate
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.data import Digits
+from lightning_modules.networks import DigitsConv
 from torch_gbp import Softmax
 
 # Chosen among .001, .003 and .01 by the likelihood of a held-out quarter of the training part; torch_gbp as it comes.

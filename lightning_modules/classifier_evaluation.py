@@ -8,10 +8,11 @@ import lightning
 import torch
 from torch import Tensor
 
+from lightning_modules.checkpoints.portable import PortableModule
 from torch_gbp.metrics import classification_scores, ood_auroc
 
 
-class ClassifierEvaluation(lightning.LightningModule):
+class ClassifierEvaluation(PortableModule):
     """Scores whole data sets from `log_probabilities`, which a subclass gives.
 
     Validation logs `val/...`. The first test loader is the in-distribution test set (`test/...`), further ones are
@@ -22,6 +23,10 @@ class ClassifierEvaluation(lightning.LightningModule):
     def log_probabilities(self, x: Tensor) -> Tensor:
         """Log predictive probabilities of the classes, (n, classes)."""
         raise NotImplementedError
+
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (n, classes)."""
+        return {"probabilities": self.log_probabilities(x).exp()}
 
     def on_validation_epoch_start(self) -> None:
         self._predictions = Predictions()

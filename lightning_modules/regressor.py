@@ -50,6 +50,7 @@ class GBPRegressor(GBPModule):
 
     def setup(self, stage: str) -> None:
         """Takes the targets' units from the data module, if it standardises them."""
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         for name in ("target_mean", "target_std"):
             if hasattr(data, name):
@@ -76,6 +77,14 @@ class GBPRegressor(GBPModule):
     def predictive_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the targets in their own units."""
         return self._moments(self.predict(x))
+
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """Mean and standard deviation of the targets, and the parts of it that weights and noise make, in their units."""
+        found = self.predict(x)
+        mean, variance = self._moments(found)
+        parts = {"std": variance}
+        parts |= {f"{name}_std": getattr(found, name) * self.target_std.square() for name in ("epistemic", "aleatoric")}
+        return {"mean": mean} | {name: part.sqrt() for name, part in parts.items()}
 
     def _moments(self, found: Predictive) -> tuple[Tensor, Tensor]:
         predictive = found.distribution

@@ -20,7 +20,7 @@ ORDER = (
 )  # fmt: skip
 CORE = {"torch", "tqdm"}
 OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may import besides; `import torch_gbp` does without
-    "evaluation": {"numpy"},
+    "evaluation": set(),
     "report": {"numpy", "matplotlib"},
     "sklearn": {"numpy", "sklearn"},
 }

@@ -115,14 +115,21 @@ __all__ = [  # and those of likelihoods, below
 ]
 __all__ += likelihoods.__all__
 
-_LATER = {  # function: room that stands on this one, imported at first use since it needs packages of an extra
-    # (another name than the function's: importing a room binds its name here, in the function's place)
+_LATER = {  # function: room that stands on this one, imported at first use
+    # (under another name than the function's: importing a room binds its name here, in the function's place)
     "evaluate": "evaluation",
 }
+_ROOMS = ("sklearn",)  # rooms that are themselves imported at first use
 
 
 def __getattr__(name: str) -> object:
-    """Functions of the rooms that need an extra."""
+    """Functions of the rooms that stand on this one, and such rooms."""
+    if name in _ROOMS:
+        return import_module(f"torch_gbp.{name}")
     if name in _LATER:
         return getattr(import_module(f"torch_gbp.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

@@ -12,6 +12,7 @@ from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.images import Images, load_cifar10, load_digits, load_fashion_mnist, load_mnist
 from lightning_modules.data.loading import TensorPairs, split_indices
 from lightning_modules.data.ood import Source, ood_images
+from lightning_modules.data.preparation import Preparation
 
 
 class Normaliser:
@@ -78,6 +79,7 @@ class ImageDataModule(TensorDataModule):
         images = self.load()
         train, held_out = split_indices(len(images.train_x), self.validation, self.seed)
         self.normalise = Normaliser(images.train_x[train])
+        self.preparation = Preparation(self.normalise.mean, self.normalise.std)
         self.augment = self._augmentation(images.train_x)
         source = Source(images, self.data_dir, self.download, self.seed)
         outside = {name: ood_images(name, source) for name in self.ood}

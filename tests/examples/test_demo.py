@@ -8,7 +8,7 @@ import torch
 from lightning_helpers import IGNORED
 
 from examples.demo import COLUMNS, HELD_OUT, main
-from examples.networks import DigitsConv
+from lightning_modules.networks import DigitsConv
 from examples.plots import reliability
 from lightning_modules import GBPClassifier
 from lightning_modules.data import Digits

@@ -7,11 +7,11 @@ import torch
 from lightning_helpers import IGNORED, write_image_sets
 
 import torch_gbp as gbp
-from examples.networks import MLP, DigitsConv, FilterResponseNorm
+from lightning_modules.networks import MLP, DigitsConv, FilterResponseNorm
 from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
 
-CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+CONFIGS = Path(__file__).parents[2] / "lightning_modules" / "configs"
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
@@ -43,7 +43,7 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     common = [
         "--model=GBPClassifier",
-        "--model.model=examples.networks.MLP",
+        "--model.model=lightning_modules.networks.MLP",
         "--data=MNIST",
         f"--data.data_dir={data_dir}",
         *small,
@@ -60,7 +60,7 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
 
 def test_adamw_and_options_of_likelihood_and_store(quiet):
     off = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=true"]
-    plain = ["--model=AdamWClassifier", "--model.model=examples.networks.DigitsConv", "--model.model.gbp=false", "--data=Digits"]
+    plain = ["--model=AdamWClassifier", "--model.model=lightning_modules.networks.DigitsConv", "--model.model.gbp=false", "--data=Digits"]
     augmented = ["--data.crop=1", "--data.flip=true", "--data.label_smoothing=0.1"]
     data = main(["fit", *plain, *augmented, *quiet, *off]).datamodule
     assert (data.crop, data.flip, data.label_smoothing) == (1, True, 0.1)
@@ -70,7 +70,7 @@ def test_adamw_and_options_of_likelihood_and_store(quiet):
         "--model.store=BatchSites",
         "--model.model.prior.scale=0.5",
     ]
-    bayes = ["--model=GBPClassifier", "--model.model=examples.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
+    bayes = ["--model=GBPClassifier", "--model.model=lightning_modules.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
     fitted = main(["fit", *bayes, *options, *quiet, *off])
     assert fitted.model.likelihood.power == 3.0
     assert type(fitted.model.store).__name__ == "BatchSites"
@@ -78,7 +78,7 @@ def test_adamw_and_options_of_likelihood_and_store(quiet):
     torch.testing.assert_close(own.prior_precision * 5, default.prior_precision)
 
 
-FILTER_RESPONSE = ["norm=examples.networks.FilterResponseNorm", "activation=torch.nn.SiLU"]
+FILTER_RESPONSE = ["norm=lightning_modules.networks.FilterResponseNorm", "activation=torch.nn.SiLU"]
 
 
 @pytest.mark.parametrize(("name", "network"), [("resnet20", []), ("resnet20", FILTER_RESPONSE), ("vit", [])])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lightning_helpers import IGNORED, Blobs, trainer
 
 import torch_gbp as gbp
-from examples.networks import MLP
+from lightning_modules.networks import MLP
 from lightning_modules import AdamWClassifier, Digits, GBPClassifier
 from lightning_modules.data.augmentation import smoothed
 from lightning_modules.data.loading import TensorPairs, evaluation_loader

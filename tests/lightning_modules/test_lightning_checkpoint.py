@@ -7,7 +7,7 @@ from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
 
 import torch_gbp as gbp
-from examples.networks import mlp
+from lightning_modules.networks import mlp
 from lightning_modules import AdamWClassifier, GBPClassifier
 
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"  # the resumed run goes on in the folder of the first

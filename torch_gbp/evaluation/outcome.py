@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Literal
 
 from torch import Tensor
 
+from torch_gbp.evaluation.checks import (
+    require_deviations,
+    require_labels,
+    require_one_kind,
+    require_other_inputs,
+    require_parts,
+    require_probabilities,
+    require_real_targets,
+)
 from torch_gbp.metrics.mixture import Mixture
 
 Kind = Literal["classification", "regression"]
@@ -18,11 +27,19 @@ class Predictions:
 
     Attributes:
         probabilities: (n, classes), of classes; None of real targets.
-        mean, std: (n, k), of real targets with the noise in it, in their units; None of classes.
+        mean, std: (n, k), of real targets with the noise in it, in their units; (n,) is taken as (n, 1). None of classes.
         mixture: of Gaussians, the whole distribution of real targets; None if that is the Gaussian of `mean` and `std`.
         epistemic: what the weights' uncertainty adds: mutual information (n,) in nats, or variance (n, k); None if unknown.
         energy: (n,), -log sum exp of the logits, the larger the stranger; None without logits.
-        inputs: (m, ...), of the first m examples, as a report shows them; None if they were not kept.
+        inputs: (n, ...), as a report shows them; None if they were not kept.
+
+    Raises:
+        InvalidInput: no predictions; probabilities that are not finite, negative, or do not sum to 1 (to one part in 10^4);
+            fewer than two classes; deviations that are not positive; parts of different lengths. With the row.
+
+    >>> import torch
+    >>> Predictions(probabilities=torch.tensor([[0.5, 0.5], [0.9, 0.1]])).kind
+    'classification'
     """
 
     _: KW_ONLY
@@ -34,6 +51,20 @@ class Predictions:
     energy: Tensor | None = None
     inputs: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        require_one_kind(self.probabilities, self.mean, self.std)
+        for name in ("probabilities", "mean", "std", "epistemic", "energy"):
+            setattr(self, name, _plain(getattr(self, name)))
+        if self.probabilities is not None:
+            require_probabilities(self.probabilities)
+        elif self.mean is not None and self.std is not None:
+            self.mean, self.std = column(self.mean), column(self.std)
+            self.epistemic = None if self.epistemic is None else column(self.epistemic)
+            require_deviations(self.mean, self.std)
+        if self.mixture is not None:
+            self.mixture = Mixture(*(part.detach().cpu().double() for part in self.mixture))
+        require_parts(len(self), epistemic=self.epistemic, energy=self.energy, inputs=self.inputs)
+
     @property
     def kind(self) -> Kind:
         """What is predicted."""
@@ -41,7 +72,17 @@ class Predictions:
 
     def __len__(self) -> int:
         known = self.mean if self.probabilities is None else self.probabilities
-        return 0 if known is None else len(known)
+        assert known is not None
+        return len(known)
+
+    def whole(self) -> Mixture:
+        """The distribution of real targets."""
+        assert self.mean is not None and self.std is not None
+        return Mixture.gaussian(self.mean, self.std) if self.mixture is None else self.mixture
+
+    def parts(self) -> dict[str, Any]:
+        """All of its parts, by their names."""
+        return {one.name: getattr(self, one.name) for one in fields(Predictions)}
 
 
 @dataclass
@@ -52,10 +93,41 @@ class Outcome(Predictions):
         name: of the model, as tables and pictures call it.
         targets: labels (n,), or real targets (n, k) in their units.
         ood: predictions on out-of-distribution inputs, by the name of the set.
-        near: names of those sets that are near to the training data; the others are far.
+        near: names of those sets that are near to the training data; if there are any, the others are far.
+
+    Raises:
+        InvalidInput: targets that do not fit the predictions, with the row; a set of other inputs whose predictions are those
+            of the data, of another kind, or with other classes; names in `near` of no set.
+
+    >>> import torch
+    >>> one = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
+    >>> len(Outcome("a", torch.tensor([0, 1]), probabilities=one))
+    2
     """
 
     name: str
     targets: Tensor
     ood: dict[str, Predictions] = field(default_factory=dict)
     near: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.targets, self.near = self.targets.detach().cpu(), frozenset(self.near)
+        if self.probabilities is not None:
+            require_labels(self.probabilities, self.targets)
+        elif self.mean is not None:
+            self.targets = column(self.targets)
+            require_real_targets(self.mean, self.targets)
+        own = self.mean if self.probabilities is None else self.probabilities
+        others = {name: other.mean if other.probabilities is None else other.probabilities for name, other in self.ood.items()}
+        require_other_inputs(own, others, {name: other.kind == self.kind for name, other in self.ood.items()}, self.near)
+
+
+def column(values: Tensor) -> Tensor:
+    """(n,) as (n, 1)."""
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _plain(values: Tensor | None) -> Tensor | None:
+    """On the CPU in float64, without gradient."""
+    return None if values is None else values.detach().cpu().double()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from examples.networks.classic import CIFAR_SHAPE, Shape
+from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, images, sizes_of
 
 SYMBOLS = 128  # of a text: the bytes of ASCII
 EMBEDDED = 0.02  # standard deviation of embeddings and positions at the start
@@ -15,9 +17,10 @@ class ViT(nn.Module):
     """Vision transformer: patches, learned positions, pre-norm blocks with GELU, the mean of the tokens; input (n, *in_shape).
 
     Args:
-        in_shape, classes: of an image, and how many outputs.
+        in_shape, classes: of an image, and how many outputs; None: as `like` has them, else (3, 32, 32) and 10.
         patch: side of a patch, in pixels.
         width, depth, heads: features of a token, blocks, heads of attention in each.
+        like: as in `MLP`.
 
     Source: Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token.
 
@@ -26,13 +29,22 @@ class ViT(nn.Module):
     """
 
     def __init__(
-        self, in_shape: Shape = CIFAR_SHAPE, classes: int = 10, patch: int = 4, width: int = 64, depth: int = 4, heads: int = 4
+        self,
+        in_shape: Shape | None = None,
+        classes: int | None = None,
+        patch: int = 4,
+        width: int = 64,
+        depth: int = 4,
+        heads: int = 4,
+        like: Any = None,
     ) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(in_shape[0], width, patch, patch)
-        self.positions = nn.Parameter(EMBEDDED * torch.randn((in_shape[1] // patch) * (in_shape[2] // patch), width))
+        shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)
+        channels, height, across = images(shape, "ViT")
+        self.patches = nn.Conv2d(channels, width, patch, patch)
+        self.positions = nn.Parameter(EMBEDDED * torch.randn((height // patch) * (across // patch), width))
         self.blocks = nn.Sequential(*(encoder_layer(width, heads) for _ in range(depth)))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions

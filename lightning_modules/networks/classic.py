@@ -5,6 +5,7 @@ Max-pooling comes before the activation: a monotone activation commutes with it,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,12 +14,11 @@ import torch
 from torch import nn
 
 import torch_gbp
+from lightning_modules.networks.sizes import CIFAR_SHAPE, MNIST_SHAPE, Shape, images, sizes_of
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.priors import Prior
 
 SLOPE = 0.1  # of the LeakyReLU, negative side
-Shape = tuple[int, int, int]  # of an image: channels, height, width
-MNIST_SHAPE, CIFAR_SHAPE = (1, 28, 28), (3, 32, 32)
 LENET_SIZE = 32  # smaller images are padded to it
 
 
@@ -96,7 +96,7 @@ def _headed(body: Sequence[nn.Module], in_shape: Shape, widths: Sequence[int], s
     except RuntimeError as error:
         raise InvalidInput(
             "the images do not go through the convolutions",
-            where="examples.networks",
+            where="lightning_modules.networks",
             got=f"images of shape {tuple(in_shape)}",
             cause="images that convolutions and pooling shrink to nothing",
             fix="give (channels, height, width), or take a smaller network",
@@ -125,36 +125,48 @@ class MLP(Network):
     """Multilayer perceptron; input (n, ...) of `inputs` values each.
 
     Args:
-        inputs: values of an example, e.g. 784 pixels.
+        inputs: values of an example, None: as `like` has them, else 784 pixels.
         hidden: widths of the hidden layers.
-        outputs: classes, or real targets.
+        outputs: classes, or real targets; None: as `like` has them, else 10.
         slope: of the LeakyReLU.
         gbp, prior: as in `Network`.
+        like: a `Sized` thing, such as a data module, whose sizes hold where none are given; the command line passes its data.
     """
 
     def __init__(
         self,
-        inputs: int = 784,
+        inputs: int | None = None,
         hidden: Sequence[int] = (256, 256),
-        outputs: int = 10,
+        outputs: int | None = None,
         slope: float = SLOPE,
         gbp: bool = True,
         prior: Prior | None = None,
+        like: Any = None,
     ) -> None:
-        super().__init__(mlp(inputs, hidden, outputs, slope), gbp, prior)
+        shape, found = sizes_of(None if inputs is None else (inputs,), outputs, like, MNIST_SHAPE)
+        super().__init__(mlp(math.prod(shape), hidden, found, slope), gbp, prior)
 
 
 class LeNet5(Network):
     """LeNet-5; input (n, *in_shape).
 
     Args:
-        in_shape: channels, height and width of an image.
-        classes: number of outputs.
+        in_shape: channels, height and width of an image; None: as `like` has them, else (1, 28, 28).
+        classes: number of outputs; None: as `like` has them, else 10.
         gbp, prior: as in `Network`.
+        like: as in `MLP`.
     """
 
-    def __init__(self, in_shape: Shape = MNIST_SHAPE, classes: int = 10, gbp: bool = True, prior: Prior | None = None) -> None:
-        super().__init__(lenet5(in_shape, classes), gbp, prior)
+    def __init__(
+        self,
+        in_shape: Shape | None = None,
+        classes: int | None = None,
+        gbp: bool = True,
+        prior: Prior | None = None,
+        like: Any = None,
+    ) -> None:
+        shape, outputs = sizes_of(in_shape, classes, like, MNIST_SHAPE)
+        super().__init__(lenet5(images(shape, "LeNet5"), outputs), gbp, prior)
 
 
 class Conv890k(Network):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from examples.networks.classic import CIFAR_SHAPE, Shape
+from lightning_modules.networks.sizes import CIFAR_SHAPE, Shape, images, sizes_of
 from torch_gbp import GBPLinear, Softmax
 from torch_gbp.local import BlockLocal, split_equally
 
@@ -75,11 +76,12 @@ class ResNet(nn.Sequential):
     Its children, in their order: `stem`, the residual blocks `stage1_1` to `stage3_DEPTH`, and `head`.
 
     Args:
-        in_shape: channels, height and width of an image.
-        classes: number of outputs.
+        in_shape: channels, height and width of an image; None: as `like` has them, else (3, 32, 32).
+        classes: number of outputs; None: as `like` has them, else 10.
         depth: residual blocks of a stage: 3 for ResNet-20.
         width: channels of the first stage.
         norm, activation: as in `ResidualBlock`.
+        like: as in `MLP`.
 
     >>> sum(p.numel() for p in ResNet().parameters())
     269722
@@ -87,22 +89,25 @@ class ResNet(nn.Sequential):
 
     def __init__(
         self,
-        in_shape: Shape = CIFAR_SHAPE,
-        classes: int = 10,
+        in_shape: Shape | None = None,
+        classes: int | None = None,
         depth: int = 3,
         width: int = 16,
         norm: Norm = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
+        like: Any = None,
     ) -> None:
-        stem = nn.Conv2d(in_shape[0], width, 3, 1, 1, bias=False)
+        shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)
+        channels = images(shape, "ResNet")[0]
+        stem = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         children: dict[str, nn.Module] = {"stem": nn.Sequential(stem, norm(width), activation())}
         inputs = width
-        for stage, outputs in enumerate((width, 2 * width, 4 * width), 1):
+        for stage, widened in enumerate((width, 2 * width, 4 * width), 1):
             for block in range(1, depth + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
-                children[f"stage{stage}_{block}"] = ResidualBlock(inputs, outputs, stride, norm, activation)
-                inputs = outputs
-        children["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+                children[f"stage{stage}_{block}"] = ResidualBlock(inputs, widened, stride, norm, activation)
+                inputs = widened
+        children["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, outputs))
         super().__init__(OrderedDict(children))
 
 

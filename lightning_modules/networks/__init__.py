@@ -1,9 +1,7 @@
 """Networks of plain torch, to be trained by message passing, by gradients, or in blocks; and named GBP twins of some."""
 
-from examples.networks.classic import (
-    CIFAR_SHAPE,
+from lightning_modules.networks.classic import (
     MLP,
-    MNIST_SHAPE,
     Conv890k,
     ConvOnePass,
     DigitsConv,
@@ -15,8 +13,9 @@ from examples.networks.classic import (
     lenet5,
     mlp,
 )
-from examples.networks.resnet import BlockResNet, FilterResponseNorm, ResNet
-from examples.networks.transformers import SYMBOLS, CharacterModel, ViT
+from lightning_modules.networks.resnet import BlockResNet, FilterResponseNorm, ResNet
+from lightning_modules.networks.sizes import CIFAR_SHAPE, MNIST_SHAPE
+from lightning_modules.networks.transformers import SYMBOLS, CharacterModel, ViT
 
 __all__ = [
     "CIFAR_SHAPE",

@@ -1,0 +1,149 @@
+"""Reading: what models return, tensors, arrays or distributions, as predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import LowRankMultivariateNormal as LowRankNormal
+from torch.distributions import MultivariateNormal as JointNormal
+
+from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import shown
+from torch_gbp.evaluation.checks import WHERE
+from torch_gbp.evaluation.outcome import Predictions, column
+from torch_gbp.metrics.mixture import Mixture
+from torch_gbp.predictive import Predictive
+
+OUTPUTS = ("logits", "log_probabilities", "probabilities", "mean_std", "mean_variance")
+
+
+def read(found: Any, outputs: str | None) -> Predictions:
+    """Predictions from what a model has returned for a batch.
+
+    Args:
+        found: `Predictions`; a `Predictive` of `torch_gbp.predict`; a torch distribution, or an object that has it as
+            `.predictive` (VBLL); tensors or arrays, which mean what `outputs` says.
+        outputs: "logits", "log_probabilities" or "probabilities" (n, classes), "mean_std" or "mean_variance", a pair of (n, k).
+
+    Raises:
+        InvalidInput: tensors whose meaning is not said, distributions that are no classes or (mixtures of) Gaussians, and what
+            `Predictions` raises.
+
+    >>> read(torch.tensor([[0.0, 0.0]]), "logits").probabilities
+    tensor([[0.5000, 0.5000]], dtype=torch.float64)
+    """
+    if isinstance(found, Predictions):
+        return found
+    if isinstance(found, Predictive):
+        return _of_predictive(found)
+    own = found if isinstance(found, Distribution) else getattr(found, "predictive", None)
+    return _of_distribution(own) if isinstance(own, Distribution) else _of_arrays(found, outputs)
+
+
+def _of_predictive(found: Predictive) -> Predictions:
+    """Of `torch_gbp.predict`: with its epistemic part, and the energy of class outputs."""
+    own = _of_distribution(found.distribution)
+    energy = -found.belief.mean.logsumexp(1) if own.kind == "classification" else None
+    return replace(own, epistemic=found.epistemic, energy=energy)
+
+
+def _of_distribution(found: Distribution) -> Predictions:
+    if isinstance(found, Categorical):
+        return Predictions(probabilities=found.logits.double().softmax(-1))
+    own = found.base_dist if isinstance(found, Independent) else found
+    if isinstance(own, MixtureSameFamily) and isinstance(own.component_distribution, Normal):
+        return _of_mixture(own.mixture_distribution.logits, own.component_distribution)
+    if isinstance(own, (Normal, JointNormal, LowRankNormal)):
+        return Predictions(mean=own.mean, std=own.variance.double().sqrt())
+    raise InvalidInput(
+        "only classes, Gaussians and mixtures of Gaussians can be scored",
+        where=WHERE,
+        got=type(found).__name__,
+        cause="counts, or a distribution with heavy tails",
+        fix="score it by its own log_prob, or pass (mean, std) with outputs='mean_std'",
+    )
+
+
+def _of_mixture(logits: Tensor, parts: Normal) -> Predictions:
+    weight = logits.double().log_softmax(-1)
+    mixture = Mixture(
+        *(part[:, None] if part.ndim == 2 else part for part in (weight, parts.mean.double(), parts.stddev.double()))
+    )
+    mean, std = mixture.moments()
+    return Predictions(mean=mean, std=std, mixture=mixture)
+
+
+def _of_arrays(found: Any, outputs: str | None) -> Predictions:
+    if outputs not in OUTPUTS:
+        raise InvalidInput(
+            "what the model's outputs mean has to be said" if outputs is None else "unknown kind of outputs",
+            where=WHERE,
+            got=shown(found) if outputs is None else shown(outputs),
+            cause="a network that may give logits or probabilities",
+            fix=f"say outputs={', '.join(map(repr, OUTPUTS[:-1]))} or {OUTPUTS[-1]!r}; or pass a likelihood",
+        )
+    if outputs in ("mean_std", "mean_variance"):
+        return _of_moments(found, outputs)
+    values = tensor(found).detach().double()
+    energy = -values.logsumexp(1) if outputs == "logits" and values.ndim == 2 else None
+    if outputs == "logits" and values.ndim == 2:
+        values = values.softmax(1)
+    return Predictions(probabilities=values.exp() if outputs == "log_probabilities" else values, energy=energy)
+
+
+def _of_moments(found: Any, outputs: str) -> Predictions:
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise InvalidInput(f"outputs={outputs!r} needs a pair of tensors", where=WHERE, got=shown(found), fix="return both")
+    mean, spread = (tensor(part).detach().double() for part in found)
+    return Predictions(mean=mean, std=spread.sqrt() if outputs == "mean_variance" else spread)
+
+
+def tensor(values: Any) -> Tensor:
+    """Tensors as they are, arrays and lists as tensors.
+
+    Raises:
+        InvalidInput: anything else.
+    """
+    try:
+        return values if isinstance(values, Tensor) else torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput("a tensor or an array is needed", where=WHERE, got=shown(values), fix="pass a torch tensor") from error
+
+
+def joined(parts: list[Predictions]) -> Predictions:
+    """Predictions of several batches as those of one; what only some of them know is left out."""
+    together: dict[str, Any] = {}
+    for name in ("probabilities", "mean", "std", "epistemic", "energy", "inputs"):
+        own = [getattr(part, name) for part in parts]
+        together[name] = None if any(part is None for part in own) else torch.cat(own)
+    if any(part.mixture is not None for part in parts):
+        together["mixture"] = Mixture(*(torch.cat(same) for same in zip(*(part.whole() for part in parts), strict=True)))
+    return Predictions(**together)
+
+
+def averaged(members: list[Predictions]) -> Predictions:
+    """Predictions of an ensemble: members of equal weight, with the epistemic part that their differences show.
+
+    Classes: mean probabilities, and the mutual information H(mean p) - mean H(p). Real targets: the even mixture, and the
+    variance of the means.
+    """
+    shapes = {tuple(one.probabilities.shape) if one.probabilities is not None else ("real", len(one)) for one in members}
+    if len(shapes) > 1:
+        raise InvalidInput(
+            "the members predict different things", where=WHERE, got=str(sorted(map(str, shapes))), fix="use one kind"
+        )
+    if members[0].probabilities is not None:
+        p = torch.stack([one.probabilities for one in members if one.probabilities is not None])
+        entropy = torch.special.entr(p).sum(-1)
+        mutual = torch.special.entr(p.mean(0)).sum(-1) - entropy.mean(0)
+        return Predictions(probabilities=p.mean(0), epistemic=mutual.clamp_min(0))
+    whole = [one.whole() for one in members]
+    weight = torch.cat([one.log_weight for one in whole], -1) - torch.tensor(len(whole)).double().log()
+    mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))
+    mean, std = mixture.moments()
+    means = torch.stack([one.moments()[0] for one in whole])
+    return Predictions(mean=mean, std=std, mixture=mixture, epistemic=column(means.var(0, unbiased=False)))
