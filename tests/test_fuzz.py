@@ -128,6 +128,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "denoise.Tukey": (denoise.Tukey, {"threshold": 1.0}, lambda made: made.energy(X.square())),
     "denoise.Upsampling": (denoise.Upsampling, {"channels": 1, "deviation": 0.1}, lambda made: made.shrink(8, 8)),
     "denoise.five_layers": (denoise.five_layers, {"channels": 1}, as_is),
+    "advance": (gbp.advance, {"model": mlp()}, as_is),
     "adapters": (gbp.adapters, {"network": blocks()[0]}, as_is),
     "from_torch": (gbp.from_torch, {"network": nn.Sequential(*blocks())}, as_is),
     "last_layer": (gbp.last_layer, {"network": nn.Sequential(*blocks())}, as_is),
@@ -135,6 +136,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "sample": (gbp.sample, {"model": mlp()}, as_is),
     "summary": (gbp.summary, {"model": mlp()}, str),
     "to_torch": (gbp.to_torch, {"model": mlp()}, as_is),
+    "widen_head": (lambda **options: gbp.widen_head(**{"model": mlp()} | options)(X), {"outputs": 5}, as_is),
     "local.BlockLocal": (local.BlockLocal, {"blocks": blocks(), "num_classes": 3, "example": X}, on(X)),
     "local.FeedbackLoss": (
         local.FeedbackLoss, {"feedback": local.RidgeFeedback(3, 3)}, lambda made: made(X, torch.eye(3).repeat(2, 1)),
