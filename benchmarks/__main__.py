@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, digits, graph_images, local_learning, tabular, uci, video
+from benchmarks import anynet, continual, digits, graph_images, local_learning, tabular, uci, video
 from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
@@ -20,6 +20,8 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
     **{name: study.run for name, study in STUDIES.items()},
+    "continual": continual.run,
+    "continual_search": partial(continual.run, search=True),
     "coverage": curve.run_coverage,
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
@@ -34,9 +36,16 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {"anynet": range(2), "coverage": range(100), "tabular": range(5), "uci": range(20)}  # the others: 0, 1, 2
+SEEDS = {
+    "anynet": range(2),
+    "continual": range(2),
+    "coverage": range(100),
+    "tabular": range(5),
+    "uci": range(20),
+}  # the others: 0, 1, 2
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "anynet": anynet.ENTRANTS,
+    "continual": continual.ENTRANTS,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,
