@@ -9,9 +9,9 @@ from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
 
 import torch_gbp as gbp
-from lightning_modules.networks import MLP, Conv890k, ConvOnePass, DigitsConv, LeNet5, conv890k, conv_one_pass, lenet5, mlp
 from lightning_modules import UCI, AdamWClassifier, GBPClassifier, GBPRegressor
 from lightning_modules.data.loading import TensorPairs, evaluation_loader
+from lightning_modules.networks import MLP, Conv890k, ConvOnePass, DigitsConv, LeNet5, conv890k, conv_one_pass, lenet5, mlp
 from torch_gbp.errors import InvalidInput
 from torch_gbp.metrics import classification_scores, ood_auroc, regression_scores
 
