@@ -19,6 +19,7 @@ from torch_gbp import denoise, evaluation, local
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, about what is tried here
 X, LABELS, VALUES = seeded((6, 3)), torch.arange(6) % 3, seeded((6, 1), 1)
+RANKS = torch.arange(400) / 400
 IMAGES, GREY = seeded((2, 2, 6, 6), 2), torch.full((1, 8, 8), 0.5)
 
 
@@ -110,6 +111,9 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "Softmax": (gbp.Softmax, {}, predict),
     "SquaredSoftmax": (gbp.SquaredSoftmax, {}, predict),
     "Trainer": (gbp.Trainer, {"model": mlp(), "likelihood": gbp.Softmax(), "progress": False}, as_is),
+    "abstain": (gbp.abstain, {"found": RANKS, "target": RANKS > 0.9, "risk": 0.05}, lambda made: made.accept(RANKS)),
+    "mutual_information": (gbp.mutual_information, {"output": gbp.Gaussian(X, X.square())}, as_is),
+    "select": (gbp.select, {"found": X.softmax(1), "k": 2}, as_is),
     "calibrate": (gbp.calibrate, {"model": mlp(), "likelihood": gbp.Softmax(), "examples": [(X, LABELS)]}, as_is),
     "thesis_iterations": (gbp.thesis_iterations, {}, as_is),
     "thesis_rate": (gbp.thesis_rate, {"epoch": 1}, as_is),
@@ -124,6 +128,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "denoise.Tukey": (denoise.Tukey, {"threshold": 1.0}, lambda made: made.energy(X.square())),
     "denoise.Upsampling": (denoise.Upsampling, {"channels": 1, "deviation": 0.1}, lambda made: made.shrink(8, 8)),
     "denoise.five_layers": (denoise.five_layers, {"channels": 1}, as_is),
+    "advance": (gbp.advance, {"model": mlp()}, as_is),
     "adapters": (gbp.adapters, {"network": blocks()[0]}, as_is),
     "from_torch": (gbp.from_torch, {"network": nn.Sequential(*blocks())}, as_is),
     "last_layer": (gbp.last_layer, {"network": nn.Sequential(*blocks())}, as_is),
@@ -131,6 +136,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "sample": (gbp.sample, {"model": mlp()}, as_is),
     "summary": (gbp.summary, {"model": mlp()}, str),
     "to_torch": (gbp.to_torch, {"model": mlp()}, as_is),
+    "widen_head": (lambda **options: gbp.widen_head(**{"model": mlp()} | options)(X), {"outputs": 5}, as_is),
     "local.BlockLocal": (local.BlockLocal, {"blocks": blocks(), "num_classes": 3, "example": X}, on(X)),
     "local.FeedbackLoss": (
         local.FeedbackLoss, {"feedback": local.RidgeFeedback(3, 3)}, lambda made: made(X, torch.eye(3).repeat(2, 1)),
@@ -169,9 +175,10 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "evaluation.score": (evaluation.score, {"outcome": SCORED, "resamples": 2}, values),
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
-    "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
+    "Abstention", "AveragedSites", "BatchSites", "Evaluation",
+    "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
-    "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
+    "predict", "Predictive", "Calibration", "ElementwiseLikelihood", "OODScore",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
     "evaluation.Adapter", "evaluation.Score", "evaluation.Scorecard", "evaluation.higher_is_better", "evaluation.interval_scores",
@@ -275,6 +282,7 @@ USES: dict[str, Callable[[nn.Module, gbp.Likelihood, Any, Any], Any]] = {
     "calibrate": lambda model, likelihood, x, y: gbp.calibrate(model, likelihood, [(x, y)]),
     "predict": lambda model, likelihood, x, y: gbp.Trainer(model, likelihood, progress=False).predict([(x, y)]),
     "respond": lambda model, likelihood, x, y: gbp.LinearResponse(model, likelihood, x, y)(X),
+    "score": lambda model, likelihood, x, y: gbp.OODScore(model, likelihood, [(x, y)])(x),
     "local": lambda model, likelihood, x, y: local.BlockLocal(
         [nn.Linear(3, 4), nn.Sequential(gbp.GBPLinear(4, 3))], 3, X, end_loss=gbp.Softmax()
     ).check(x, y),
