@@ -177,6 +177,7 @@ def local_search(rows: list[Row]) -> str:
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in TASKS},
     "ablation": ablation,
+    "active": other_tables.active_learning,
     "anynet": any_network,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
