@@ -47,6 +47,7 @@ from torch_gbp.optim.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.predictive import Predictive, predict
 from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
+from torch_gbp.predictive.ood import OODScore
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
 from torch_gbp.weights.laplace import LaplacePrior
@@ -88,6 +89,7 @@ __all__ = [  # and those of likelihoods, below
     "LinearResponse",
     "Message",
     "MessagePassing",
+    "OODScore",
     "PatchBasis",
     "Predictive",
     "Prior",
