@@ -1,7 +1,7 @@
 """Active learning on scikit-learn's digits: which images to label next, by what the network does not know.
 
-`python -m examples.active_learning --out runs/active` trains a small Bayesian network anew after every 20 labels, chosen at random,
-by entropy, or by BALD; prints the test accuracy, and draws it against the number of labels.
+`python -m examples.active_learning --out runs/active` trains a small Bayesian network anew after every 20 labels, chosen at
+random, by entropy, or by BALD; prints the test accuracy, and draws it against the number of labels.
 """
 
 from __future__ import annotations
