@@ -185,6 +185,7 @@ def local_search(rows: list[Row]) -> str:
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in (*TASKS, "untouched")},
     "ablation": ablation,
+    "active": other_tables.active_learning,
     "anynet": any_network,
     "corruptions": shift_tables.corrupted,
     "coverage": checks.coverage,
