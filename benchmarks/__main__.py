@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import (
+    active,
     anynet,
     continual,
     corruptions,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
     **{name: study.run for name, study in STUDIES.items()},
+    "active": active.run,
     "continual": continual.run,
     "continual_search": partial(continual.run, search=True),
     "corruptions": corruptions.run,
@@ -51,15 +53,17 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {
+SEEDS = {  # the others: 0, 1, 2
+    "active": range(2),
     "anynet": range(2),
     "continual": range(2),
     "ood": range(2),
     "coverage": range(100),
     "tabular": range(5),
     "uci": range(20),
-}  # the others: 0, 1, 2
+}
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
+    "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
     "local": local_learning.ENTRANTS,
