@@ -9,6 +9,7 @@ import torch_gbp
 import torch_gbp.denoise
 import torch_gbp.evaluation
 import torch_gbp.local
+import torch_gbp.reporting
 from torch_gbp.autograd.bridge import Rule
 
 FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["schedule"].default)  # of a dataclass: made anew each time
@@ -45,7 +46,7 @@ def pinned(place, names):
     return {key: getattr(inside, key) for key in names}
 
 
-ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation)
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation, torch_gbp.reporting)
 
 TABLE = {
     "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
@@ -77,6 +78,29 @@ TABLE = {
     "evaluation.checks": {"TOLERANCE": 1e-4},
     "evaluation.measures": {"LEVELS": (0.5, 0.9, 0.95)},
     "evaluation.data": {"CHUNK": 500},
+    "reporting.curves": {"BINS": 15, "FEWEST": 20, "RESAMPLES": 1000, "LEVEL": 0.95, "POINTS": 400},
+    "reporting.class_sections": {"SURE": 0.95, "REFUSED": 0.1},
+    "reporting.score_section": {"ALIKE": 2.0},
+    "reporting.canvas": {"MOST_MODELS": 8},
+    "reporting.pictures": {"LARGEST": 64, "BUDGET": 2_500_000},
+    "reporting.examples": {"SHOWN": 12},
+    "report": {
+        "data": None,
+        "path": "report.html",
+        "outputs": None,
+        "ood": None,
+        "near": (),
+        "how": None,
+        "samples": 16,
+        "resamples": 100,
+        "seed": 0,
+        "title": "What it knows, and how well it knows it",
+        "subtitle": "",
+        "classes": None,
+        "inputs": None,
+        "networks": None,
+        "histories": None,
+    },
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
     "predictive.features": {"RIDGE": 1e-06},
     "predictive.linear": {"APART": 0.1},
