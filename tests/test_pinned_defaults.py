@@ -8,6 +8,7 @@ import pytest
 import torch_gbp
 import torch_gbp.denoise
 import torch_gbp.local
+import torch_gbp.sklearn
 from torch_gbp.autograd.bridge import Rule
 
 FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["schedule"].default)  # of a dataclass: made anew each time
@@ -44,10 +45,15 @@ def pinned(place, names):
     return {key: getattr(inside, key) for key in names}
 
 
-ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.sklearn)
 
 TABLE = {
     "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
+    "sklearn.settings": {"HIDDEN": (64, 64), "BATCH": 16, "BATCHES": 50, "CLASSES": (0.2, 1000), "REAL": (0.1, 1500)},
+    **dict.fromkeys(
+        ("GBPClassifier", "GBPRegressor"),
+        {"hidden": (64, 64), "epochs": None, "batch_size": None, "lr": None, "random_state": None, "verbose": False},
+    ),
     "optim.monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
     "autograd.probes": {"EARLY": 16, "EVERY": 8},
     "optim.stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "MEMORY": 0.99, "EARLY": 16, "EVERY": 4},
