@@ -84,6 +84,7 @@ def test_the_converted_network_does_what_the_notebook_says() -> None:
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
 def test_the_first_steps_do_what_the_notebook_says() -> None:
     names = run({}, cells("first_steps"))
     assert min(names["by_hand"][-1], names["history"][-1].log_evidence) > -0.3
@@ -94,6 +95,7 @@ def test_the_first_steps_do_what_the_notebook_says() -> None:
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
 def test_calibration_and_other_images_are_as_the_notebook_says() -> None:
     names = run({}, cells("calibration_and_ood"))
     plain, adamw, calibrated, tempered = names["cards"]
@@ -106,6 +108,7 @@ def test_calibration_and_other_images_are_as_the_notebook_says() -> None:
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
 def test_error_bars_mean_what_the_notebook_says() -> None:
     names = run({}, cells("regression"))
     assert 0.8 < float(names["likelihood"].target_noise_variance.sqrt()) < 1.4 and names["doubts"][1] > 1.2 * names["doubts"][0]
