@@ -7,11 +7,13 @@ require_packages()
 from lightning_modules.baseline import AdamWClassifier
 from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.calibrate import Calibrate
+from lightning_modules.checkpoints import PortableModule, load_module, network_of
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.denoiser import GBPDenoiser
 from lightning_modules.learn_priors import LearnPriors
-from lightning_modules.moved import NETWORKS, moved
+from lightning_modules.prediction_files import PredictionFile
+from lightning_modules.progress import PassLines
 from lightning_modules.regressor import GBPRegressor
 
 __all__ = [
@@ -28,11 +30,9 @@ __all__ = [
     "GBPDenoiser",
     "GBPRegressor",
     "LearnPriors",
+    "PassLines",
+    "PortableModule",
+    "PredictionFile",
+    "load_module",
+    "network_of",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Says where a network is that was here."""
-    if name in NETWORKS:
-        raise ImportError(moved(name, "lightning_modules", "take {} in a checkout"))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

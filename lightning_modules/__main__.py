@@ -1,6 +1,6 @@
 """`python -m lightning_modules`: see `lightning_modules.cli`."""
 
-from lightning_modules.cli import main
+from lightning_modules.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

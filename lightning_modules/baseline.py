@@ -25,6 +25,8 @@ class AdamWClassifier(ClassifierEvaluation):
         InvalidInput: a network with GBP layers.
     """
 
+    settings = ("lr", "weight_decay")
+
     def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-2) -> None:
         super().__init__()
         if any(isinstance(module, GaussianParameter) for module in model.modules()):

@@ -27,7 +27,7 @@ class BlockLocalClassifier(ClassifierEvaluation):
     bar). A batch is one step of the trainer, whatever the number of blocks.
 
     Args:
-        model: the blocks, e.g. `examples.networks.BlockResNet()`.
+        model: the blocks, e.g. `lightning_modules.networks.BlockResNet()`.
         lr: peak rate of AdamW.
         weight_decay: of AdamW.
 
@@ -39,6 +39,8 @@ class BlockLocalClassifier(ClassifierEvaluation):
     >>> BlockLocalClassifier(blocks).log_probabilities(torch.ones(2, 4)).exp().sum(1).round(decimals=4)
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
+
+    settings = ("lr", "weight_decay")
 
     def __init__(self, model: BlockLocal, lr: float = 5e-3, weight_decay: float = 0.05) -> None:
         super().__init__()

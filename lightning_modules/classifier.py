@@ -42,3 +42,8 @@ class GBPClassifier(GBPModule, ClassifierEvaluation):
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         return self.predict(x).distribution.logits  # type: ignore[attr-defined]
+
+    def predictions(self, x: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (n, classes), and the epistemic and aleatoric uncertainty of the class (n,), in nats."""
+        found = self.predict(x)
+        return {"probabilities": found.probs, "epistemic": found.epistemic, "aleatoric": found.aleatoric}

@@ -1,91 +1,75 @@
-"""The command line: `python -m lightning_modules fit|validate|test|predict`."""
+"""The command line: `torch-gbp fit|validate|test|predict|convert|export|report`, or `python -m lightning_modules`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from jsonargparse import DefaultHelpFormatter
-from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.cli import LightningCLI
+from lightning_modules import report
+from lightning_modules.commands import convert, export, names, predict
+from lightning_modules.commands import trainer_runs as runs
+from lightning_modules.prediction_files import PredictionFile
+from torch_gbp.errors import GBPError
 
-import lightning_modules  # noqa: F401  the classes that --model and --data find by their short names
-from lightning_modules.moved import NETWORKS, moved
+__all__ = ["DESCRIPTION", "PredictionFile", "main", "run"]
 
-DESCRIPTION = """Train and evaluate networks of GBP layers.
+DESCRIPTION = """Train, test and use Bayesian networks of torch_gbp.
 
-  python -m lightning_modules fit --model GBPClassifier --model.model examples.networks.MLP --data MNIST \
---data.data_dir DIR --trainer.max_epochs 1
-  python -m lightning_modules test --model GBPClassifier --model.model examples.networks.MLP --data MNIST \
---data.ood [notMNIST] --ckpt_path CKPT
+  torch-gbp fit --config lenet --data.data_dir DIR              # a shipped configuration: {configs}
+  torch-gbp fit --config csv --data.path FILE --data.target COLUMN
+  torch-gbp fit --model GBPClassifier --model.model MLP --data MNIST --data.data_dir DIR --trainer.max_epochs 1
+  torch-gbp test CKPT                                           # on the data of its run, or with --data
+  torch-gbp predict CKPT new.csv --out predictions.csv          # nothing else is needed: no data, no configuration
+  torch-gbp convert resnet18 --weights DEFAULT --out resnet18.ckpt
+  torch-gbp export CKPT --out network.onnx
+  torch-gbp report CKPT OTHER_CKPT --out report.html            # scores and pictures of several models, in one file
 
-Models: GBPClassifier, GBPRegressor, AdamWClassifier (with --model.model.gbp false), BlockLocalClassifier.
-Networks: the path of a class; in a checkout examples.networks.MLP, LeNet5, Conv890k, ConvOnePass, DigitsConv, BlockResNet.
-Data: Digits, MNIST, FashionMNIST, CIFAR10, CSV, UCI.
-Regression: fit --model GBPRegressor --model.model examples.networks.MLP --model.model.inputs 6
-  --model.model.hidden [50] --model.model.outputs 1 --data UCI --data.name yacht --data.data_dir DIR --trainer.max_epochs 100
-Blocks, each with a loss of its own: fit --model BlockLocalClassifier --model.model examples.networks.BlockResNet
-  --model.model.blocks 4 --data CIFAR10 --data.data_dir DIR --data.crop 4 --data.flip true --trainer.max_epochs 25
-Predictions into a file: predict ... --trainer.callbacks PredictionFile --trainer.callbacks.path predictions.pt
-"""
-
-
-class PredictionFile(BasePredictionWriter):
-    """Writes what `predict` returns, one entry per batch, to a file that torch.load reads.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(write_interval="epoch")
-        self.path = Path(path)
-
-    def write_on_epoch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
-    ) -> None:
-        torch.save(list(predictions), self.path)
+Models: {models}.
+Networks: {networks}, or the path of a class of your own.
+Data: {data}.
+Every option of Lightning's trainer is there: --trainer.max_epochs 5. `torch-gbp COMMAND --help` has them all.
+""".format(
+    configs=", ".join(sorted(file.stem for file in names.CONFIGS.glob("*.yaml"))),
+    models=", ".join(names.KNOWN["model"]),
+    networks=", ".join(name for name in names.KNOWN["model.model"] if name[0].isupper()),
+    data=", ".join(names.KNOWN["data"]),
+)
+COMMANDS: dict[str, Callable[[list[str]], Any]] = {"convert": convert.main, "export": export.main, "report": report.main}
 
 
-class _KeepLines(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the line breaks of the description."""
-
-
-def main(args: list[str] | None = None) -> LightningCLI:
-    """Runs a command; `args` None takes the process's own arguments.
+def main(args: list[str] | None = None) -> Any:
+    """Runs a command; `args` None takes the process's own arguments. Returns what the command made.
 
     Raises:
-        SystemExit: the short name of a network that has moved to the examples.
+        GBPError: what is wrong with the arguments or the files.
+        SystemExit: after --help, and for options that there are not.
     """
-    for value in sys.argv[1:] if args is None else args:
-        if (name := value.removeprefix("--model.model=")) in NETWORKS:
-            raise SystemExit(moved(name, "the command line", "--model.model {}"))
-    # All data are in memory, so loader workers would only copy them.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    return LightningCLI(
-        lightning.LightningModule,
-        lightning.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},  # a test in the folder of its training run must not stop there
-        auto_configure_optimizers=False,  # message passing brings its own optimizer
-        parser_kwargs=_parser_texts(),
-        args=args,
-    )
+    args = _with_imports(sys.argv[1:] if args is None else args)
+    if args and args[0] in COMMANDS:
+        return COMMANDS[args[0]](args[1:])
+    if len(args) > 1 and args[0] == "predict" and not args[1].startswith("-"):
+        return predict.main(args[1:])
+    return runs.run(args, DESCRIPTION)
 
 
-def _parser_texts() -> dict[str, Any]:
-    """The program's name, and the description with its examples at the top of every --help."""
-    texts = {"description": DESCRIPTION, "formatter_class": _KeepLines}
-    return {"prog": "python -m lightning_modules", **texts, **{name: texts for name in ("fit", "validate", "test", "predict")}}
+def run() -> None:
+    """`main` for the shell: an error is its text, without a traceback."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # classes of one's own, as `python -m` finds them
+    try:
+        main()
+    except GBPError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def _with_imports(args: list[str]) -> list[str]:
+    """Imports the modules that `--import` names, and leaves those options out."""
+    rest = list(args)
+    while "--import" in rest:
+        place = rest.index("--import")
+        import_module(rest[place + 1])
+        del rest[place : place + 2]
+    return rest

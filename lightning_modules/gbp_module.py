@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import lightning
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from lightning_modules.checkpoints.portable import PortableModule
 from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
 from torch_gbp import Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict, renew_statistics
 from torch_gbp.autograd import passes
@@ -21,7 +21,7 @@ from torch_gbp.predictive.examples import pairs
 from torch_gbp.predictive.predict import SAMPLES
 
 
-class GBPModule(lightning.LightningModule):
+class GBPModule(PortableModule):
     """Trains `model` by `MessagePassing`: the loss is -log evidence, the optimizer multiplies messages.
 
     The rate warms up and falls over the trainer's passes; the last step puts the means at the average of the last ones
@@ -52,6 +52,9 @@ class GBPModule(lightning.LightningModule):
         InvalidInput: a network without marginals.
     """
 
+    portable = ("model", "likelihood", "store")
+    settings = ("lr", "epochs", "num_data", "warmup", "sweep")
+    attributes = ("how", "samples")
     how: str | None = None
     samples: int = SAMPLES
 
@@ -130,6 +133,7 @@ class GBPModule(lightning.LightningModule):
             group["epochs"] = group["epochs"] and self._count_passes()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
         if len(batch) > 2:
             self._message_passing().open(int(batch[2]), batch[0], batch[1])
 

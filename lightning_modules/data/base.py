@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
+from lightning_modules.data.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import SHARE, require, require_count
 
@@ -35,12 +36,15 @@ class TensorDataModule(lightning.LightningDataModule):
         seed: of the split, the shuffle and the made-up OOD sets.
     """
 
+    sizes: tuple[tuple[int, ...], int] | None = None  # of an input, and how many outputs, where they are known before loading
+
     def __init__(self, batch_size: int, validation: float, fixed_batches: bool, seed: int) -> None:
         super().__init__()
         batch_size = require_count("batch_size", batch_size, type(self).__name__, fix="use 64")
         validation = require("validation", validation, SHARE, type(self).__name__, fix="use 0.1")
         self.batch_size, self.validation, self.fixed_batches, self.seed = batch_size, validation, fixed_batches, seed
         self.augment: Callable[[Tensor], Tensor] | None = None  # of training inputs, batch by batch
+        self.preparation: Preparation | None = None  # of inputs; a subclass sets it when it makes the parts
         self._parts: Parts | None = None
 
     def make_parts(self) -> Parts:
@@ -64,6 +68,23 @@ class TensorDataModule(lightning.LightningDataModule):
                 "the data are not loaded yet", where=type(self).__name__, fix="call setup(), as Lightning's trainer does"
             )
         return self._parts
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an input; the data are loaded for it where it is not known before."""
+        if self.sizes is not None:
+            return self.sizes[0]
+        self.setup()
+        return tuple(self.parts.train.tensors[0].shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or of real targets: how many outputs a network needs."""
+        if self.sizes is not None:
+            return self.sizes[1]
+        self.setup()
+        targets = self.parts.train.tensors[1]
+        return int(targets.max()) + 1 if not targets.is_floating_point() else targets.shape[-1]
 
     @property
     def test_names(self) -> list[str]:

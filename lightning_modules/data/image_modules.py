@@ -12,6 +12,8 @@ from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.images import Images, load_cifar10, load_digits, load_fashion_mnist, load_mnist
 from lightning_modules.data.loading import TensorPairs, split_indices
 from lightning_modules.data.ood import Source, ood_images
+from lightning_modules.data.preparation import Preparation
+from lightning_modules.networks.sizes import CIFAR_SHAPE, CLASSES, MNIST_SHAPE
 
 
 class Normaliser:
@@ -78,6 +80,7 @@ class ImageDataModule(TensorDataModule):
         images = self.load()
         train, held_out = split_indices(len(images.train_x), self.validation, self.seed)
         self.normalise = Normaliser(images.train_x[train])
+        self.preparation = Preparation(self.normalise.mean, self.normalise.std)
         self.augment = self._augmentation(images.train_x)
         source = Source(images, self.data_dir, self.download, self.seed)
         outside = {name: ood_images(name, source) for name in self.ood}
@@ -107,6 +110,8 @@ class ImageDataModule(TensorDataModule):
 class Digits(ImageDataModule):
     """The 8 x 8 digits that come with scikit-learn: 1297 for training, 500 for testing; no files needed."""
 
+    sizes = (1, 8, 8), CLASSES
+
     def load(self) -> Images:
         return load_digits()
 
@@ -114,12 +119,16 @@ class Digits(ImageDataModule):
 class MNIST(ImageDataModule):
     """MNIST: handwritten digits, 1 x 28 x 28."""
 
+    sizes = MNIST_SHAPE, CLASSES
+
     def load(self) -> Images:
         return load_mnist(self.data_dir, self.download)
 
 
 class FashionMNIST(ImageDataModule):
     """FashionMNIST: ten kinds of clothing, 1 x 28 x 28."""
+
+    sizes = MNIST_SHAPE, CLASSES
 
     def load(self) -> Images:
         return load_fashion_mnist(self.data_dir, self.download)
@@ -133,6 +142,8 @@ class CIFAR10(ImageDataModule):
         data_dir, batch_size, validation, ood, fixed_batches, seed, download: as in `ImageDataModule`.
         crop, flip, label_smoothing: as in `ImageDataModule`; usual are crop=4 and flip.
     """
+
+    sizes = CIFAR_SHAPE, CLASSES
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Data modules for regression: CSV files and UCI sets."""
+"""Data modules for tables: CSV files and UCI sets."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ from torch import Tensor
 
 from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.loading import TensorPairs, split_indices
-from lightning_modules.data.tables import Scaler, Table, load_csv, load_uci
+from lightning_modules.data.preparation import Preparation
+from lightning_modules.data.tables import TASKS, Scaler, Table, Task, load_csv, load_uci
+from torch_gbp.errors import InvalidInput
 
 
 class TableDataModule(TensorDataModule):
-    """A table in memory as float32, features and targets standardised by the training part.
+    """A table in memory as float32, features and real targets standardised by the training part.
 
     `target_mean` and `target_std` (1,) lead back to the targets' units; `GBPRegressor` takes them from here.
 
     Args:
+        table: as it was read.
         batch_size, validation, fixed_batches, seed: as in `TensorDataModule`.
     """
 
     target_mean: Tensor
     target_std: Tensor
 
-    def load(self) -> Table:
-        """The table as it is."""
-        raise NotImplementedError
+    def __init__(self, table: Table, batch_size: int, validation: float, fixed_batches: bool, seed: int) -> None:
+        super().__init__(batch_size, validation, fixed_batches, seed)
+        self.table = table
 
     def make_parts(self) -> Parts:
-        table = self.load()
+        table = self.table
         kept, held_out = split_indices(len(table.train), self.validation, self.seed)
-        train = table.train[kept]
-        features, targets = Scaler.fit(table.x[train]), Scaler.fit(table.y[train])
-        self.target_mean, self.target_std = targets.mean.float(), targets.std.float()
-        x, y = features(table.x).float(), targets(table.y).float()
-        validation = table.train[held_out]
+        train, validation = table.train[kept], table.train[held_out]
+        features = Scaler.fit(table.x[train])
+        self.preparation = Preparation(features.mean, features.std, table.columns, table.target, table.classes)
+        x, y = self.preparation(table.x), table.y if table.classes else self._scaled(table.y, train)
         return Parts(
             train=TensorPairs(x[train], y[train]),
             validation=TensorPairs(x[validation], y[validation]) if len(validation) else None,
@@ -40,15 +42,28 @@ class TableDataModule(TensorDataModule):
             ood={},
         )
 
+    @property
+    def outputs(self) -> int:
+        return len(self.table.classes) or self.table.y.shape[1]
+
+    def _scaled(self, targets: Tensor, train: Tensor) -> Tensor:
+        scaler = Scaler.fit(targets[train])
+        self.target_mean, self.target_std = scaler.mean.float(), scaler.std.float()
+        return scaler(targets).float()
+
 
 class CSV(TableDataModule):
-    """Regression on a CSV file with a header line.
+    """Regression or classification on a CSV file with a header line; the file is read, and checked, at once.
 
     Args:
         path: the file.
         target: name of the target's column.
         test: share of the rows held out for testing.
+        task: regression, or classification, whose targets are names.
         batch_size, validation, fixed_batches, seed: as in `TensorDataModule`.
+
+    Raises:
+        InvalidInput: as `load_csv`.
     """
 
     def __init__(
@@ -60,16 +75,16 @@ class CSV(TableDataModule):
         validation: float = 0.1,
         fixed_batches: bool = False,
         seed: int = 0,
+        task: Task = "regression",
     ) -> None:
-        super().__init__(batch_size, validation, fixed_batches, seed)
-        self.path, self.target, self.test = path, target, test
-
-    def load(self) -> Table:
-        return load_csv(self.path, self.target, self.test, self.seed)
+        if task not in TASKS:
+            raise InvalidInput("unknown task", where="CSV", got=repr(task), fix=f"use one of {TASKS}")
+        super().__init__(load_csv(path, target, test, seed, task), batch_size, validation, fixed_batches, seed)
+        self.path, self.target, self.test, self.task = path, target, test, task
 
 
 class UCI(TableDataModule):
-    """A UCI regression set, DIR/UCI/<name>, with one of its own train/test splits.
+    """A UCI regression set, DIR/UCI/<name>, with one of its own train/test splits; it is read at once.
 
     Args:
         name: folder of the set, e.g. yacht.
@@ -88,8 +103,5 @@ class UCI(TableDataModule):
         fixed_batches: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, validation, fixed_batches, seed)
+        super().__init__(load_uci(data_dir, name, split), batch_size, validation, fixed_batches, seed)
         self.set_name, self.data_dir, self.split = name, data_dir, split
-
-    def load(self) -> Table:
-        return load_uci(self.data_dir, self.set_name, self.split)

@@ -1,27 +1,35 @@
-"""Tables for regression: pure functions from files to float64 tensors."""
+"""Tables: pure functions from files to float64 tensors."""
 
 from __future__ import annotations
 
-import csv
-import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.data.csv_files import read_csv
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import SHARE, require
 
+Task = Literal["regression", "classification"]
+TASKS: tuple[str, ...] = get_args(Task)
+
 
 class Table(NamedTuple):
-    """Features (n, d) and targets (n, 1), float64 in original units, with the rows of the train and test parts."""
+    """Features (n, d) and targets, with the rows of the train and test parts, and names.
+
+    Both are float64 in original units, the targets (n, 1); those of classification are class numbers (n,).
+    """
 
     x: Tensor
     y: Tensor
     train: Tensor
     test: Tensor
+    columns: tuple[str, ...] = ()
+    target: str = ""
+    classes: tuple[str, ...] = ()
 
 
 class Scaler(NamedTuple):
@@ -44,29 +52,43 @@ class Scaler(NamedTuple):
         return (values - self.mean) / self.std
 
 
-def load_csv(path: str | Path, target: str, test: float = 0.1, seed: int = 0) -> Table:
-    """A CSV file with a header line and numbers only; every column but `target` is a feature.
+def load_csv(path: str | Path, target: str, test: float = 0.1, seed: int = 0, task: Task = "regression") -> Table:
+    """A CSV file with a header line and numbers below it; every column but `target` is a feature.
 
     Args:
         target: name of the target's column.
         test: share of the rows that are the test part, dealt by a generator with this seed.
+        task: classification takes the target's cells as names of classes, numbered in the order of the alphabet (of the numbers,
+            where they are numbers).
 
     Raises:
-        InvalidInput: no such file or column, no rows, a share of the test part that leaves nothing to train on, or a cell that
-            is not a finite number.
+        InvalidInput: no such file or column, no rows, a share of the test part that leaves nothing to train on, a cell that is
+            no finite number (or an empty one, for classes), or one class only.
     """
-    names, rows = _read_csv(Path(path))
-    if target not in names:
-        raise InvalidInput(
-            "no such column", where=str(path), got=repr(target), cause="a file without header line", fix=f"use {names}"
-        )
+    file = read_csv(path)
     test = require("test", test, SHARE, "load_csv", fix="use 0.1")
-    column = names.index(target)
-    values = _numbers(names, rows, Path(path))
-    features = [i for i in range(len(names)) if i != column]
-    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
-    held_out = round(len(values) * test)
-    return Table(values[:, features], values[:, [column]], order[held_out:], order[:held_out])
+    columns = tuple(name for name in file.names if name != target)
+    classes, y = ((), file.numbers([target])) if task == "regression" else _classes(str(path), file.texts(target))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    held_out = round(len(y) * test)
+    return Table(file.numbers(columns), y, order[held_out:], order[:held_out], columns, target, classes)
+
+
+def _classes(path: str, texts: list[str]) -> tuple[tuple[str, ...], Tensor]:
+    """Names of the classes in their order, and the number of each row's."""
+    try:
+        names = sorted(set(texts), key=float)
+    except ValueError:
+        names = sorted(set(texts))
+    if len(names) < 2 or len(names) == len(texts):
+        raise InvalidInput(
+            "a classification needs two classes, and one with several examples",
+            where=path,
+            got=f"{len(names)} classes in {len(texts)} rows",
+            cause="another column, or real numbers",
+            fix="check target, or use task=regression",
+        )
+    return tuple(names), torch.tensor([names.index(text) for text in texts])
 
 
 def load_uci(data_dir: str | Path, name: str, split: int = 0) -> Table:
@@ -84,58 +106,8 @@ def load_uci(data_dir: str | Path, name: str, split: int = 0) -> Table:
         torch.from_numpy(_read_numbers(folder / f"index_{part}.txt", np.int64).ravel())
         for part in ("features", "target", f"train_{split}", f"test_{split}")
     )
-    return Table(values[:, features], values[:, target], train, test)
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    if not path.is_file():
-        raise InvalidInput("the file is missing", where=str(path), fix="check the path")
-    with path.open(newline="") as file:
-        found = [row for row in csv.reader(file) if row]
-    if len(found) < 2:
-        raise InvalidInput(
-            "a header line and at least one row of numbers are needed",
-            where=str(path),
-            got=f"{len(found)} lines",
-            cause="an empty file, or a header alone",
-            fix="check what wrote it",
-        )
-    return [name.strip() for name in found[0]], found[1:]
-
-
-def _numbers(names: list[str], rows: list[list[str]], path: Path) -> Tensor:
-    """The cells below the header, all finite; what is wrong is named by row (1 is the first below the header) and column."""
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise InvalidInput(
-                "every row must have a cell for each column",
-                where=f"{path}, row {number}",
-                got=f"{len(row)} cells, {len(names)} columns",
-                cause="a comma within a number or a text, or a missing value",
-                fix="quote or drop it before",
-            )
-    cells = [
-        [_number(cell, f"{path}, row {number}, column {name!r}") for name, cell in zip(names, row, strict=True)]
-        for number, row in enumerate(rows, 1)
-    ]
-    return torch.tensor(cells, dtype=torch.float64)
-
-
-def _number(cell: str, where: str) -> float:
-    """The number in a cell; the features become float32 after they are standardised, so it must be finite there."""
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInput(
-            "every cell below the header must be a finite number",
-            where=where,
-            got=repr(cell),
-            cause="text, missing values, or a number too large",
-            fix="encode or drop them before",
-        )
-    return value
+    columns = tuple(f"column {int(number)}" for number in features)
+    return Table(values[:, features], values[:, target], train, test, columns, "target")
 
 
 def _read_numbers(path: Path, dtype: type[np.generic]) -> np.ndarray:

@@ -12,14 +12,14 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from examples.networks import BlockResNet
 from lightning_modules import BlockLocalClassifier, Digits
 from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
+from lightning_modules.networks import BlockResNet
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 
-CONFIG = Path(__file__).parents[2] / "examples" / "configs" / "block_local.yaml"
+CONFIG = Path(__file__).parents[2] / "lightning_modules" / "configs" / "block_local.yaml"
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, SHARED)]
@@ -129,7 +129,7 @@ def test_the_command_line_trains_blocks(tmp_path, monkeypatch):
     arguments = [
         "fit",
         "--model=BlockLocalClassifier",
-        "--model.model=examples.networks.BlockResNet",
+        "--model.model=lightning_modules.networks.BlockResNet",
         "--data=Digits",
         *small,
         *quiet,

@@ -54,7 +54,7 @@ class LeakyReLUOptions(NamedTuple):
 def forward(options: LeakyReLUOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:
     """Moments of a, same shape; float32 error below 2e-6 of max(|m|, s) and 2e-6 of v over |x| <= 100."""
     mean, variance = mean.contiguous(), variance.contiguous()
-    if mean.numel() <= BLOCK or mean.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or mean.device.type != "cpu" or mean.numel() <= BLOCK:  # exported, a batch has no size
         out_mean, out_var, *saved = _moments(options, mean, variance)
         return (out_mean, out_var), tuple(saved)
     results = [torch.empty_like(mean) for _ in range(4 if options.learn else 2)]
