@@ -178,6 +178,8 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in TASKS},
     "ablation": ablation,
     "anynet": any_network,
+    "continual": other_tables.continual_tasks,
+    "continual_search": other_tables.continual_search,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
