@@ -122,7 +122,8 @@ def continual_search(rows: list[Row]) -> str:
 
 def _continual_lines(rows: list[Row]) -> list[Line]:
     titles = {name: f"**{entrant.title}**" if name == "gbp" else entrant.title for name, entrant in ENTRANTS.items()}
-    known = sorted(distinct(rows, "net", "method"), key=lambda pair: (list(SCENARIOS).index(pair[0]), list(ENTRANTS).index(pair[1])))
+    found, every = distinct(rows, "net", "method"), [(net, method) for net in SCENARIOS for method in ENTRANTS]
+    known = [pair for pair in every if pair in found]
     return [Line([SCENARIOS[net].title, titles[method]], {"net": net, "method": method}) for net, method in known]
 
 
