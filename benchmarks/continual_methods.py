@@ -135,7 +135,7 @@ class Factor(NamedTuple):
 class EWC(Finetune):
     """Online elastic weight consolidation: one penalty, by the diagonal Fisher informations of all tasks, about the last weights.
 
-    Source: Kirkpatrick et al. 2017; Schwarz et al. 2018, eq. 9, with gamma = 1 unless given.
+    Source: Kirkpatrick et al. 2017; Schwarz et al. 2018, with gamma = 1 unless given.
     """
 
     def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:
@@ -161,7 +161,7 @@ class OnlineLaplace(EWC):
     """Online structured Laplace: the Fisher information of a layer as a Kronecker product, factors added up over the tasks.
 
     The sum of products is taken to be (sum of A) x (sum of G) / tasks, A = E[a a'], G = E[g g'].
-    Source: Ritter, Botev & Barber 2018, eq. 9 and section 3.3.
+    Source: Ritter, Botev & Barber 2018.
     """
 
     def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:

@@ -65,7 +65,8 @@ def advance(
         InvalidInput: no marginals that learn; settings out of range; another network's optimizer; plain parameters that learn,
             and no word about them; a prior that adapts (`LaplacePrior`), which is no Gaussian. Before anything changes.
 
-    Source: variational continual learning, Nguyen et al. 2018, eq. 1 to 4; strengths and cold posteriors, Loo, Swaroop & Turner 2021.
+    Source: variational continual learning, Nguyen et al. 2018, section 2; strengths and cold posteriors, Loo, Swaroop & Turner
+    2021 (generalized variational continual learning).
 
     >>> import torch_gbp as gbp
     >>> layer = gbp.GBPLinear(1, 1, bias=False, prior=gbp.Prior(variance=1.0))
