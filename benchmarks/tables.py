@@ -187,6 +187,8 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "ablation": ablation,
     "active": other_tables.active_learning,
     "anynet": any_network,
+    "continual": other_tables.continual_tasks,
+    "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,

@@ -295,6 +295,8 @@ TABLE = {
         "prior": None,
         "covariance": "shared",
     },
+    "advance": {"optimizer": None, "drift": 0.0, "strength": 1.0, "plain": None, "num_data": None},
+    "widen_head": {"layer": None},
     "adapters": {"rank": 8, "which": None, "inplace": False, "prior": None, "covariance": "shared"},
     "last_layer": {"layer": None, "inplace": False, "fresh": False, "as_prior": False, "prior": None, "covariance": "shared"},
     "Prior": {
