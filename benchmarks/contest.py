@@ -85,6 +85,13 @@ class Contest(NamedTuple):
         beside = committed(f"{self.name}_search", request.beside.parent) if request.beside else []
         return beside or committed(f"{self.name}_search")
 
+    def raced(self, trial: Trial, request: Request) -> Iterator[tuple[Racer, Choice]]:
+        """The call's methods, trained for another benchmark with the committed search's settings."""
+        searched = committed(f"{self.name}_search")
+        choices = {name: self.choose(searched, trial.name, name, trial.plan.epochs) for name in self.asked(request)}
+        runs = [Run(name, choice.settings, self.entrants[name].make) for name, choice in choices.items()]
+        yield from zip(race(runs, trial), choices.values(), strict=True)
+
     def choose(self, searched: list[Row], net: str, method: str, epochs: int) -> Choice:
         """The searched settings with the best score, else the built-in ones; a method without a grid is taken as it comes.
 

@@ -1,4 +1,4 @@
-"""Methods that learn task after task: torch_gbp, and plain networks that go on, hold their weights by a penalty, or keep examples.
+"""Methods that learn task after task: torch_gbp, and plain networks that go on, hold weights by a penalty, or keep examples.
 
 A penalty is P(w) = sum over the tasks before of strength / 2 n_t (w - w_t)' F_t (w - w_t) for n_t examples with Fisher
 information F_t each, divided by the number of examples of the task under way, as the loss is a mean.
@@ -6,7 +6,7 @@ information F_t each, divided by the number of examples of the task under way, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import torch_gbp as gbp
 from benchmarks.continual_tasks import HIDDEN, PIXELS, Part, Scenario
-from benchmarks.methods.base import Settings
+from benchmarks.methods.base import Settings, grid
 
 RATE = 1e-3  # of Adam
 KEPT = 200  # examples of each task in the replay buffer
@@ -46,6 +46,9 @@ class Learner:
         """All passes over what is there now, and nothing of what was before."""
         raise NotImplementedError
 
+    def finish(self, passes: int, batch: int) -> None:
+        """Work after the last task."""
+
     def log_probabilities(self, x: Tensor, head: int) -> Tensor:
         """Log-probabilities (n, classes)."""
         return torch.log_softmax(self.network(x, head), 1)
@@ -56,12 +59,11 @@ class GBP(Learner):
 
     Args:
         strength, drift: as in `torch_gbp.advance`.
-        covariance: as in `from_torch`.
     """
 
-    def __init__(self, scenario: Scenario, strength: float = 1.0, drift: float = 0.0, covariance: str = "diagonal") -> None:
+    def __init__(self, scenario: Scenario, strength: float = 1.0, drift: float = 0.0) -> None:
         self.strength, self.drift, self.likelihood = strength, drift, gbp.Softmax()
-        self.network = gbp.from_torch(Heads(scenario.heads), fresh=True, moments=True, covariance=covariance)  # type: ignore[arg-type]
+        self.network = gbp.from_torch(Heads(scenario.heads), fresh=True, moments=True, covariance="diagonal")
 
     def learn(self, part: Part, passes: int, batch: int) -> None:
         optimizer = gbp.MessagePassing(self.network.parameters(), num_data=len(part.x), epochs=passes)
@@ -73,7 +75,22 @@ class GBP(Learner):
         gbp.advance(self.network, optimizer, strength=self.strength, drift=self.drift)
 
     def log_probabilities(self, x: Tensor, head: int) -> Tensor:
-        return self.likelihood.predictive(self.network(x, head)).logits
+        return self.likelihood.predictive(self.network(x, head)).logits  # type: ignore[attr-defined]
+
+
+class Shuffled(GBP):
+    """torch_gbp with everything at hand: the tasks of one head are put together, and learnt in the end."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.parts: list[Part] = []
+
+    def learn(self, part: Part, passes: int, batch: int) -> None:
+        self.parts.append(part)
+
+    def finish(self, passes: int, batch: int) -> None:
+        x, y = torch.cat([part.x for part in self.parts]), torch.cat([part.y for part in self.parts])
+        super().learn(Part(x, y), passes, batch)
 
 
 class Finetune(Learner):
@@ -182,23 +199,21 @@ class Replay(Finetune):
 
 
 class Entrant(NamedTuple):
-    """A row of the tables; `grid` is what a search tries, on held-out training images."""
+    """A row of the tables; a search tries `grid` on held-out training images, of data that drift `drifting`."""
 
     title: str
     make: Callable[..., Learner]
-    grid: tuple[Settings, ...] = ()
+    grid: Sequence[Settings] = ()
+    drifting: Sequence[Settings] = ()
 
 
-def strengths(*values: float) -> tuple[Settings, ...]:
-    return tuple({"strength": value} for value in values)
-
-
-PENALTIES = strengths(0.3, 3.0, 30.0, 300.0)
+STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 100.0)), grid(gamma=(1.0, 0.8, 0.5))
 ENTRANTS = {
-    "gbp": Entrant("torch_gbp", GBP, strengths(1.0, 5.0, 15.0)),
+    "gbp": Entrant("torch_gbp", GBP, grid(strength=(1.0, 4.0, 16.0)), grid(drift=(0.0, 0.03, 0.3))),
+    "gbp_shuffled": Entrant("torch_gbp, all at hand and shuffled", Shuffled),
     "finetune": Entrant("fine-tuning", Finetune),
-    "ewc": Entrant("EWC, online", EWC, PENALTIES),
-    "laplace": Entrant("online Laplace, Kronecker", OnlineLaplace, PENALTIES),
+    "ewc": Entrant("EWC, online (diagonal Laplace)", EWC, STRENGTHS, GAMMAS),
+    "laplace": Entrant("online Laplace, Kronecker", OnlineLaplace, STRENGTHS, GAMMAS),
     "replay": Entrant(f"replay, {KEPT} stored examples a task", Replay),
 }
 

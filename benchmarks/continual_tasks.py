@@ -51,6 +51,7 @@ class Scenario(NamedTuple):
         heads: outputs of each head.
         passes, batch: over every task.
         drifting: what was learnt becomes wrong; every task is scored as it comes, before it is learnt.
+        joins: the tasks are parts of one, which could be shuffled.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Scenario(NamedTuple):
     passes: int = 1
     batch: int = 128
     drifting: bool = False
+    joins: bool = False
 
 
 def held_out(data: Data) -> Data:
@@ -86,7 +88,7 @@ def split(data: Data, seed: int, heads: bool = False) -> Iterator[Task]:
 
 
 def stream(data: Data, seed: int, parts: int = 60) -> Iterator[Task]:
-    """The images as they lie in the file, a few at a time; each part is asked for as it was seen."""
+    """The images as they lie in the file, a few at a time, each seen once."""
     for x, y in zip(data.x.chunk(parts), data.y.chunk(parts), strict=True):
         yield Task(Part(x, y), Part(data.test_x, data.test_y))
 
@@ -123,10 +125,10 @@ def multi(data: Data, seed: int) -> Iterator[Task]:
 PAIRS = (2,) * (CLASSES // 2)
 SCENARIOS = {
     "permuted": Scenario("permuted MNIST, 10 tasks", "mnist", permuted),
-    "split_multi": Scenario("split MNIST, a head for each pair", "mnist", multi, PAIRS),
-    "split_single": Scenario("split MNIST, one head", "mnist", split),
-    "fashion_multi": Scenario("split FashionMNIST, a head for each pair", "fashion", multi, PAIRS),
-    "fashion_single": Scenario("split FashionMNIST, one head", "fashion", split),
-    "stream": Scenario("MNIST, 60 parts of a stream", "mnist", stream, batch=32),
+    "split_multi": Scenario("split MNIST, a head for each pair", "mnist", multi, PAIRS, batch=32),
+    "split_single": Scenario("split MNIST, one head", "mnist", split, batch=32, joins=True),
+    "fashion_multi": Scenario("split FashionMNIST, a head for each pair", "fashion", multi, PAIRS, batch=32),
+    "fashion_single": Scenario("split FashionMNIST, one head", "fashion", split, batch=32, joins=True),
+    "stream": Scenario("MNIST, 60 parts of a stream", "mnist", stream, batch=32, joins=True),
     "rotation": Scenario("MNIST turning by 180 degrees, 40 parts", "mnist", rotated, batch=32, drifting=True),
 }

@@ -7,6 +7,7 @@ from torch_gbp.autograd.passes import linearised_sweep, means_sweep
 from torch_gbp.bases import CosineBasis, InputBasis, PatchBasis
 from torch_gbp.continual import advance, widen_head
 from torch_gbp.convert import adapters, from_torch, last_layer, renew_statistics, sample, summary, to_torch
+from torch_gbp.decide import Abstention, abstain, mutual_information, select
 from torch_gbp.factors.torch_functions import moments
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.inference import (
@@ -46,6 +47,7 @@ from torch_gbp.optim.stores import AveragedSites, BatchSites, Filtering
 from torch_gbp.predictive import Predictive, predict
 from torch_gbp.predictive.calibration import Calibration, calibrate
 from torch_gbp.predictive.linear_response import LinearResponse
+from torch_gbp.predictive.ood import OODScore
 from torch_gbp.trainer import Evaluation, Trainer
 from torch_gbp.weights.attached import marginals
 from torch_gbp.weights.laplace import LaplacePrior
@@ -54,6 +56,7 @@ from torch_gbp.weights.priors import Prior
 __version__ = "0.2.0"
 
 __all__ = [  # and those of likelihoods, below
+    "Abstention",
     "AllAtOnce",
     "AveragedSites",
     "BatchSites",
@@ -86,6 +89,7 @@ __all__ = [  # and those of likelihoods, below
     "LinearResponse",
     "Message",
     "MessagePassing",
+    "OODScore",
     "PatchBasis",
     "Predictive",
     "Prior",
@@ -94,6 +98,7 @@ __all__ = [  # and those of likelihoods, below
     "StepReport",
     "Trace",
     "Trainer",
+    "abstain",
     "adapters",
     "advance",
     "calibrate",
@@ -104,9 +109,11 @@ __all__ = [  # and those of likelihoods, below
     "marginals",
     "means_sweep",
     "moments",
+    "mutual_information",
     "predict",
     "renew_statistics",
     "sample",
+    "select",
     "summary",
     "thesis_iterations",
     "thesis_rate",

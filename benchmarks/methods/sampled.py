@@ -43,8 +43,8 @@ class Dropout(AdamW):
 
 def add_dropout(network: nn.Module, rate: float) -> None:
     """Dropout before every linear layer, in place; the network's first layer reads the inputs as they are."""
-    first, *others = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    for layer in others:
+    layers = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    for layer in layers[1:]:
         if isinstance(layer, nn.Linear):
             replace(network, layer, nn.Sequential(nn.Dropout(rate), layer))
 

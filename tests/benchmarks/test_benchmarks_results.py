@@ -14,7 +14,7 @@ from benchmarks import contest, figures, tables
 from benchmarks.__main__ import CONTESTS
 from benchmarks.contest import Choice, image_contest
 from benchmarks.methods import METHODS
-from benchmarks.results import FORMAT, RESULTS, Result, Row, committed, write
+from benchmarks.results import CODE, FORMAT, RESULTS, Result, Row, committed, write
 
 
 def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
@@ -163,6 +163,21 @@ def test_a_file_of_another_format_is_refused_with_the_command_that_renews_it(tmp
     for read in (lambda: committed("mnist", tmp_path), lambda: write(path, "mnist", Result({}, [row("sgd", 0.1)]))):
         with pytest.raises(SystemExit, match=r"format 0, .* reads 1: .*python -m benchmarks mnist --data-dir DIR --out"):
             read()
+
+
+def test_a_file_of_another_code_version_is_refused_by_tables_and_runs(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.json"
+    write(path, "mnist", Result({}, [row("sgd", 0.1)]))
+    assert json.loads(path.read_text())["code"] == CODE
+    path.write_text(path.read_text().replace(f'"code": {CODE}', f'"code": {CODE + 1}'))
+    for use in (
+        lambda: tables.table("mnist", folder=tmp_path),
+        lambda: write(path, "mnist", Result({}, [row("sgd", 0.1)])),
+    ):
+        with pytest.raises(
+            SystemExit, match=rf"code version {CODE + 1}, .* reads {CODE}: .*python -m benchmarks mnist --data-dir"
+        ):
+            use()
 
 
 def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_dropout_stands_before_every_linear_layer_but_the_first() -> None:
     for network, masks in ((perceptron, 2), (convolutions, 3)):
         modules = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.Dropout))]
         assert sum(isinstance(module, nn.Dropout) for module in modules) == masks
-        for before, module in zip(modules[1:], modules[2:], strict=False):
+        for before, module in pairwise(modules[1:]):
             assert isinstance(before, nn.Dropout) == isinstance(module, nn.Linear)
         assert not isinstance(modules[0], nn.Dropout)
     assert {module.p for module in perceptron.modules() if isinstance(module, nn.Dropout)} == {0.2}

@@ -38,22 +38,22 @@ def test_short_scores_and_the_card_are_the_same_numbers():
 
 def test_errors_of_means_are_the_textbook_ones():
     p, y = random(2000)
-    card = gbp.evaluate(p, y, resamples=400)
+    card = gbp.evaluate(p, y, resamples=150)
     hits, nll = (p.argmax(1) == y).double(), -p.log()[torch.arange(2000), y]
     for name, values in (("cls/Acc", hits), ("cls/NLL", nll)):
-        assert card[name].error == pytest.approx(float(values.std()) / 2000**0.5, rel=0.15)  # four of its own standard errors
+        assert card[name].error == pytest.approx(float(values.std()) / 2000**0.5, rel=0.2)  # 3.5 of its own standard errors
 
 
 def test_errors_of_areas_are_those_of_new_data():
     """The spread of AURC and of an AUROC over fresh data sets of the same kind."""
     cards = []
-    for _ in range(60):
+    for _ in range(50):
         (p, y), (other, _) = random(), random(150)
         flat = (0.5 * other.log()).softmax(1)
-        cards.append(gbp.evaluate(p, y, ood={"flat": flat}, resamples=60 if len(cards) < 10 else 0))
+        cards.append(gbp.evaluate(p, y, ood={"flat": flat}, resamples=40 if len(cards) < 5 else 0))
     for name in ("sc/AURC", "sc/AUGRC", "ood/flat/AUROC"):
         spread = float(np.std([card[name].value for card in cards], ddof=1))
-        assert np.mean([card[name].error for card in cards[:10]]) == pytest.approx(spread, rel=0.4)
+        assert np.mean([card[name].error for card in cards[:5]]) == pytest.approx(spread, rel=0.4)
 
 
 def test_the_same_seed_gives_the_same_errors():
@@ -67,7 +67,8 @@ def test_the_same_seed_gives_the_same_errors():
 def test_a_set_of_other_inputs_changes_no_other_column():
     p, y = random()
     plain, beside = gbp.evaluate(p, y, resamples=0), gbp.evaluate(p, y, ood={"a": random()[0], "b": random()[0]}, resamples=0)
-    assert {name: one.value for name, one in beside.items() if "ood" not in name} == {name: one.value for name, one in plain.items()}
+    inside = {name: one.value for name, one in beside.items() if not name.startswith("ood")}
+    assert inside == {name: one.value for name, one in plain.items()}
     assert {name.split("/")[1] for name in beside if "ood" in name} == {"a", "b"}
     assert not set(plain) & {name for name in beside if "ood" in name}
 
@@ -81,14 +82,15 @@ def test_near_and_far_are_means_over_their_sets():
 
 
 def test_detectors_are_those_that_both_sides_know():
-    known = {"epistemic": torch.rand(4), "energy": torch.rand(4)}
-    outcome = Outcome("a", LABELS, probabilities=P, **known, ood={"b": Predictions(probabilities=P.flip(1), energy=torch.rand(4))})
-    assert {name.rpartition("/")[2] for name in score(outcome, 0) if "AUROC" in name} == {"AUROC", "AUROC_entropy", "AUROC_energy"}
+    other = Predictions(probabilities=P.flip(1), energy=torch.rand(4))
+    outcome = Outcome("a", LABELS, probabilities=P, epistemic=torch.rand(4), energy=torch.rand(4), ood={"b": other})
+    found = {name.rpartition("/")[2] for name in score(outcome, 0) if "AUROC" in name}
+    assert found == {"AUROC", "AUROC_entropy", "AUROC_energy"}
 
 
 def test_a_card_is_a_mapping_that_prints():
     card = gbp.evaluate(P, LABELS, name="three", resamples=10)
-    assert isinstance(card, Scorecard) and len(card) == 14 and list(card)[0] == "cls/Acc"
+    assert isinstance(card, Scorecard) and len(card) == 14 and next(iter(card)) == "cls/Acc"
     lines = str(card).splitlines()
     assert lines[0] == "three" and lines[1].startswith("cls/Acc") and lines[1].endswith(f"0.7500 ± {card['cls/Acc'].error:.4f}")
     assert [higher_is_better(name) for name in ("sc/AURC", "sc/Cov_5Risk", "ood/x/AUPR_energy", "cal/Width_90")] == [
@@ -107,7 +109,8 @@ def test_data_may_come_in_any_of_the_usual_forms(kind):
         "loader": DataLoader(TensorDataset(X, LABELS), 3),
         "list": [(X[:1], LABELS[:1]), (X[1:], LABELS[1:])],
     }[kind]
-    card = gbp.evaluate(network, data, outputs="logits", ood={"far": data[0] + 9 if kind in ("pair", "arrays") else data_of(X + 9)})
+    far = data[0] + 9 if kind in ("pair", "arrays") else data_of(X + 9)
+    card = gbp.evaluate(network, data, outputs="logits", ood={"far": far}, resamples=2)
     assert card["cls/NLL"].value == pytest.approx(expected, abs=1e-6) and "ood/far/AUROC" in card
 
 
@@ -117,10 +120,11 @@ def data_of(x):
 
 def test_inputs_are_kept_where_asked():
     network = nn.Linear(2, 3)
-    card = gbp.evaluate(network, [(X[:3], LABELS[:3]), (X[3:], LABELS[3:])], outputs="logits", ood={"far": X + 9}, keep_inputs=True)
+    options = {"outputs": "logits", "ood": {"far": X + 9}, "resamples": 0}
+    card = gbp.evaluate(network, [(X[:3], LABELS[:3]), (X[3:], LABELS[3:])], keep_inputs=True, **options)
     torch.testing.assert_close(card.outcome.inputs, X)
     torch.testing.assert_close(card.outcome.ood["far"].inputs, X + 9)
-    assert gbp.evaluate(network, (X, LABELS), outputs="logits").outcome.inputs is None
+    assert gbp.evaluate(network, (X, LABELS), **options).outcome.inputs is None
 
 
 def rows(p, at, value):
@@ -181,5 +185,5 @@ def test_rounding_of_a_softmax_is_no_error():
 
 
 def test_an_infinite_score_has_no_error():
-    card = gbp.evaluate(torch.eye(2)[[0, 1, 0]], torch.tensor([0, 1, 1]), resamples=20)
+    card = gbp.evaluate(torch.eye(2)[[0, 1, 0]], torch.tensor([0, 1, 1]), resamples=3)
     assert card["cls/NLL"].value == math.inf and math.isnan(card["cls/NLL"].error) and str(card["cls/NLL"]) == "inf"

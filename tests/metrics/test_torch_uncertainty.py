@@ -1,4 +1,4 @@
-"""Every score that torch-uncertainty has too, on 10,000 random predictions, and the cases in which the field's programs differ."""
+"""Every score that torch-uncertainty has too, on 10,000 random predictions, and the cases in which programs differ."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_full_confidence_has_no_bin_of_its_own():
 
 @pytest.mark.filterwarnings("ignore")
 def test_coverage_at_risk_splits_no_ties_and_has_a_number_where_nothing_is_kept():
-    """Of four equal predictions one is wrong: a threshold keeps all (risk .25) or none; torch-uncertainty keeps the first ones."""
+    """Of four equal predictions one is wrong: a threshold keeps all (risk .25) or none; theirs keeps the first."""
     p, labels = torch.tensor([[0.8, 0.2]] * 4), torch.tensor([0, 0, 0, 1])
     confidence, wrong = p.max(1).values, labels != 0
     assert metrics.coverage_at_risk(confidence, wrong, 0.05) == 0.0

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from torch_gbp.convert.modes import freeze_plain
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import PART, POSITIVE, require, require_kind, shown
+from torch_gbp.errors.checks import PART, POSITIVE, require, require_count, require_kind, shown
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.attached import marginals, plain_parameters
 from torch_gbp.weights.parameter import GaussianParameter
@@ -80,10 +80,13 @@ def advance(
     drift = require("drift", drift, PART, "advance", fix="use 0 to keep everything")
     strength = require("strength", strength, POSITIVE, "advance", fix="use 1, Bayes' rule")
     _require_plain(model, plain)
-    if optimizer is not None:
+    if num_data is not None:
+        num_data = require_count("num_data", num_data, "advance", fix="leave it out where the next task is as large")
+    if optimizer is not None or num_data is not None:
         _require_own(optimizer, model)
-        optimizer.close()
     heard = 1.0 if optimizer is None else optimizer.heard
+    if optimizer is not None:
+        optimizer.close()
     for marginal in learning:
         _become_prior(marginal, _precision(marginal, strength / heard, drift))
     if plain == "freeze":
@@ -130,7 +133,7 @@ def _learning(model: nn.Module) -> list[GaussianParameter]:
     adapting = [own for own in found if own.prior.adapts]
     if adapting:
         raise InvalidInput(
-            f"the message of a {type(adapting[0].prior).__name__} is made anew from the marginal, and has no place for a posterior",
+            f"the message of a {type(adapting[0].prior).__name__} follows the marginal, and has no place for a posterior",
             where="advance",
             got=f"{len(adapting)} of {len(found)} marginals with such a prior",
             fix="use Prior in networks that learn task after task",
@@ -155,8 +158,9 @@ def _require_plain(model: nn.Module, plain: str | None) -> None:
         )
 
 
-def _require_own(optimizer: MessagePassing, model: nn.Module) -> None:
+def _require_own(optimizer: MessagePassing | None, model: nn.Module) -> None:
     require_kind("optimizer", optimizer, MessagePassing, "advance", fix="pass the MessagePassing that trained the network")
+    assert optimizer is not None
     known = set(map(id, marginals(model).values()))
     if any(id(own) not in known for own in optimizer.marginals):
         raise InvalidInput(

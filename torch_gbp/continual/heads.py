@@ -41,9 +41,7 @@ def widen_head(model: nn.Module, outputs: int, layer: str | None = None) -> nn.M
     """
     require_kind("model", model, nn.Module, "widen_head", fix="pass a network with marginals")
     name, old = _head(model, layer)
-    outputs = require_count(
-        "outputs", outputs, "widen_head", fix=f"the head has {old.out_features}", least=old.out_features + 1
-    )
+    outputs = require_count("outputs", outputs, "widen_head", fix=f"the head has {old.out_features}", least=old.out_features + 1)
     new = _gbp_twin(old, outputs) if isinstance(old, GBPLinear) else _torch_twin(old, outputs)
     new.train(old.training)
     if not name:

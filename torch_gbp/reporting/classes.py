@@ -44,6 +44,7 @@ def confidence_histogram(confidence: Array, right: NDArray[np.bool_], outside: S
             counts = np.histogram(own, edges)[0]
             axes.stairs(counts, edges, color=INK, linestyle=(0, DASHES[number % len(DASHES)]), linewidth=1.3)
         axes.set(yscale="log", ylim=(0.7, None), xlim=(start, 1), xlabel="confidence", ylabel="examples")
+        axes.yaxis.set_major_formatter("{x:g}")
 
     return draw
 

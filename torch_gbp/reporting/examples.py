@@ -37,18 +37,19 @@ class Looks(NamedTuple):
 
 def section(outcomes: Sequence[Outcome], looks: Looks) -> Section | None:
     """The examples of every model; None where no model's inputs are known."""
-    parts = [_of_model(number, own, looks) for number, own in enumerate(outcomes)]
+    number = sum(SHOWN * (3 + len(own.ood)) for own in outcomes)
+    parts = [_of_model(i, own, looks, number) for i, own in enumerate(outcomes)]
     if not any(parts):
         return None
     text = """<p>Under each: the class that the model says, how sure it is, and the right class where it is wrong.</p>"""
     return Section("examples", "Examples", text + "".join(parts))
 
 
-def _of_model(number: int, outcome: Outcome, looks: Looks) -> str:
+def _of_model(number: int, outcome: Outcome, looks: Looks, every: int) -> str:
     inputs = outcome.inputs if looks.inputs is None else looks.inputs
     if inputs is None:
         return ""
-    pictures = Pictures(inputs) if image_shaped(inputs) else None
+    pictures = Pictures(inputs, every) if image_shaped(inputs) else None
     shelves = [*_shelves(outcome, inputs, looks.classes), *_fooled(outcome, looks.classes)]
     return f"<h3>{key(number, outcome.name)}</h3>" + "".join(_shelf(own, pictures) for own in shelves)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 
 import matplotlib.image
 import numpy as np
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-LARGEST = 64  # pixels of a side; larger images are averaged down, which keeps a page of many of them small
+LARGEST = 64  # pixels of a side; larger images are averaged down
+BUDGET = 2_500_000  # bytes of all the pictures of a page, if they were noise, which no format makes smaller
 SMALLEST = 4  # pixels of a side of what is an image without an axis of channels
 
 
@@ -32,17 +34,19 @@ class Pictures:
 
     Args:
         scale: images as `image_shaped` tells, whose values say what black and white are. Bytes and values in [0, 1] stay.
+        number: of pictures that the page will have; very many are smaller.
     """
 
-    def __init__(self, scale: Tensor) -> None:
+    def __init__(self, scale: Tensor, number: int = 1) -> None:
         images = _channels(scale)
+        self._side = min(LARGEST, math.isqrt(BUDGET // (4 * number)))  # three bytes a pixel, a third more in base64
         self._low, self._high = (end[:, None, None] for end in _ends(images))
 
     def png(self, image: Tensor) -> str:
         """A single input as the source of an `<img>` element."""
         own = _channels(image[None])[0]
         shown = ((own - self._low) / (self._high - self._low)).clamp(0, 1)
-        return "data:image/png;base64," + base64.b64encode(_encoded(_shrunk(shown))).decode()
+        return "data:image/png;base64," + base64.b64encode(_encoded(_shrunk(shown, self._side))).decode()
 
 
 def _channels(images: Tensor) -> Tensor:
@@ -60,10 +64,10 @@ def _ends(images: Tensor) -> tuple[Tensor, Tensor]:
     return low, torch.where(high > low, high, low + 1)
 
 
-def _shrunk(image: Tensor) -> Tensor:
-    """At most `LARGEST` pixels a side, by averages."""
+def _shrunk(image: Tensor, side: int) -> Tensor:
+    """At most so many pixels a side, by averages."""
     height, width = image.shape[1:]
-    factor = LARGEST / max(height, width)
+    factor = side / max(height, width)
     if factor >= 1:
         return image
     size = max(1, round(factor * height)), max(1, round(factor * width))

@@ -41,20 +41,24 @@ def read_subjects(models: Any, data: Any, options: Mapping[str, Any]) -> list[Su
         InvalidInput: none, too many, two of one name; models without data, outcomes with data; outcomes of different examples.
     """
     if isinstance(models, Mapping) and not isinstance(models, Scorecard):
-        found = _of_models(models, data, options)
-    else:
-        single = isinstance(models, (Outcome, Scorecard))
-        found = [_of_outcome(one, data, options) for one in ([models] if single else _several(models))]
-    _require_comparable(found)
-    return found
-
-
-def _of_models(models: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> list[Subject]:
-    if data is None:
-        raise InvalidInput(
-            "models need data to be asked about", where=WHERE, got="data=None", fix="pass a loader, or the pair (inputs, targets)"
-        )
-    return [_of_model(str(name), model, data, options) for name, model in models.items()]
+        _require_names([str(name) for name in models])
+        if data is None:
+            raise InvalidInput(
+                "models need data to be asked about",
+                where=WHERE,
+                got="no data",
+                fix="pass a loader, or the pair (inputs, targets)",
+            )
+        found = [_of_model(str(name), model, data, options) for name, model in models.items()]
+        _require_comparable([own.card.outcome for own in found])
+        return found
+    cards = [models] if isinstance(models, (Outcome, Scorecard)) else _outcomes(models)
+    if data is not None:
+        raise InvalidInput("outcomes have their data already", where=WHERE, got=shown(data), fix="leave data out")
+    outcomes = [one if isinstance(one, Outcome) else one.outcome for one in cards]
+    _require_names([own.name for own in outcomes])
+    _require_comparable(outcomes)
+    return [_scored(one, options) for one in cards]
 
 
 def _of_model(name: str, model: Any, data: Any, options: Mapping[str, Any]) -> Subject:
@@ -67,41 +71,38 @@ def _of_model(name: str, model: Any, data: Any, options: Mapping[str, Any]) -> S
     return Subject(card, model if isinstance(model, nn.Module) else None)
 
 
-def _several(models: Any) -> Sequence[Any]:
-    if not isinstance(models, Sequence) or isinstance(models, str):
+def _scored(found: Outcome | Scorecard, options: Mapping[str, Any]) -> Subject:
+    resampling = {name: options[name] for name in ("resamples", "seed")}
+    return Subject(score(found, **resampling) if isinstance(found, Outcome) else found, None)
+
+
+def _outcomes(models: Any) -> Sequence[Outcome | Scorecard]:
+    """Several outcomes or scorecards."""
+    if not isinstance(models, Sequence) or not all(isinstance(one, (Outcome, Scorecard)) for one in models):
         raise InvalidInput(
-            "a report is about models by name, or about outcomes",
+            "a report is about models by their names, or about outcomes",
             where=WHERE,
             got=shown(models),
-            cause="a single model without a name",
+            cause="models without names",
             fix="pass {'name': model} and data, or what torch_gbp.evaluate returns",
         )
     return models
 
 
-def _of_outcome(found: Any, data: Any, options: Mapping[str, Any]) -> Subject:
-    if not isinstance(found, (Outcome, Scorecard)):
-        raise InvalidInput(
-            "a list holds outcomes or scorecards", where=WHERE, got=shown(found), fix="pass models by name, {'name': model}"
-        )
-    if data is not None:
-        raise InvalidInput("outcomes have their data already", where=WHERE, got=shown(data), fix="leave data out")
-    resampling = {name: options[name] for name in ("resamples", "seed") if name in options}
-    return Subject(score(found, **resampling) if isinstance(found, Outcome) else found, None)
-
-
-def _require_comparable(found: Sequence[Subject]) -> None:
-    """Some, not too many, each with a name of its own, and all asked about the same examples."""
-    names = [own.name for own in found]
+def _require_names(names: Sequence[str]) -> None:
+    """Some models, not too many, each with a name of its own."""
     if not 1 <= len(names) <= MOST_MODELS:
         raise InvalidInput(
             f"a report has 1 to {MOST_MODELS} models", where=WHERE, got=str(len(names)), fix="make several reports"
         )
     if len(set(names)) < len(names):
         raise InvalidInput("models need different names", where=WHERE, got=", ".join(names), fix="rename one")
-    first = found[0].card.outcome
-    for own in found[1:]:
-        other = own.card.outcome
+
+
+def _require_comparable(outcomes: Sequence[Outcome]) -> None:
+    """All of the same examples: their targets tell."""
+    first = outcomes[0]
+    for other in outcomes[1:]:
         if other.kind != first.kind or not _same(other.targets, first.targets):
             raise InvalidInput(
                 "all models must have been asked about the same examples",

@@ -37,6 +37,7 @@ def ratio_histogram(ratios: Mapping[str, Array], number: int) -> Drawing:
         axes.hist(values, RATIOS, color=colour(number), alpha=0.85)
         axes.axvline(1, color=INK, linewidth=0.8, linestyle="--")
         axes.set(xscale="log", xlim=(RATIOS[0], RATIOS[-1]), xlabel="|mean| / standard deviation", ylabel="weights")
+        axes.xaxis.set_major_formatter("{x:g}")
 
     return draw
 

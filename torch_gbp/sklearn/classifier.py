@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch_gbp.errors import InvalidInput
 from torch_gbp.likelihoods import Softmax
 from torch_gbp.sklearn.estimator import GBPEstimator
+from torch_gbp.sklearn.settings import CLASSES
 
 
 class GBPClassifier(ClassifierMixin, GBPEstimator):
@@ -24,8 +25,9 @@ class GBPClassifier(ClassifierMixin, GBPEstimator):
 
     Args:
         hidden: widths of the hidden layers; () is linear.
-        epochs: passes over the rows; None makes up 1,500 steps.
+        epochs: passes over the rows; None makes up 1,000 steps.
         batch_size: rows of a step; None takes 16, or a fiftieth of the rows.
+        lr: peak rate of the steps, in (0, 1]; None takes 0.2.
         random_state: seed of the start and of the order of the rows; an integer, a `numpy.random.RandomState`, or None.
         verbose: show a progress bar of every pass.
 
@@ -33,7 +35,7 @@ class GBPClassifier(ClassifierMixin, GBPEstimator):
         classes_: the labels, sorted.
         network_, likelihood_: what was trained, in double precision, for standardised rows.
         scaler_: mean and scale of the features.
-        settings_: hidden, epochs and batch_size as they were used.
+        settings_: hidden, epochs, batch_size and lr as they were used.
         n_features_in_, feature_names_in_: width of the table, and its columns' names where it has some.
 
     >>> from sklearn.datasets import make_moons
@@ -42,6 +44,8 @@ class GBPClassifier(ClassifierMixin, GBPEstimator):
     >>> found.score(x[100:], y[100:]) > 0.85, found.predict_proba(x[100:]).shape
     (True, (100, 2))
     """
+
+    _recipe = CLASSES
 
     def fit(self, X: Any, y: Any) -> GBPClassifier:
         """Trains anew on rows X (n, features) and labels y (n,), numbers or text.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import Predictive, predict
-from torch_gbp.sklearn.settings import HIDDEN, require_flag, resolved
+from torch_gbp.sklearn.settings import HIDDEN, Recipe, require_flag, resolved
 from torch_gbp.sklearn.training import trained
 
 LARGEST_SEED = 2**31 - 1
@@ -23,16 +23,19 @@ LARGEST_SEED = 2**31 - 1
 class GBPEstimator(BaseEstimator):
     """What `GBPClassifier` and `GBPRegressor` share."""
 
+    _recipe: Recipe
+
     def __init__(
         self,
         hidden: tuple[int, ...] = HIDDEN,
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
+        lr: float | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        self.hidden, self.epochs, self.batch_size = hidden, epochs, batch_size
+        self.hidden, self.epochs, self.batch_size, self.lr = hidden, epochs, batch_size, lr
         self.random_state, self.verbose = random_state, verbose
 
     def _rows(self, X: Any, y: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +46,7 @@ class GBPEstimator(BaseEstimator):
     def _train(self, x: np.ndarray, y: Tensor, outputs: int, likelihood: Likelihood) -> Any:
         """Trains a network on these rows, and keeps all that is learnt."""
         where = type(self).__name__
-        settings = resolved(self.hidden, self.epochs, self.batch_size, len(x), where)
+        settings = resolved(self.hidden, self.epochs, self.batch_size, self.lr, self._recipe, len(x), where)
         verbose = require_flag("verbose", self.verbose, where)
         seed = int(check_random_state(self.random_state).randint(LARGEST_SEED))
         scaler = StandardScaler().fit(x)

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch_gbp.errors.checks import Range, require
 from torch_gbp.likelihoods import Regression
 from torch_gbp.sklearn.estimator import GBPEstimator
+from torch_gbp.sklearn.settings import REAL
 
 LEVEL = Range("between 0 and 1", lambda value: 0 < value < 1)
 
@@ -25,7 +26,9 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
     `sample_weight`, as in `GBPClassifier`.
 
     Args:
-        hidden, epochs, batch_size, random_state, verbose: as in `GBPClassifier`.
+        epochs: passes over the rows; None makes up 1,500 steps.
+        lr: peak rate of the steps, in (0, 1]; None takes 0.1.
+        hidden, batch_size, random_state, verbose: as in `GBPClassifier`.
 
     Attributes:
         targets_: mean and scale of the targets.
@@ -40,6 +43,8 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
     >>> bool(abs(mean[0] - 100) < 1), bool(0.4 < std[0] < 0.8), bool(std[1] > 2 * std[0])
     (True, True, True)
     """
+
+    _recipe = REAL
 
     def fit(self, X: Any, y: Any) -> GBPRegressor:
         """Trains anew on rows X (n, features) and targets y, (n,) or (n, k) for k of them at once.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from torch_gbp import GBPLeakyReLU, GBPLinear, Trainer
+from torch_gbp import Gaussian, GBPLeakyReLU, GBPLinear, Trainer
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.sklearn.settings import Settings
 
@@ -49,6 +49,10 @@ def trained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = perceptron((x.shape[1], *settings.hidden, outputs))
-        Trainer(network, likelihood, settings.epochs, progress=verbose).fit(Shuffled(x, y, settings.batch_size))
+        Trainer(network, likelihood, settings.epochs, lr=settings.lr, progress=verbose).fit(Shuffled(x, y, settings.batch_size))
+    if likelihood.learns:
+        with torch.no_grad():
+            found: Gaussian = network(x)
+            likelihood.learn(*found, y, seen=True, share=1.0)  # at the averaged means, which are new to it
     likelihood.double()
     return network.double().eval()

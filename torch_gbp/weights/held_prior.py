@@ -64,7 +64,7 @@ class HeldPrior:
         return Message(precision * torch.where(precision == self.floor, self.centre, mean), precision)
 
     def fresh(self) -> bool:
-        """Whether nothing was learnt yet: the precision is the prior's, which is no posterior of earlier tasks, and the surplus."""
+        """Whether nothing was learnt yet: the precision is the prior's, no posterior of earlier tasks, and the surplus."""
         return self.prior_precision.ndim == 0 and bool((self.precision == self.floor + self.surplus).all())
 
     def without_surplus(self) -> Tensor:
