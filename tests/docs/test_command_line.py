@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning_helpers import IGNORED
 
 from lightning_modules import cli
 
@@ -22,7 +23,12 @@ def block(language: str) -> str:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+@pytest.mark.filterwarnings(
+    *IGNORED,
+    "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning",  # Lightning calls a function that will go away
+    "ignore:The dirpath has changed from",  # the checkpoint is read by another run than the one that wrote it
+    "ignore:.*LeafSpec:FutureWarning",
+)
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(block("python"), {})
