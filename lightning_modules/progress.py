@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import ProgressBar
+
+from torch_gbp.progress import pass_line
 
 _ALSO = ("val/accuracy",)  # beside what goes to progress bars
 
@@ -41,29 +42,13 @@ class PassLines(ProgressBar):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """After the validation of the pass, if it has one."""
         if self._enabled and trainer.is_global_zero:
-            scores = trainer.progress_bar_metrics | {name: trainer.callback_metrics.get(name) for name in _ALSO}
-            seconds = time.perf_counter() - self._start
-            print(line(trainer.current_epoch + 1, trainer.max_epochs, scores, seconds), flush=True)
-
-    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+            seconds, passes = time.perf_counter() - self._start, trainer.max_epochs
+            known = None if passes == -1 else passes
+            print(pass_line(trainer.current_epoch + 1, known, _scores(trainer), seconds), flush=True)
 
 
-def line(number: int, passes: int | None, scores: dict[str, Any], seconds: float) -> str:
-    """The line of a pass; scores of single steps are left out.
-
-    >>> line(3, 15, {"train/evidence_epoch": -0.1234, "train/evidence_step": -1.0, "val/nll": 0.0521}, 12.34)
-    'pass 3/15  train/evidence -0.1234  val/nll 0.0521  12.3 s'
-    """
-    shown = {
-        name.removesuffix("_epoch"): float(value)
-        for name, value in scores.items()
-        if value is not None and not name.endswith("_step")
-    }
-    known = "" if passes in (None, -1) else f"/{passes}"
-    return "  ".join([f"pass {number}{known}", *(f"{name} {value:.4f}" for name, value in shown.items()), f"{seconds:.1f} s"])
-
-
-def on_terminal() -> bool:
-    """Whether stdout can move its cursor back: a terminal, or a notebook."""
-    return sys.stdout.isatty() or "ipykernel" in sys.modules
+def _scores(trainer: lightning.Trainer) -> dict[str, float | None]:
+    """What a progress bar would show after the pass; scores of its last step are left out."""
+    found = trainer.progress_bar_metrics | {name: trainer.callback_metrics.get(name) for name in _ALSO}
+    whole = {name: value for name, value in found.items() if value is not None and not name.endswith("_step")}
+    return {name.removesuffix("_epoch"): float(value) for name, value in whole.items()}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",
-    "optim", "inference", "predictive", "denoise", "convert", "trainer", "local", "decide", "continual",
+    "optim", "inference", "predictive", "denoise", "convert", "progress", "trainer", "local", "decide", "continual",
     "__init__",
     "evaluation", "reporting", "sklearn",
 )  # fmt: skip
@@ -24,7 +24,7 @@ OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may im
     "reporting": {"numpy", "matplotlib"},
     "sklearn": {"numpy", "sklearn"},
 }
-ARROWS, LONGEST = 84, 250  # from room to room of the core; lines of a file
+ARROWS, LONGEST = 85, 250  # from room to room of the core; lines of a file
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 
 

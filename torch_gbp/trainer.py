@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import time
 from collections.abc import Iterable, Sized
 from contextlib import nullcontext
 from operator import length_hint
@@ -28,6 +30,7 @@ from torch_gbp.optim.stores import Store
 from torch_gbp.predictive import Outputs, outputs_of
 from torch_gbp.predictive.examples import device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
+from torch_gbp.progress import pass_line, redraws
 
 
 class Evaluation(NamedTuple):
@@ -62,7 +65,7 @@ class Trainer:
         patience: stop after this many passes without a better validation evidence, and go back to the best
             marginals; None trains all passes and keeps the last.
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
-        progress: show a progress bar.
+        progress: show a progress bar on stderr, or one line a pass where that is no terminal (and no notebook).
         plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
         sweep: "means" trains GBP layers by a means sweep (`torch_gbp.means_sweep`), "moments" (None likewise) by their moments.
 
@@ -178,9 +181,10 @@ class Trainer:
 
     def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
         self.model.train()
-        total, seen = 0.0, 0
+        total, seen, start = 0.0, 0, time.perf_counter()
         batches = pairs(loader, device_of(self.model), "Trainer.fit")
-        bar = tqdm(batches, desc=f"pass {number}/{self.epochs}", total=length_hint(loader) or None, disable=not self.progress)
+        hidden = not (self.progress and redraws(sys.stderr))
+        bar = tqdm(batches, desc=f"pass {number}/{self.epochs}", total=length_hint(loader) or None, disable=hidden)
         for x, y, *batch in bar:
             loss = self._step(number, x, y, *batch)
             total, seen = total - loss, seen + len(y)
@@ -193,13 +197,24 @@ class Trainer:
         if self.learn_priors and number < self.epochs:
             self.optimizer.learn_priors()
         checked = None if validation is None else self.evaluate(validation)
-        return Epoch(number, total / seen, self.optimizer.report, checked)
+        found = Epoch(number, total / seen, self.optimizer.report, checked)
+        if self.progress and not redraws(sys.stderr):
+            print(pass_line(number, self.epochs, _scores(found), time.perf_counter() - start), file=sys.stderr, flush=True)
+        return found
 
     def _step(self, number: int, x: Tensor, y: Tensor, batch: int | None = None) -> float:
         assert self.optimizer is not None
         visit = nullcontext() if batch is None else self.optimizer.visit(_number(batch), x, y)
         with visit, passes.sweep(self.sweep):
             return float(self.inference(self.model, self.likelihood, self.optimizer, x, y, number))
+
+
+def _scores(epoch: Epoch) -> dict[str, float | None]:
+    """What a log keeps of a pass."""
+    if epoch.validation is None:
+        return {"log evidence": epoch.log_evidence}
+    checked = epoch.validation._asdict()
+    return {"log evidence": epoch.log_evidence, "validation": checked.pop("log_evidence"), **checked}
 
 
 def _number(batch: Any) -> int:

@@ -85,7 +85,7 @@ def network_of(path: str) -> nn.Module:
     Raises:
         InvalidInput: as `load_module`.
     """
-    return load_module(path).model
+    return load_module(path).model.train()
 
 
 def module_class(kind: str, where: str) -> type[lightning.LightningModule]:

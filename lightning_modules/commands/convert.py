@@ -79,9 +79,9 @@ def made(name: str, arguments: dict[str, Any], weights: str | None) -> nn.Module
     Raises:
         InvalidInput: unknown names, arguments that it does not take, weights that cannot be had or are another network's.
     """
-    from_file = weights is not None and Path(weights).is_file()
+    from_file, constructor = weights is not None and Path(weights).is_file(), _constructor(name)
     try:
-        network = _constructor(name)(**arguments, **({"weights": weights} if weights and not from_file else {}))
+        network = constructor(**arguments, **({"weights": weights} if weights and not from_file else {}))
     except (TypeError, ValueError, KeyError, URLError, RuntimeError) as error:
         raise InvalidInput(
             "the network cannot be made",

@@ -74,21 +74,6 @@ def resolved(args: Sequence[str]) -> list[str]:
     return found
 
 
-def chosen(args: Sequence[str]) -> dict[str, str]:
-    """Paths of the classes that resolved arguments, and configurations among them, name; by the keys of `KNOWN`.
-
-    >>> chosen(["fit", "--model.model=lightning_modules.networks.MLP"])
-    {'model.model': 'lightning_modules.networks.MLP'}
-    """
-    found = {}
-    for option, value in _pairs(args):
-        if option == "config":
-            found |= dict(_classes("", yaml.safe_load(Path(str(value)).read_text())))
-        elif value is not None and _key(option) in KNOWN:
-            found[_key(option)] = value
-    return found
-
-
 def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Options without their dashes, and values; an option without value has None, what belongs to none has the option ''."""
     rest = list(args)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import warnings
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from pydoc import locate
 from tempfile import TemporaryDirectory
@@ -15,30 +16,30 @@ import lightning
 import yaml
 from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningCLI
 
 from lightning_modules.checkpoints import load_module, read_record
-from lightning_modules.commands.names import KNOWN, chosen, resolved
+from lightning_modules.commands.names import KNOWN, resolved
 from lightning_modules.data import TensorDataModule
-from lightning_modules.progress import PassLines, on_terminal
-from torch_gbp.errors import InvalidInput
+from lightning_modules.progress import PassLines
+from torch_gbp.errors import GBPError, InvalidInput
+from torch_gbp.progress import redraws
 
-_NETWORKS = ("model.model", "model.model.network")  # keys of classes that may take sizes from the data
 RUNS = ("fit", "validate", "test", "predict")
 
 
 class TrainerRuns(LightningCLI):
     """Lightning's command line: networks take the sizes of the data, logs get a line a pass, checkpoints know their data."""
 
-    def __init__(self, *args: Any, classes: Mapping[str, str], **options: Any) -> None:
-        self._classes = classes
-        super().__init__(*args, **options)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for key in _NETWORKS:
-            if key in self._classes and "like" in signature(locate(self._classes[key])).parameters:  # type: ignore[arg-type]
-                target = key.replace(".", ".init_args.") + ".init_args.like"
-                parser.link_arguments("data", target, compute_fn=_sized, apply_on="instantiate")
+    def before_instantiate_classes(self) -> None:
+        """Gives the network the sizes of the data where the configuration has none; the saved configuration has them then."""
+        data, model = (self._get(self.config, name) for name in ("data", "model"))
+        network = _network(model)
+        if network is not None and data is not None and data.class_path in KNOWN["data"].values():
+            source = locate(data.class_path)(**data.init_args.as_dict())  # type: ignore[operator]
+            for name, size in _sizes(source).items():
+                if name in network and network[name] is None:
+                    network[name] = size
 
     def after_instantiate_classes(self) -> None:
         chosen = self._get(self.config, "data")
@@ -49,13 +50,41 @@ class TrainerRuns(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         given = self._get(self.config_init, "trainer")
         bars = any(isinstance(one, ProgressBar) for one in given.get("callbacks") or [])
-        if given.get("enable_progress_bar") is not False and not bars and not on_terminal():
+        if given.get("enable_progress_bar") is not False and not bars and not redraws(sys.stdout):
             self.trainer_defaults = {**self.trainer_defaults, "callbacks": [PassLines()]}
         return super().instantiate_trainer(**kwargs)
 
+    def test(self, verbose: bool = True, **options: Any) -> None:
+        """Lightning's table repeats scores of the first test set in the columns of the others; here every score is said once."""
+        self.scores = self.trainer.test(verbose=False, **options)[0]
+        if verbose and self.trainer.is_global_zero:
+            print(scores_table(self.scores))
 
-def _sized(data: Any) -> Any:
-    return data if isinstance(data, TensorDataModule) else None
+
+def scores_table(scores: Mapping[str, float]) -> str:
+    """A line for each score.
+
+    >>> print(scores_table({"test/accuracy": 0.987654321, "test/nll": 12.0}))
+    test/accuracy   0.98765
+    test/nll             12
+    """
+    width = max(map(len, scores), default=0)
+    return "\n".join(f"{name:<{width}}{float(value):>10.5g}" for name, value in scores.items())
+
+
+def _network(model: Any) -> Any:
+    """The arguments of the network in a module's configuration, or of the one that is converted; None where there are none."""
+    network: Any = None if model is None else model.get("init_args.model")
+    inside: Any = network
+    while hasattr(inside, "init_args"):
+        network, inside = inside, inside.get("init_args.network")
+    return getattr(network, "init_args", None)
+
+
+def _sizes(data: TensorDataModule) -> dict[str, Any]:
+    """Values for the usual names of sizes."""
+    inputs, outputs = data.shape, data.outputs
+    return {"in_shape": list(inputs), "inputs": math.prod(inputs), "classes": outputs, "outputs": outputs}
 
 
 def _plain(value: Any) -> Any:
@@ -124,17 +153,27 @@ def _data_of(path: str) -> dict[str, Any]:
 
 
 def _command_line(model: Any, args: list[str], description: str, **options: Any) -> LightningCLI:
-    return TrainerRuns(
-        model,
-        lightning.LightningDataModule,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,  # message passing brings its own optimizer
-        parser_kwargs=_parser_texts(description),
-        args=args,
-        classes=chosen(args),
-        **options,
-    )
+    try:
+        return TrainerRuns(
+            model,
+            lightning.LightningDataModule,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,  # message passing brings its own optimizer
+            parser_kwargs=_parser_texts(description),
+            args=args,
+            **options,
+        )
+    except ValueError as error:
+        raise _own(error) from error
+
+
+def _own(error: BaseException) -> BaseException:
+    """The named error that a parser has wrapped in its own, or that one."""
+    inside: BaseException | None = error
+    while inside is not None and not isinstance(inside, GBPError):
+        inside = inside.__cause__ or inside.__context__
+    return inside or error
 
 
 def _parser_texts(description: str) -> dict[str, Any]:

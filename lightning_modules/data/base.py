@@ -36,6 +36,8 @@ class TensorDataModule(lightning.LightningDataModule):
         seed: of the split, the shuffle and the made-up OOD sets.
     """
 
+    sizes: tuple[tuple[int, ...], int] | None = None  # of an input, and how many outputs, where they are known before loading
+
     def __init__(self, batch_size: int, validation: float, fixed_batches: bool, seed: int) -> None:
         super().__init__()
         batch_size = require_count("batch_size", batch_size, type(self).__name__, fix="use 64")
@@ -69,13 +71,17 @@ class TensorDataModule(lightning.LightningDataModule):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an input; the data are loaded for it, if they are not yet."""
+        """Shape of an input; the data are loaded for it where it is not known before."""
+        if self.sizes is not None:
+            return self.sizes[0]
         self.setup()
         return tuple(self.parts.train.tensors[0].shape[1:])
 
     @property
     def outputs(self) -> int:
-        """Number of classes, or of real targets: how many outputs a network needs; the data are loaded for it."""
+        """Number of classes, or of real targets: how many outputs a network needs."""
+        if self.sizes is not None:
+            return self.sizes[1]
         self.setup()
         targets = self.parts.train.tensors[1]
         return int(targets.max()) + 1 if not targets.is_floating_point() else targets.shape[-1]

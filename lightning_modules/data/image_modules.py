@@ -13,6 +13,7 @@ from lightning_modules.data.images import Images, load_cifar10, load_digits, loa
 from lightning_modules.data.loading import TensorPairs, split_indices
 from lightning_modules.data.ood import Source, ood_images
 from lightning_modules.data.preparation import Preparation
+from lightning_modules.networks.sizes import CIFAR_SHAPE, CLASSES, MNIST_SHAPE
 
 
 class Normaliser:
@@ -109,6 +110,8 @@ class ImageDataModule(TensorDataModule):
 class Digits(ImageDataModule):
     """The 8 x 8 digits that come with scikit-learn: 1297 for training, 500 for testing; no files needed."""
 
+    sizes = (1, 8, 8), CLASSES
+
     def load(self) -> Images:
         return load_digits()
 
@@ -116,12 +119,16 @@ class Digits(ImageDataModule):
 class MNIST(ImageDataModule):
     """MNIST: handwritten digits, 1 x 28 x 28."""
 
+    sizes = MNIST_SHAPE, CLASSES
+
     def load(self) -> Images:
         return load_mnist(self.data_dir, self.download)
 
 
 class FashionMNIST(ImageDataModule):
     """FashionMNIST: ten kinds of clothing, 1 x 28 x 28."""
+
+    sizes = MNIST_SHAPE, CLASSES
 
     def load(self) -> Images:
         return load_fashion_mnist(self.data_dir, self.download)
@@ -135,6 +142,8 @@ class CIFAR10(ImageDataModule):
         data_dir, batch_size, validation, ood, fixed_batches, seed, download: as in `ImageDataModule`.
         crop, flip, label_smoothing: as in `ImageDataModule`; usual are crop=4 and flip.
     """
+
+    sizes = CIFAR_SHAPE, CLASSES
 
     def __init__(
         self,

@@ -125,12 +125,11 @@ class MLP(Network):
     """Multilayer perceptron; input (n, ...) of `inputs` values each.
 
     Args:
-        inputs: values of an example, None: as `like` has them, else 784 pixels.
+        inputs: values of an example, None: 784 pixels.
         hidden: widths of the hidden layers.
-        outputs: classes, or real targets; None: as `like` has them, else 10.
+        outputs: classes, or real targets; None: 10.
         slope: of the LeakyReLU.
         gbp, prior: as in `Network`.
-        like: a `Sized` thing, such as a data module, whose sizes hold where none are given; the command line passes its data.
     """
 
     def __init__(
@@ -141,9 +140,8 @@ class MLP(Network):
         slope: float = SLOPE,
         gbp: bool = True,
         prior: Prior | None = None,
-        like: Any = None,
     ) -> None:
-        shape, found = sizes_of(None if inputs is None else (inputs,), outputs, like, MNIST_SHAPE)
+        shape, found = sizes_of(None if inputs is None else (inputs,), outputs, MNIST_SHAPE)
         super().__init__(mlp(math.prod(shape), hidden, found, slope), gbp, prior)
 
 
@@ -151,10 +149,9 @@ class LeNet5(Network):
     """LeNet-5; input (n, *in_shape).
 
     Args:
-        in_shape: channels, height and width of an image; None: as `like` has them, else (1, 28, 28).
-        classes: number of outputs; None: as `like` has them, else 10.
+        in_shape: channels, height and width of an image; None: (1, 28, 28).
+        classes: number of outputs; None: 10.
         gbp, prior: as in `Network`.
-        like: as in `MLP`.
     """
 
     def __init__(
@@ -163,9 +160,8 @@ class LeNet5(Network):
         classes: int | None = None,
         gbp: bool = True,
         prior: Prior | None = None,
-        like: Any = None,
     ) -> None:
-        shape, outputs = sizes_of(in_shape, classes, like, MNIST_SHAPE)
+        shape, outputs = sizes_of(in_shape, classes, MNIST_SHAPE)
         super().__init__(lenet5(images(shape, "LeNet5"), outputs), gbp, prior)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,12 +75,11 @@ class ResNet(nn.Sequential):
     Its children, in their order: `stem`, the residual blocks `stage1_1` to `stage3_DEPTH`, and `head`.
 
     Args:
-        in_shape: channels, height and width of an image; None: as `like` has them, else (3, 32, 32).
-        classes: number of outputs; None: as `like` has them, else 10.
+        in_shape: channels, height and width of an image; None: (3, 32, 32).
+        classes: number of outputs; None: 10.
         depth: residual blocks of a stage: 3 for ResNet-20.
         width: channels of the first stage.
         norm, activation: as in `ResidualBlock`.
-        like: as in `MLP`.
 
     >>> sum(p.numel() for p in ResNet().parameters())
     269722
@@ -95,9 +93,8 @@ class ResNet(nn.Sequential):
         width: int = 16,
         norm: Norm = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
-        like: Any = None,
     ) -> None:
-        shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)
+        shape, outputs = sizes_of(in_shape, classes, CIFAR_SHAPE)
         channels = images(shape, "ResNet")[0]
         stem = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         children: dict[str, nn.Module] = {"stem": nn.Sequential(stem, norm(width), activation())}

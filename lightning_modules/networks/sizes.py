@@ -1,8 +1,6 @@
-"""Sizes of a network's inputs and outputs: those that are given, else those of data, else a default."""
+"""Sizes of a network's inputs and outputs."""
 
 from __future__ import annotations
-
-from typing import Protocol, runtime_checkable
 
 from torch_gbp.errors import InvalidInput
 
@@ -11,30 +9,13 @@ MNIST_SHAPE, CIFAR_SHAPE = (1, 28, 28), (3, 32, 32)
 CLASSES = 10  # of MNIST and its relatives
 
 
-@runtime_checkable
-class Sized(Protocol):
-    """Data that know the shape of an input and the number of outputs, e.g. a data module of `lightning_modules`."""
+def sizes_of(shape: tuple[int, ...] | None, outputs: int | None, default: Shape) -> tuple[tuple[int, ...], int]:
+    """Shape of an input and number of outputs, each as given, else the default; the command line gives those of its data.
 
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def outputs(self) -> int: ...
-
-
-def sizes_of(
-    shape: tuple[int, ...] | None, outputs: int | None, like: Sized | None, default: Shape
-) -> tuple[tuple[int, ...], int]:
-    """Shape of an input and number of outputs, each as given, else as `like` has it, else the default.
-
-    >>> sizes_of(None, 3, None, MNIST_SHAPE)
+    >>> sizes_of(None, 3, MNIST_SHAPE)
     ((1, 28, 28), 3)
     """
-    if shape is None:
-        shape = default if like is None else like.shape
-    if outputs is None:
-        outputs = CLASSES if like is None else like.outputs
-    return tuple(shape), outputs
+    return tuple(default if shape is None else shape), CLASSES if outputs is None else outputs
 
 
 def images(shape: tuple[int, ...], where: str) -> Shape:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +15,9 @@ class ViT(nn.Module):
     """Vision transformer: patches, learned positions, pre-norm blocks with GELU, the mean of the tokens; input (n, *in_shape).
 
     Args:
-        in_shape, classes: of an image, and how many outputs; None: as `like` has them, else (3, 32, 32) and 10.
+        in_shape, classes: of an image, and how many outputs; None: (3, 32, 32) and 10.
         patch: side of a patch, in pixels.
         width, depth, heads: features of a token, blocks, heads of attention in each.
-        like: as in `MLP`.
 
     Source: Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token.
 
@@ -36,10 +33,9 @@ class ViT(nn.Module):
         width: int = 64,
         depth: int = 4,
         heads: int = 4,
-        like: Any = None,
     ) -> None:
         super().__init__()
-        shape, outputs = sizes_of(in_shape, classes, like, CIFAR_SHAPE)
+        shape, outputs = sizes_of(in_shape, classes, CIFAR_SHAPE)
         channels, height, across = images(shape, "ViT")
         self.patches = nn.Conv2d(channels, width, patch, patch)
         self.positions = nn.Parameter(EMBEDDED * torch.randn((height // patch) * (across // patch), width))

@@ -1,17 +1,15 @@
 """The command line, in this process: the classes are found by their short names and do what they do in Python."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from lightning_helpers import IGNORED, write_image_sets
 
 import torch_gbp as gbp
-from lightning_modules.networks import MLP, DigitsConv, FilterResponseNorm
 from lightning_modules import GBPClassifier
 from lightning_modules.cli import DESCRIPTION, main
+from lightning_modules.commands.names import CONFIGS
+from lightning_modules.networks import MLP, DigitsConv, FilterResponseNorm
 
-CONFIGS = Path(__file__).parents[2] / "lightning_modules" / "configs"
 # Lightning calls a function of jsonargparse that will go away.
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 MOVED = "ignore:The dirpath has changed from"  # the checkpoint is read by another run than the one that wrote it
@@ -34,7 +32,7 @@ def quiet(tmp_path, monkeypatch):
 
 
 def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_path, capsys):
-    example = next(line for line in DESCRIPTION.splitlines() if " fit " in line).split(" -m lightning_modules ")[1]
+    example = next(line for line in DESCRIPTION.splitlines() if " fit --model " in line).strip().removeprefix("torch-gbp ")
     arguments = example.replace("DIR", str(data_dir)).split()
     small = ["--model.model.hidden=[4]", "--data.download=false"]
     fitted = main([*arguments, *small, *quiet])
@@ -60,7 +58,12 @@ def test_the_example_of_the_help_trains_tests_and_predicts(data_dir, quiet, tmp_
 
 def test_adamw_and_options_of_likelihood_and_store(quiet):
     off = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.fast_dev_run=true"]
-    plain = ["--model=AdamWClassifier", "--model.model=lightning_modules.networks.DigitsConv", "--model.model.gbp=false", "--data=Digits"]
+    plain = [
+        "--model=AdamWClassifier",
+        "--model.model=DigitsConv",
+        "--model.model.gbp=false",
+        "--data=Digits",
+    ]
     augmented = ["--data.crop=1", "--data.flip=true", "--data.label_smoothing=0.1"]
     data = main(["fit", *plain, *augmented, *quiet, *off]).datamodule
     assert (data.crop, data.flip, data.label_smoothing) == (1, True, 0.1)
@@ -70,7 +73,12 @@ def test_adamw_and_options_of_likelihood_and_store(quiet):
         "--model.store=BatchSites",
         "--model.model.prior.scale=0.5",
     ]
-    bayes = ["--model=GBPClassifier", "--model.model=lightning_modules.networks.DigitsConv", "--data=Digits", "--data.fixed_batches=true"]
+    bayes = [
+        "--model=GBPClassifier",
+        "--model.model=DigitsConv",
+        "--data=Digits",
+        "--data.fixed_batches=true",
+    ]
     fitted = main(["fit", *bayes, *options, *quiet, *off])
     assert fitted.model.likelihood.power == 3.0
     assert type(fitted.model.store).__name__ == "BatchSites"
@@ -84,7 +92,7 @@ FILTER_RESPONSE = ["norm=lightning_modules.networks.FilterResponseNorm", "activa
 @pytest.mark.parametrize(("name", "network"), [("resnet20", []), ("resnet20", FILTER_RESPONSE), ("vit", [])])
 def test_the_configs_of_any_network_train(data_dir, quiet, name, network):
     """Two batches of tiny synthetic images, by the networks as configured."""
-    arguments = [f"--config={CONFIGS / name}.yaml", f"--data.data_dir={data_dir}", "--data.batch_size=4", *quiet]
+    arguments = [f"--config={name}", f"--data.data_dir={data_dir}", "--data.batch_size=4", *quiet]
     arguments += ["--data.download=false", "--data.accept_altered=true", "--trainer.limit_train_batches=2"]
     arguments += ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
     fitted = main(["fit", *arguments, *(f"--model.model.network.{option}" for option in network)])
@@ -101,13 +109,3 @@ def test_help_keeps_the_lines_of_its_examples(quiet, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert DESCRIPTION.strip() in capsys.readouterr().out
-
-
-def test_a_network_that_has_moved_is_told_where():
-    with pytest.raises(ImportError, match=r"moved to the examples.*examples\.networks\.LeNet5"):
-        from lightning_modules import LeNet5  # noqa: F401
-    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
-        from lightning_modules import Nothing  # noqa: F401
-    for arguments in (["--model.model", "MLP"], ["--model.model=MLP"]):
-        with pytest.raises(SystemExit, match=r"--model\.model examples\.networks\.MLP"):
-            main(["fit", "--model=GBPClassifier", *arguments, "--data=Digits"])

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from lightning_helpers import IGNORED, Blobs, trainer
 
 import torch_gbp as gbp
-from lightning_modules.networks import MLP
 from lightning_modules import AdamWClassifier, Digits, GBPClassifier
 from lightning_modules.data.augmentation import smoothed
 from lightning_modules.data.loading import TensorPairs, evaluation_loader
+from lightning_modules.networks import MLP
 from torch_gbp.errors import InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]

@@ -12,10 +12,10 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from lightning_modules.networks import BlockResNet
 from lightning_modules import BlockLocalClassifier, Digits
 from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
+from lightning_modules.networks import BlockResNet
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 

@@ -7,8 +7,8 @@ from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
 
 import torch_gbp as gbp
-from lightning_modules.networks import mlp
 from lightning_modules import AdamWClassifier, GBPClassifier
+from lightning_modules.networks import mlp
 
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"  # the resumed run goes on in the folder of the first
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, SHARED)]
