@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_helpers import IGNORED
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 
 from lightning_modules import load_module
 from lightning_modules.checkpoints import read_record
@@ -163,14 +163,14 @@ def test_pictures_and_ways_of_predicting(tmp_path, monkeypatch):
     assert read_record(checkpoint).data["class_path"] == "lightning_modules.Digits"
     pictures = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8)
     for number, picture in enumerate(pictures):
-        write_png(picture, f"{number}.png")
+        to_pil_image(picture).save(f"{number}.png")
     torch.save(pictures, "all.pt")
     main(["predict", checkpoint, "0.png", "1.png", "2.png", "--out", "pictures.pt"])
     main(["predict", checkpoint, "all.pt", "--out", "all_found.pt"])
     torch.testing.assert_close(torch.load("pictures.pt"), torch.load("all_found.pt"), atol=0, rtol=0)
     main(["predict", checkpoint, "all.pt", "--out", "sampled.pt", "--how", "samples", "--samples", "4"])
     assert not torch.equal(torch.load("sampled.pt")["probabilities"], torch.load("all_found.pt")["probabilities"])
-    write_png(torch.zeros(1, 9, 8, dtype=torch.uint8), "tall.png")
+    to_pil_image(torch.zeros(1, 9, 8, dtype=torch.uint8)).save("tall.png")
     with pytest.raises(InvalidInput, match=r"one size \(in tall\.png\)"):
         main(["predict", checkpoint, "0.png", "tall.png"])
     with pytest.raises(InvalidInput, match=r"shaped as those.*trained on \(1, 8, 8\)"):
