@@ -10,7 +10,7 @@ OLDEST := .venv-oldest
 OLDEST_TESTS := torch_gbp tests/autograd tests/bases tests/convert tests/factors tests/inference tests/layers tests/likelihoods \
 	tests/local tests/optim tests/predictive tests/weights
 
-.PHONY: demo test test-oldest check clean
+.PHONY: demo test test-oldest check docs clean
 
 demo: $(STAMP)  ## train on the embedded digits, write runs/demo
 	$(ONE_THREAD) $(BIN)/python -m examples.demo --out runs/demo
@@ -26,6 +26,14 @@ check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+docs: $(VENV)/.docs  ## build the site into build/site; a warning is an error
+	$(ONE_THREAD) $(BIN)/python -m docs.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -39,4 +47,4 @@ $(OLDEST)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) runs
+	rm -rf $(VENV) $(OLDEST) build runs

@@ -7,7 +7,20 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import anynet, digits, graph_images, local_learning, uci, video
+from benchmarks import (
+    active,
+    anynet,
+    continual,
+    corruptions,
+    digits,
+    graph_images,
+    local_learning,
+    ood,
+    tabular,
+    uci,
+    untouched,
+    video,
+)
 from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
@@ -16,30 +29,48 @@ from benchmarks.study import STUDIES
 from benchmarks.tasks import TASKS
 
 CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
+CONTESTS["untouched"] = untouched.CONTEST
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
     **{name: study.run for name, study in STUDIES.items()},
+    "active": active.run,
+    "continual": continual.run,
+    "continual_search": partial(continual.run, search=True),
+    "corruptions": corruptions.run,
     "coverage": curve.run_coverage,
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
     "graph_mnist": graph_images.run,
     "graph_mnist_validation": partial(graph_images.run, validation=True),
     "graph_video": video.run,
+    "ood": ood.run,
     "posterior": posterior.run,
     "robust": robust.run,
     "synthetic": curve.run_synthetic,
+    "tabular": tabular.run,
     "thesis": thesis.run,
     "uci": uci.run,
     "uci_validation": partial(uci.run, validation=True),
 }
-SEEDS = {"anynet": range(2), "coverage": range(100), "uci": range(20)}  # the others: 0, 1, 2
+SEEDS = {  # the others: 0, 1, 2
+    "active": range(2),
+    "anynet": range(2),
+    "continual": range(2),
+    "ood": range(2),
+    "coverage": range(100),
+    "tabular": range(5),
+    "uci": range(20),
+}
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
+    "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
+    "continual": continual.ENTRANTS,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,
     "robust": robust.METHODS,
+    "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
 }
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from benchmarks.measure import fit_temperature, peak_memory_mb, predict_seconds, scores, step_seconds, tempered_scores
-from benchmarks.methods import METHODS, installed
+from benchmarks.methods import METHODS, OF_FEW, installed
 from benchmarks.methods.base import Entrant, Method, Settings
 from benchmarks.race import Racer, Run, made, make_training, race
 from benchmarks.results import Request, Result, Row, committed, key, merged
@@ -28,16 +28,17 @@ Costs = Callable[[Racer, Request], Row]
 
 
 class Choice(NamedTuple):
-    """A method's settings, where they come from, and the temperature fitted with them; None if none was fitted."""
+    """A method's settings, where they come from, the temperature fitted with them (None if none was), and settings compared."""
 
     settings: Settings
     source: str
     temperature: float | None = None
+    tried: int = 0
 
     @property
     def told(self) -> Row:
         """What a row says of it."""
-        return {"chosen": dict(self.settings), "chosen_by": self.source}
+        return {"chosen": dict(self.settings), "chosen_by": self.source, "tried": self.tried}
 
 
 class Contest(NamedTuple):
@@ -71,7 +72,7 @@ class Contest(NamedTuple):
 
         A method without a grid, torch_gbp among them, has nothing to choose: it trains once, for its temperature alone.
         """
-        methods = sorted(self.asked(request), key=lambda name: self.together and not self.entrants[name].grid)  # lenders first
+        methods = sorted(self.asked(request), key=lambda name: self.together and not self.entrants[name].lends)  # lenders first
         grids = {name: self.entrants[name].grid for name in methods if self.entrants[name].grid}
         return Result({"grids": grids, **self.told(request), "subset_seed": SUBSET_SEED}, self._search_rows(request, methods))
 
@@ -84,25 +85,39 @@ class Contest(NamedTuple):
         beside = committed(f"{self.name}_search", request.beside.parent) if request.beside else []
         return beside or committed(f"{self.name}_search")
 
+    def raced(self, trial: Trial, request: Request) -> Iterator[tuple[Racer, Choice]]:
+        """The call's methods, trained for another benchmark with the committed search's settings."""
+        searched = committed(f"{self.name}_search")
+        choices = {name: self.choose(searched, trial.name, name, trial.plan.epochs) for name in self.asked(request)}
+        runs = [Run(name, choice.settings, self.entrants[name].make) for name, choice in choices.items()]
+        yield from zip(race(runs, trial), choices.values(), strict=True)
+
     def choose(self, searched: list[Row], net: str, method: str, epochs: int) -> Choice:
         """The searched settings with the best score, else the built-in ones; a method without a grid is taken as it comes.
 
         Rows with as many passes are preferred: the best rate depends on how long it falls.
         """
         entrant, net = self.entrants.get(method, AS_IT_COMES), self.search_net or net
-        settings, source = self._settings(searched, net, method, entrant, epochs)
-        own = [row for row in _of(searched, net, method) if row["settings"] == settings]
-        return Choice(settings, source, _best(own, entrant, epochs).get("temperature") if own else None)
+        found = self._settings(searched, net, method, entrant, epochs)
+        own = [row for row in _of(searched, net, method) if row["settings"] == found.settings]
+        return found._replace(temperature=_best(own, entrant, epochs).get("temperature") if own else None)
 
-    def _settings(self, searched: list[Row], net: str, method: str, entrant: Entrant, epochs: int) -> tuple[Settings, str]:
+    def _settings(self, searched: list[Row], net: str, method: str, entrant: Entrant, epochs: int) -> Choice:
         if not entrant.grid and not entrant.borrows:
-            return entrant.defaults, SHIPPED
-        by = entrant.borrows or method
-        rows = _of(searched, net, by)
+            return Choice(entrant.defaults, SHIPPED)
+        by = method if entrant.grid else str(entrant.borrows)
+        rows = _as_long(_of(searched, net, by), epochs)
         if not rows:
-            return entrant.defaults, BUILT_IN
+            return Choice({**entrant.defaults, **self._lent(searched, net, entrant, epochs)}, BUILT_IN)
         best = _best(rows, self.entrants[by], epochs)
-        return best["settings"], SEARCHED if best["epochs"] == epochs else SEARCHED_ELSEWHERE
+        source = SEARCHED if best["epochs"] == epochs else SEARCHED_ELSEWHERE
+        return Choice(best["settings"], source, tried=len(rows))
+
+    def _lent(self, searched: list[Row], net: str, entrant: Entrant, epochs: int) -> Settings:
+        """What another method's search has chosen for a method that searches for more beside it."""
+        if not (entrant.borrows and entrant.grid):
+            return {}
+        return self._settings(searched, net, entrant.borrows, self.entrants[entrant.borrows], epochs).settings
 
     def _rows(self, request: Request, searched: list[Row]) -> Iterator[Row]:
         for trial in self.trials(request, False):
@@ -128,20 +143,23 @@ class Contest(NamedTuple):
                     found |= tempered_scores(logs, labels, choice.temperature)
                 yield {"method": name, **trial.told, **choice.told, **found, **costs}
 
+    def _tried(self, searched: list[Row], trial: Trial, method: str, quick: bool) -> list[Settings]:
+        """The grid, each with what is lent; of a method without one what is chosen already."""
+        entrant, epochs = self.entrants[method], trial.plan.epochs
+        lent = self._lent(searched, self.search_net or trial.name, entrant, epochs)
+        grid: list[Settings] = [{**lent, **settings} for settings in entrant.grid]
+        few = grid[: QUICK_SETTINGS if quick and len(grid) > FEW else None]
+        return few or [self.choose(searched, trial.name, method, epochs).settings]
+
     def _search_rows(self, request: Request, methods: list[str]) -> Iterator[Row]:
         searched = self.searched(request)
         for trial in self.trials(request._replace(seeds=request.seeds[:1]), True):
             for name in methods:  # one setting after the other, so that every finished one is kept
-                chosen = self.choose(searched, trial.name, name, trial.plan.epochs).settings
-                for settings in _tried(self.entrants[name], request.quick) or [chosen]:
+                for settings in self._tried(searched, trial, name, request.quick):
                     if self.together or not _there(trial, name, "settings", settings, request):
                         for row in _searched(race([Run(name, settings, self.entrants[name].make)], trial)[0]):
                             searched = merged(searched, row)
                             yield row
-
-
-def _tried(entrant: Entrant, quick: bool) -> list[Settings]:
-    return list(entrant.grid)[: QUICK_SETTINGS if quick and len(entrant.grid) > FEW else None]
 
 
 def _searched(racer: Racer) -> Iterator[Row]:
@@ -168,9 +186,14 @@ def _of(searched: list[Row], net: str, method: str) -> list[Row]:
     return [row for row in searched if (row["net"], row["method"]) == (net, method)]
 
 
+def _as_long(rows: list[Row], epochs: int) -> list[Row]:
+    """The rows with as many passes; all if there are none."""
+    return [row for row in rows if row["epochs"] == epochs] or rows
+
+
 def _best(rows: list[Row], entrant: Entrant, epochs: int) -> Row:
-    same, sign = [row for row in rows if row["epochs"] == epochs], -1 if entrant.chosen_by == "accuracy" else 1
-    return min(same or rows, key=lambda row: sign * row[entrant.chosen_by])
+    sign = -1 if entrant.chosen_by == "accuracy" else 1
+    return min(_as_long(rows, epochs), key=lambda row: sign * row[entrant.chosen_by])
 
 
 def trials_of(task: Task, request: Request, held_out: bool) -> Iterator[Trial]:
@@ -220,4 +243,5 @@ def image_contest(name: str) -> Contest:
     def told(request: Request) -> Row:
         return {"plans": {net: [plan._asdict() for plan in task.nets[net].asked(request)] for net in request.asked(task.nets)}}
 
-    return Contest(name, lambda request, held_out: trials_of(task, request, held_out), METHODS, race_costs, told)
+    entrants = OF_FEW if task.few else METHODS
+    return Contest(name, lambda request, held_out: trials_of(task, request, held_out), entrants, race_costs, told)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import uci, video
+from benchmarks import tabular, uci, video
 from benchmarks.markdown import Column, Line, cell, crossed, grid, number
 from benchmarks.results import Row, matching
 
@@ -26,6 +26,20 @@ def uci_table(rows: list[Row]) -> str:
         ]
         lines.append([heading, f"{ours} at least as good on", "", "", *(f"{sum(own)} of {len(own)}" for own in wins)])
     return grid(["score", "set", "splits", ours, *published], lines)
+
+
+def shipped_tables(rows: list[Row]) -> str:
+    """Every method, accuracy (RMSE) and NLL of every table, mean and standard error over the folds, and seconds to fit."""
+    columns = []
+    for name, shipped in tabular.TABLES.items():
+        score = cell("accuracy", 1, 100, " %") if shipped.classes else cell("rmse", 1)
+        columns += [
+            Column(f"{name}: {'accuracy' if shipped.classes else 'RMSE'}", score, {"net": name}),
+            Column(f"{name}: NLL", cell("nll", 3), {"net": name}),
+        ]
+    columns.append(Column("fit, seconds", lambda own: number(own, "train_seconds", 1, spread=False)))
+    titles = {method: f"**{title}**" if method == "gbp" else title for method, title in tabular.TITLES.items()}
+    return crossed(rows, ["method"], [Line([title], {"method": method}) for method, title in titles.items()], columns)
 
 
 def denoised(rows: list[Row]) -> str:

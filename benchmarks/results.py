@@ -17,7 +17,9 @@ import torch
 Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"  # the committed files
 FORMAT = 1  # of the result files; another one is refused
+CODE = 1  # raised by hand where a change of the library or of a benchmark gives other numbers; files of another are refused
 KEY = ("method", "order", "net", "data", "blocks", "limit", "seed", "epochs", "settings")  # some are of few benchmarks alone
+KEY += ("ood", "score", "corruption", "severity")
 
 
 class Request(NamedTuple):
@@ -124,15 +126,17 @@ def read(path: Path) -> dict[str, Any]:
     """The content of a result file.
 
     Raises:
-        SystemExit: it has another format.
+        SystemExit: it has another format, or was made by another version of the code.
     """
     content = json.loads(path.read_text())
-    if content.get("format") != FORMAT:
-        name = content.get("benchmark", "NAME")
-        raise SystemExit(
-            f"{path} has format {content.get('format')}, this version reads {FORMAT}: remove it and renew it by "
-            f"`python -m benchmarks {name} --data-dir DIR --out {path}`"
-        )
+    found = {"format": content.get("format"), "code version": content.get("code", 1)}  # files without the number are of the first
+    for what, wanted in {"format": FORMAT, "code version": CODE}.items():
+        if found[what] != wanted:
+            name = content.get("benchmark", "NAME")
+            raise SystemExit(
+                f"{path} has {what} {found[what]}, this version reads {wanted}: remove it and renew it by "
+                f"`python -m benchmarks {name} --data-dir DIR --out {path}`"
+            )
     return content
 
 
@@ -147,7 +151,13 @@ def started(path: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
     old = read(path) if path.is_file() else {"benchmark": name, "settings": {}, "rows": []}
     if old["benchmark"] != name:
         raise SystemExit(f"{path} holds the results of {old['benchmark']!r}: choose another file for {name!r}")
-    return {"format": FORMAT, "benchmark": name, "settings": updated(old["settings"], settings | machine), "rows": old["rows"]}
+    return {
+        "format": FORMAT,
+        "code": CODE,
+        "benchmark": name,
+        "settings": updated(old["settings"], settings | machine),
+        "rows": old["rows"],
+    }
 
 
 def merged(rows: list[Row], row: Row) -> list[Row]:

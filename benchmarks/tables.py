@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, graph_images, local_learning, other_tables
+from benchmarks import anynet, graph_images, local_learning, other_tables, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
@@ -38,11 +38,19 @@ def case_title(name: str, net: str, limit: int, epochs: int) -> str:
     >>> case_title("mnist", "onepass", 60000, 1), case_title("lowdata", "lenet", 640, 60)
     ('conv 16-32-100, 1 pass', 'LeNet-5, 640 images, 60 passes')
     """
-    return f"{TASKS[name].nets[net].title}, {f'{limit:,} images, ' if limit < SMALLEST_SET else ''}{passes(epochs)}"
+    return f"{_nets(name)[net]}, {f'{limit:,} images, ' if limit < SMALLEST_SET else ''}{passes(epochs)}"
+
+
+def _nets(name: str) -> dict[str, str]:
+    """Titles of a comparison's networks."""
+    if name == "untouched":
+        return {net: f"{case.data}: {case.net.title}" for net, case in untouched.CASES.items()}
+    return {net: own.title for net, own in TASKS[name].nets.items()}
 
 
 def comparison(name: str, rows: list[Row]) -> str:
-    """Every network and method of an image task."""
+    """Every network and method of an image task, or of data that nobody tuned on."""
+    ood_sets = TASKS[name].ood if name in TASKS else {}
     cases = distinct(rows, "net", "limit", "epochs")
     titles = {method: f"**{entrant.title}**" if method == "gbp" else entrant.title for method, entrant in METHODS.items()}
     lines = [
@@ -57,7 +65,7 @@ def comparison(name: str, rows: list[Row]) -> str:
         Column(f"NLL {tempered}", cell("nll_tempered"), if_any="nll_tempered"),
         Column("ECE", ECE),
         Column(f"ECE {tempered}", cell("ece_tempered"), if_any="ece_tempered"),
-        *(Column(f"OOD AUROC {images}", cell(key, 3)) for key, images in TASKS[name].ood.items()),
+        *(Column(f"OOD AUROC {images}", cell(key, 3)) for key, images in ood_sets.items()),
         Column("training / AdamW's", cell("train_ratio", 2, unit="x")),
         Column("predict", cell("predict_seconds", 2, unit=" s", spread=False)),
         Column("memory", cell("peak_memory_mb", 1, unit=" MB", spread=False)),
@@ -175,9 +183,10 @@ def local_search(rows: list[Row]) -> str:
 
 
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
-    **{name: partial(comparison, name) for name in TASKS},
+    **{name: partial(comparison, name) for name in (*TASKS, "untouched")},
     "ablation": ablation,
     "anynet": any_network,
+    "corruptions": shift_tables.corrupted,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
@@ -185,10 +194,12 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "local": local,
     "local_ablation": local,
     "local_search": local_search,
+    "ood": shift_tables.detection,
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
     "robust": checks.robust_table,
     "synthetic": checks.synthetic,
+    "tabular": other_tables.shipped_tables,
     "thesis": checks.thesis_table,
     "uci": other_tables.uci_table,
     "widening": widening,

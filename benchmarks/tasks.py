@@ -72,6 +72,7 @@ class Task(NamedTuple):
         ood: result column -> name of the out-of-distribution set (`lightning_modules.data.ood`).
         nets: the networks by name.
         search_limit: training images in the search for the rivals' settings, None for all that are not held out.
+        few: few examples, for which the rivals' searches try more weight decay.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Task(NamedTuple):
     ood: dict[str, str]
     nets: dict[str, Net]
     search_limit: int | None = None
+    few: bool = False
 
 
 class Split(NamedTuple):
@@ -180,6 +182,7 @@ TASKS: dict[str, Task] = {
             "lenet": Net("LeNet-5", lenet5, _low_data_plans()),
         },
         search_limit=640,
+        few=True,
     ),
     "cifar10": Task(
         "CIFAR-10",

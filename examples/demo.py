@@ -1,136 +1,156 @@
-"""The demo: a Bayesian convolutional network on scikit-learn's digits, beside the same plain network under AdamW."""
+"""The demo: few and hard digits, and what is no digit: what a Bayesian network knows, what it does not, what it refuses."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import time
+import math
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from examples.plots import Gallery, plot_gallery, plot_reliability
-from lightning_modules.baseline import AdamWClassifier
-from lightning_modules.calibrate import Calibrate
-from lightning_modules.classifier import GBPClassifier
+from examples.demo_data import OTHER_SETS, HardDigits
+from examples.demo_training import NAMES, Trained, train
+from examples.plots import Lane, plot_knowledge
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
-from lightning_modules.data import Digits
-from lightning_modules.networks import DigitsConv
-from torch_gbp import Softmax
+from torch_gbp.evaluation import Scorecard, evaluate, higher_is_better
+from torch_gbp.reporting import report
 
-# Chosen among .001, .003 and .01 by the likelihood of a held-out quarter of the training part; torch_gbp as it comes.
-ADAMW_RATE = 3e-3
-EPOCHS, BATCH_SIZE = 40, 16
-HELD_OUT = 0.1  # of the training digits, which neither model trains on; they calibrate the variance factor of message passing
-COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")
-SHOWN = 4  # images in a row of the gallery
+EPOCHS = 40
+ANSWERED = 0.75  # share of the held-out digits that each model may answer: those that it is surest of
+RESAMPLES = 50  # of the bootstrap: standard errors are known to 10 %
+COLUMNS = {  # of the table, and the scores' own names
+    "accuracy": "cls/Acc",
+    "nll": "cls/NLL",
+    "ece": "cal/ECE",
+    "aurc": "sc/AURC",
+    **{f"auroc {name}": f"ood/{name}/AUROC" for name in OTHER_SETS},
+}
+PICTURED = ("gbp", "adamw_tuned")
+SHOWN = 28  # images of each kind in the picture
+SUBTITLE = (
+    "250 labelled digits, a third of them noisy and a third turned, in training as in the test; letters and photographs beside"
+)
+Metrics = dict[str, dict[str, Any]]
 
 
-class Result(NamedTuple):
-    """A trained model, its scores by `COLUMNS`, and its class probabilities on every test set by name."""
-
-    model: ClassifierEvaluation
-    scores: dict[str, float]
-    probabilities: dict[str, Tensor]
-
-
-def run(out: Path, seed: int = 0, epochs: int = EPOCHS) -> dict[str, dict[str, float]]:
-    """Trains and tests both models and writes metrics.json, gbp.ckpt, reliability.png and predictive.png to `out`."""
+def run(out: Path, seed: int = 0, epochs: int = EPOCHS) -> Metrics:
+    """Trains, scores and shows three models; writes metrics.json, gbp.ckpt, knowledge.png and report.html to `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    data = Digits(batch_size=BATCH_SIZE, validation=HELD_OUT, ood=("shuffled", "inverted"), seed=seed)
-    lightning.seed_everything(seed, verbose=False)
-    gbp = GBPClassifier(DigitsConv(), Softmax())
-    results = {"gbp": train(gbp, data, epochs, out / "gbp.ckpt")}
-    lightning.seed_everything(seed, verbose=False)
-    results["adamw"] = train(AdamWClassifier(DigitsConv(gbp=False), ADAMW_RATE), data, epochs)
-    metrics = {name: result.scores for name, result in results.items()}
+    data = HardDigits(seed=seed)
+    data.setup()
+    trained = {name: train(name, data, epochs, out / "gbp.ckpt" if name == "gbp" else None) for name in NAMES}
+    print("\nScores, picture, report")
+    cards = {name: scored(NAMES[name], own.model, data) for name, own in trained.items()}
+    least = {name: least_confidence(own.model, data) for name, own in trained.items()}
+    metrics = {name: numbers(cards[name], least[name], data) | {"seconds": trained[name].seconds} for name in NAMES}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    draw(data, results, out)
+    pictured = {NAMES[name]: lanes(cards[name], least[name], data, metrics[name]) for name in PICTURED}
+    plot_knowledge(pictured, out / "knowledge.png")
+    write_report(cards, trained, out / "report.html")
     return metrics
 
 
-def train(model: ClassifierEvaluation, data: Digits, epochs: int, checkpoint: Path | None = None) -> Result:
-    """Fits and tests a model through Lightning."""
-    print(f"Training {type(model).__name__} for {epochs} passes")
-    calibrated = isinstance(model, GBPClassifier)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        check_val_every_n_epoch=epochs,  # after the last pass
-        limit_val_batches=1.0 if calibrated else 0,
-        num_sanity_val_steps=0,
-        callbacks=[TQDMProgressBar(refresh_rate=20), *([Calibrate()] if calibrated else [])],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    start = time.perf_counter()
-    trainer.fit(model, data)
-    seconds = time.perf_counter() - start
-    if checkpoint is not None:
-        trainer.save_checkpoint(checkpoint)
-    tested = trainer.test(model, data, verbose=False)[0]
-    keys = {"ood_auroc": "ood_auroc/all"}
-    scores = {name: float(tested[f"test/{keys.get(name, name)}"]) for name in COLUMNS if name != "seconds"}
-    return Result(model, scores | {"seconds": seconds}, predict(model, data))
+def scored(name: str, model: ClassifierEvaluation, data: HardDigits) -> Scorecard:
+    """All scores of a model on the test digits and on what is no digit."""
+    others = {key: pairs.tensors[0] for key, pairs in data.parts.ood.items()}
+    return evaluate(model, data.parts.test.tensors, ood=others, name=name, resamples=RESAMPLES, keep_inputs=True)
 
 
 @torch.no_grad()
-def predict(model: ClassifierEvaluation, data: Digits) -> dict[str, Tensor]:
-    """Class probabilities on the test set and on every OOD set."""
-    model.eval()
-    sets = {"test": data.parts.test, **data.parts.ood}
-    return {name: model.log_probabilities(pairs.tensors[0]).exp() for name, pairs in sets.items()}
+def least_confidence(model: ClassifierEvaluation, data: HardDigits) -> float:
+    """The confidence below which a model refuses to answer: what `ANSWERED` of the held-out digits exceed."""
+    assert data.parts.validation is not None
+    held_out = model.log_probabilities(data.parts.validation.tensors[0]).exp().max(1).values
+    return float(held_out.double().quantile(1 - ANSWERED))
 
 
-def draw(data: Digits, results: dict[str, Result], out: Path) -> None:
-    """Writes the two figures."""
-    predictions = {"GBP": results["gbp"].probabilities, "AdamW": results["adamw"].probabilities}
-    test = {name: sets["test"] for name, sets in predictions.items()}
-    plot_reliability(test, data.parts.test.tensors[1], out / "reliability.png")
-    hardest = test["GBP"].max(1).values.argsort()[:SHOWN]
-    first = torch.arange(SHOWN)
-    rows = [
-        ("Test digits", "test", first),
-        ("Test digits that message passing is least sure of", "test", hardest),
-        ("Out of distribution: pixels shuffled", "shuffled", first),
-        ("Out of distribution: inverted", "inverted", first),
+def numbers(card: Scorecard, least: float, data: HardDigits) -> dict[str, Any]:
+    """Scores with their standard errors by the table's columns; the share of each kind that is answered, and how much wrongly."""
+    answered, wrong = {}, {}
+    for kind, (name, rows) in data.kinds().items():
+        given = confidence(card, name)[rows] >= least
+        answered[kind] = float(given.double().mean())
+        if not name:
+            wrong[kind] = float((~right(card)[rows][given]).double().mean())
+    return {**{column: list(card[name]) for column, name in COLUMNS.items()}, "answered": answered, "wrong": wrong}
+
+
+def confidence(card: Scorecard, name: str = "") -> Tensor:
+    """Largest probability of each test digit, or of each image of another set."""
+    found = card.outcome.ood[name] if name else card.outcome
+    assert found.probabilities is not None
+    return found.probabilities.max(1).values
+
+
+def right(card: Scorecard) -> Tensor:
+    """Whether each test digit is recognised."""
+    assert card.outcome.probabilities is not None
+    return card.outcome.probabilities.argmax(1) == card.outcome.targets
+
+
+def lanes(card: Scorecard, least: float, data: HardDigits, own: dict[str, Any]) -> list[Lane]:
+    """The picture's lanes of a model: images of every kind, drawn at random, the same for all models."""
+    generator, sets, found = torch.Generator().manual_seed(data.seed), {"": data.parts.test, **data.parts.ood}, []
+    for kind, (name, rows) in data.kinds().items():
+        some = rows[torch.randperm(len(rows), generator=generator)[:SHOWN]]
+        note = f"answers {100 * own['answered'][kind]:.0f} %" + (f", {100 * own['wrong'][kind]:.1f} % wrong" if not name else "")
+        known = None if name else right(card)[some]
+        found.append(Lane(kind, sets[name].tensors[0][some, 0], confidence(card, name)[some], known, least, note))
+    return found
+
+
+def write_report(cards: dict[str, Scorecard], trained: dict[str, Trained], path: Path) -> None:
+    """The report on all three models."""
+    histories = {NAMES[name]: own.history for name, own in trained.items()}
+    networks = {NAMES["gbp"]: trained["gbp"].model}
+    report(list(cards.values()), path=path, title="Digits", subtitle=SUBTITLE, networks=networks, histories=histories)
+
+
+def table(metrics: Metrics) -> str:
+    """Scores and their standard errors as lines of text, the best of each column marked; and what is answered and refused."""
+    names = [*COLUMNS, "seconds"]
+    lines = [" " * 34 + "".join(f"{name:>18}" for name in names)]
+    for model, own in metrics.items():
+        cells = [f"{own[name][0]:.4f} ± {own[name][1]:.4f}{_best(metrics, model, name)}" for name in COLUMNS]
+        lines.append(f"{NAMES[model]:<34}" + "".join(f"{cell:>18}" for cell in [*cells, f"{own['seconds']:.1f}"]))
+    return "\n".join(lines)
+
+
+def _best(metrics: Metrics, model: str, column: str) -> str:
+    """A star behind the best of a column; a dot behind what two standard errors of the difference do not tell from it."""
+    sign = 1 if higher_is_better(COLUMNS[column]) else -1
+    best = max((own[column] for own in metrics.values()), key=lambda found: sign * found[0])
+    value, error = metrics[model][column]
+    if value == best[0]:
+        return "*"
+    return "." if abs(value - best[0]) <= 2 * math.hypot(error, best[1]) else " "
+
+
+def story(metrics: Metrics) -> str:
+    """What each model answers, in a table: shares of each kind, and of wrong answers among them."""
+    kinds = next(iter(metrics.values()))["answered"]
+    lines = [
+        f"Each answers what it is surer of than of {100 * (1 - ANSWERED):.0f} % of the held-out digits, and refuses the rest.",
+        "Answered, and wrongly among these:" + "".join(f"{kind:>18}" for kind in kinds),
     ]
-    plot_gallery([_row(data, predictions, *row) for row in rows], out / "predictive.png")
-
-
-def _row(data: Digits, predictions: dict[str, dict[str, Tensor]], title: str, name: str, chosen: Tensor) -> Gallery:
-    pairs = data.parts.test if name == "test" else data.parts.ood[name]
-    images, labels = pairs.tensors[0][chosen, 0], pairs.tensors[1][chosen] if name == "test" else None
-    return Gallery(title, images, labels, {model: sets[name][chosen] for model, sets in predictions.items()})
-
-
-def table(metrics: dict[str, dict[str, float]]) -> str:
-    """The scores as lines of text.
-
-    >>> print(table({"gbp": dict(accuracy=0.99, nll=0.04, ece=0.01, ood_auroc=0.98, seconds=9.0)}))
-               accuracy       nll       ece ood_auroc   seconds
-    gbp          0.9900    0.0400    0.0100    0.9800       9.0
-    """
-    lines = [" " * 9 + "".join(f"{name:>10}" for name in COLUMNS)]
-    for model, scores in metrics.items():
-        cells = [f"{scores[name]:>10.1f}" if name == "seconds" else f"{scores[name]:>10.4f}" for name in COLUMNS]
-        lines.append(f"{model:<9}" + "".join(cells))
+    for model, own in metrics.items():
+        wrong = {kind: f" ({100 * share:4.1f} %)" for kind, share in own["wrong"].items()}
+        cells = [f"{100 * share:.0f} %{wrong.get(kind, '')}" for kind, share in own["answered"].items()]
+        lines.append(f"{NAMES[model]:<34}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines)
 
 
 def main(args: list[str] | None = None) -> None:
     """Reads the arguments, runs the demo and prints its table."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for figures, metrics and checkpoint")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for report, picture, metrics and checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the training digits")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the labelled digits")
     options: Any = parser.parse_args(args)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -138,8 +158,8 @@ def main(args: list[str] | None = None) -> None:
         for message in (".*does not have many workers.*", ".*LeafSpec.*"):
             warnings.filterwarnings("ignore", message)
         metrics = run(options.out, options.seed, options.epochs)
-    print(f"\nDigits: 500 test images; OOD = the test images shuffled and inverted\n{table(metrics)}\n")
-    print(f"Figures, metrics and checkpoint: {options.out}")
+    print(f"\n{table(metrics)}\n* best, . not to be told from it (two standard errors of the difference)\n\n{story(metrics)}\n")
+    print(f"Look at {options.out / 'knowledge.png'}, then open {options.out / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -1,116 +1,81 @@
-"""The demo's two figures: a reliability diagram, and images with their predictive distributions."""
+"""The demo's picture: images of each kind in the order of a model's confidence, with what it refuses to answer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from torch_gbp.metrics import BINS, calibration_error
-
-COLOURS = ("#14746f", "#e07a2f")  # first and second model; told apart by colour-blind readers too
-matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-
-
-class Reliability(NamedTuple):
-    """Per bin of the confidence: count, accuracy and mean confidence (both nan where the bin is empty), each (bins,)."""
-
-    count: Tensor
-    accuracy: Tensor
-    confidence: Tensor
+INK, FAINT = "#1d2327", "#727c82"
+COLOURS = {"right": "#0f766e", "wrong": "#d0413f", "no digit": "#7c5cd6"}
+LEFT, RIGHT = 3.4, 6.0  # room beside the images, in images
+PALE = 0.25
+matplotlib.rcParams.update({"font.size": 10, "text.color": INK})
 
 
-def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
-    """The numbers of a reliability diagram with equal-width bins.
+class Lane(NamedTuple):
+    """Images of a kind under a model: kind, images (n, h, w), confidence (n,), and which are right (None: they have no class).
 
-    >>> reliability(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([0, 1]), bins=2).accuracy
-    tensor([   nan, 0.5000], dtype=torch.float64)
+    `note` is what is written behind them; the model answers where its confidence is at least `least`.
     """
-    confidence, predicted = probabilities.double().max(1)
-    index = (confidence * bins).long().clamp(max=bins - 1)
-    count, hits, total = (torch.zeros(bins, dtype=torch.float64) for _ in range(3))
-    count.index_add_(0, index, torch.ones_like(confidence))
-    hits.index_add_(0, index, (predicted == labels).double())
-    total.index_add_(0, index, confidence)
-    return Reliability(count, hits / count, total / count)
 
-
-def plot_reliability(predictions: dict[str, Tensor], labels: Tensor, path: Path) -> None:
-    """Accuracy against confidence of each model, over a histogram of its confidences; saved as PNG.
-
-    Args:
-        predictions: class probabilities (n, classes) of two models by name.
-        labels: (n,) of integers.
-    """
-    figure = Figure(figsize=(4.2 * len(predictions), 5.2), layout="constrained")
-    axes = figure.subplots(2, len(predictions), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
-    for column, (name, probabilities) in enumerate(predictions.items()):
-        top, bottom = axes[:, column]
-        _draw_reliability(top, reliability(probabilities, labels), COLOURS[column])
-        top.set_title(f"{name}   (ECE {100 * calibration_error(probabilities, labels):.2f} %)", loc="left", weight="bold")
-        _draw_histogram(bottom, reliability(probabilities, labels).count, COLOURS[column])
-    axes[0, 0].set_ylabel("accuracy in the bin")
-    axes[1, 0].set_ylabel("test images")
-    figure.savefig(path, dpi=130)
-
-
-def _draw_reliability(axes: Any, numbers: Reliability, colour: str) -> None:
-    full = numbers.count > 0
-    count, y, x = (part[full].numpy() for part in numbers)
-    # Two standard errors of a calibrated model in that bin: gaps inside are what chance alone makes.
-    spread = 2 * np.sqrt(x * (1 - x) / count)
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
-    low, high = np.clip(x - spread, 0, 1), np.clip(x + spread, 0, 1)
-    axes.vlines(x, low, high, color="0.82", linewidth=5, label="chance (2 s.e.)", zorder=1)
-    axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=colour, linewidth=1, zorder=2)
-    axes.scatter(x, y, 18 + 60 * np.sqrt(count / count.max()), colour, label="observed", zorder=3)
-    axes.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
-
-
-def _draw_histogram(axes: Any, count: Tensor, colour: str) -> None:
-    width = 1 / len(count)
-    axes.bar((np.arange(len(count)) + 0.5) * width, count.numpy(), 0.9 * width, color=colour)
-    axes.set(yscale="log", ylim=(0.7, None), xlabel="confidence")
-
-
-class Gallery(NamedTuple):
-    """A row of the gallery: title, images (n, h, w), labels (n,) or None, class probabilities (n, classes) by model."""
-
-    title: str
+    kind: str
     images: Tensor
-    labels: Tensor | None
-    predictions: dict[str, Tensor]
+    confidence: Tensor
+    right: Tensor | None
+    least: float
+    note: str
 
 
-def plot_gallery(rows: list[Gallery], path: Path) -> None:
-    """Images in rows, each beside the bars of the class probabilities that every model gives it; saved as PNG."""
-    columns = len(rows[0].images)
-    figure = Figure(figsize=(3.1 * columns, 1.75 * len(rows) + 0.3), layout="constrained")
-    bands: Any = figure.subfigures(len(rows), 1, squeeze=False)
-    for band, row in zip(bands[:, 0], rows, strict=True):
-        band.suptitle(row.title, x=0.01, ha="left", weight="bold", fontsize=10)
-        cells = band.subplots(1, 2 * columns, width_ratios=(1, 1.6) * columns)
-        for i in range(columns):
-            cells[2 * i].imshow(row.images[i].numpy(), cmap="gray_r", interpolation="nearest")
-            cells[2 * i].axis("off")
-            if row.labels is not None:
-                cells[2 * i].set_title(f"label {int(row.labels[i])}", fontsize=8, pad=2)
-            _draw_bars(cells[2 * i + 1], {name: p[i].numpy() for name, p in row.predictions.items()})
-    handles, labels = bands[0, 0].axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=130)
+def plot_knowledge(models: Mapping[str, Sequence[Lane]], path: Path) -> None:
+    """One band a model, one lane a kind: from least to most sure, pale where the model refuses to answer; saved as PNG.
+
+    A frame says whether the answer is right, wrong, or none was possible.
+    """
+    rows = sum(len(lanes) + 1.3 for lanes in models.values())
+    columns = max(len(lane.images) for lanes in models.values() for lane in lanes) + LEFT + RIGHT
+    figure = Figure(figsize=(0.36 * columns, 0.36 * (rows + 1.9)), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-LEFT, columns - LEFT), ylim=(rows, -1.9), aspect="equal")
+    axes.axis("off")
+    _heading(axes, columns)
+    top = 0.0
+    for name, lanes in models.items():
+        axes.text(-LEFT + 0.3, top + 0.6, name, weight="bold", fontsize=12, va="center")
+        for number, lane in enumerate(lanes):
+            _lane(axes, lane, top + 1.1 + number)
+        top += len(lanes) + 1.3
+    figure.savefig(path, dpi=110)
 
 
-def _draw_bars(axes: Any, predictions: dict[str, np.ndarray]) -> None:
-    width = 0.8 / len(predictions)
-    for number, (name, probabilities) in enumerate(predictions.items()):
-        shift = (number + 0.5) * width - 0.4
-        axes.bar(np.arange(len(probabilities)) + shift, probabilities, width, color=COLOURS[number], label=name)
-    axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), xticks=range(10))
-    axes.tick_params(labelsize=7, length=2)
+def _heading(axes: Any, columns: float) -> None:
+    axes.text(-LEFT + 0.3, -1.2, "What it knows, what it does not, what it refuses", weight="bold", fontsize=15, va="center")
+    text = "each lane from the image that the model is least sure of to the one it is surest of; pale: it refuses to answer"
+    axes.text(-LEFT + 0.3, -0.35, text, color=FAINT, va="center")
+    patches = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=kind) for kind, colour in COLOURS.items()]
+    axes.legend(handles=patches, loc="upper right", ncols=len(patches), frameon=False, bbox_to_anchor=(1 - 0.3 / columns, 0.995))
+
+
+def _lane(axes: Any, lane: Lane, top: float) -> None:
+    axes.text(-0.3, top + 0.5, lane.kind, ha="right", va="center")
+    order = lane.confidence.argsort(stable=True).tolist()
+    for place, number in enumerate(order):
+        given = float(lane.confidence[number]) >= lane.least
+        known = "no digit" if lane.right is None else "right" if bool(lane.right[number]) else "wrong"
+        _image(axes, lane.images[number].numpy(), place, top, COLOURS[known], given)
+    refused = int((lane.confidence < lane.least).sum())
+    axes.plot([refused, refused], [top, top + 1], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=4)
+    axes.text(len(order) + 0.3, top + 0.5, lane.note, va="center", color=FAINT)
+
+
+def _image(axes: Any, image: np.ndarray, left: float, top: float, colour: str, given: bool) -> None:
+    alpha = 1.0 if given else PALE
+    axes.imshow(image, cmap="gray_r", extent=(left + 0.1, left + 0.9, top + 0.9, top + 0.1), alpha=alpha)
+    frame = Rectangle((left + 0.07, top + 0.07), 0.86, 0.86, fill=False, edgecolor=colour, linewidth=2, alpha=max(alpha, 0.4))
+    axes.add_patch(frame)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.checkpoints.portable import PortableModule
+from torch_gbp import evaluation
 from torch_gbp.metrics import classification_scores, ood_auroc
 
 
@@ -16,7 +17,9 @@ class ClassifierEvaluation(PortableModule):
     """Scores whole data sets from `log_probabilities`, which a subclass gives.
 
     Validation logs `val/...`. The first test loader is the in-distribution test set (`test/...`), further ones are
-    OOD sets: `test/ood_auroc/<name>`, and `test/ood_auroc/all` for all of them together. Names come from the data
+    OOD sets: `test/ood_auroc/<name>`, and `test/ood_auroc/all` for all of them together. The test has the scores of
+    `torch_gbp.evaluate` beside them, by the names of torch-uncertainty: `test/cls/Acc`, `test/cal/aECE`, `test/sc/AURC`,
+    `test/ood/<name>/FPR95`. Names come from the data
     module's `test_names`, else they are the loaders' numbers.
     """
 
@@ -57,7 +60,14 @@ class ClassifierEvaluation(PortableModule):
         scores |= {f"ood_auroc/{name}": ood_auroc(inside, logs) for name, logs in outside.items()}
         if outside:
             scores["ood_auroc/all"] = ood_auroc(inside, torch.cat(list(outside.values())))
+        scores |= self._by_long_names(inside, labels, outside)
         self.log_dict({f"test/{name}": value for name, value in scores.items()})
+
+    def _by_long_names(self, inside: Tensor, labels: Tensor, outside: dict[str, Tensor]) -> dict[str, float]:
+        """All scores of `torch_gbp.evaluate`, by the names of torch-uncertainty; their errors take a scorecard."""
+        others = {name: evaluation.Predictions(probabilities=logs.double().softmax(1)) for name, logs in outside.items()}
+        outcome = evaluation.Outcome(type(self).__name__, labels, probabilities=inside.double().softmax(1), ood=others)
+        return {name: one.value for name, one in evaluation.score(outcome, resamples=0).items()}
 
     def _ood_names(self) -> list[tuple[int, str]]:
         names = getattr(getattr(self.trainer, "datamodule", None), "test_names", None)

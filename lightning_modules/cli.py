@@ -1,4 +1,4 @@
-"""The command line: `torch-gbp fit|validate|test|predict|convert|export`, or `python -m lightning_modules`."""
+"""The command line: `torch-gbp fit|validate|test|predict|convert|export|report`, or `python -m lightning_modules`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lightning_modules import report
 from lightning_modules.commands import convert, export, names, predict
 from lightning_modules.commands import trainer_runs as runs
 from lightning_modules.prediction_files import PredictionFile
@@ -24,6 +25,7 @@ DESCRIPTION = """Train, test and use Bayesian networks of torch_gbp.
   torch-gbp predict CKPT new.csv --out predictions.csv          # nothing else is needed: no data, no configuration
   torch-gbp convert resnet18 --weights DEFAULT --out resnet18.ckpt
   torch-gbp export CKPT --out network.onnx
+  torch-gbp report CKPT OTHER_CKPT --out report.html            # scores and pictures of several models, in one file
 
 Models: {models}.
 Networks: {networks}, or the path of a class of your own.
@@ -35,7 +37,7 @@ Every option of Lightning's trainer is there: --trainer.max_epochs 5. `torch-gbp
     networks=", ".join(name for name in names.KNOWN["model.model"] if name[0].isupper()),
     data=", ".join(names.KNOWN["data"]),
 )
-COMMANDS: dict[str, Callable[[list[str]], Any]] = {"convert": convert.main, "export": export.main}
+COMMANDS: dict[str, Callable[[list[str]], Any]] = {"convert": convert.main, "export": export.main, "report": report.main}
 
 
 def main(args: list[str] | None = None) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_modules.classifier_evaluation import gathered
 from lightning_modules.gbp_module import GBPModule
 from torch_gbp import Likelihood, Predictive, Regression
+from torch_gbp.evaluation import Outcome, score
 from torch_gbp.metrics import regression_scores
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.stores import Store
@@ -19,7 +20,8 @@ class GBPRegressor(GBPModule):
     """Regression with Gaussian weights; predicts mean and variance in the targets' own units.
 
     Standardised targets are led back by `target_mean` and `target_std`, buffers that are filled from the data
-    module and saved with the weights. Validation and test log `rmse` and `log_likelihood` in original units.
+    module and saved with the weights. Validation and test log `rmse` and `log_likelihood` in original units;
+    the test those of `torch_gbp.evaluate` beside them, of Gaussians (`test/reg/CRPS`, `test/cal/QCE`, `test/cal/Cov_90`).
 
     Args:
         model: network of GBP layers with one output per target.
@@ -94,7 +96,10 @@ class GBPRegressor(GBPModule):
         self.log_dict({f"val/{name}": value for name, value in self._scores().items()}, prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test/{name}": value for name, value in self._scores().items()})
+        mean, variance, target = self._gathered()
+        outcome = Outcome(type(self).__name__, target, mean=mean, std=variance.double().sqrt())
+        further = {name: one.value for name, one in score(outcome, resamples=0).items()}
+        self.log_dict({f"test/{name}": value for name, value in (self._scores() | further).items()})
 
     def _predict(self, batch: Any) -> None:
         found = self.predict(batch[0])
@@ -103,5 +108,8 @@ class GBPRegressor(GBPModule):
         self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
 
     def _scores(self) -> dict[str, float]:
-        mean, variance, target = (gathered(self, torch.cat(part)) for part in zip(*self._predictions, strict=True))
-        return regression_scores(mean, variance, target)
+        return regression_scores(*self._gathered())
+
+    def _gathered(self) -> list[Tensor]:
+        """Means, variances and targets of all batches and processes."""
+        return [gathered(self, torch.cat(part)) for part in zip(*self._predictions, strict=True)]

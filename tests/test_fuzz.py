@@ -15,10 +15,11 @@ from likelihood_cases import ELEMENTWISE
 from torch import nn
 
 import torch_gbp as gbp
-from torch_gbp import denoise, local
+from torch_gbp import denoise, evaluation, local
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, about what is tried here
 X, LABELS, VALUES = seeded((6, 3)), torch.arange(6) % 3, seeded((6, 1), 1)
+RANKS = torch.arange(400) / 400
 IMAGES, GREY = seeded((2, 2, 6, 6), 2), torch.full((1, 8, 8), 0.5)
 
 
@@ -40,6 +41,16 @@ def on(x: torch.Tensor) -> Callable[[Any], Any]:
 
 def predict(made: Any, x: torch.Tensor = X) -> Any:
     return made.predictive(gbp.Gaussian(x, x.square()))
+
+
+PROBABILITIES = X.softmax(1)
+OTHERS = {"other": PROBABILITIES.flip(0)}
+SCORED = evaluation.Outcome("scored", LABELS, probabilities=PROBABILITIES)
+REAL = evaluation.Outcome("real", X, mean=X + 1, std=X.abs() + 1)
+
+
+def values(made: Any) -> Any:
+    return [one.value for one in made.values()]
 
 
 def as_is(made: Any) -> Any:
@@ -100,6 +111,9 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "Softmax": (gbp.Softmax, {}, predict),
     "SquaredSoftmax": (gbp.SquaredSoftmax, {}, predict),
     "Trainer": (gbp.Trainer, {"model": mlp(), "likelihood": gbp.Softmax(), "progress": False}, as_is),
+    "abstain": (gbp.abstain, {"found": RANKS, "target": RANKS > 0.9, "risk": 0.05}, lambda made: made.accept(RANKS)),
+    "mutual_information": (gbp.mutual_information, {"output": gbp.Gaussian(X, X.square())}, as_is),
+    "select": (gbp.select, {"found": X.softmax(1), "k": 2}, as_is),
     "calibrate": (gbp.calibrate, {"model": mlp(), "likelihood": gbp.Softmax(), "examples": [(X, LABELS)]}, as_is),
     "thesis_iterations": (gbp.thesis_iterations, {}, as_is),
     "thesis_rate": (gbp.thesis_rate, {"epoch": 1}, as_is),
@@ -114,6 +128,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "denoise.Tukey": (denoise.Tukey, {"threshold": 1.0}, lambda made: made.energy(X.square())),
     "denoise.Upsampling": (denoise.Upsampling, {"channels": 1, "deviation": 0.1}, lambda made: made.shrink(8, 8)),
     "denoise.five_layers": (denoise.five_layers, {"channels": 1}, as_is),
+    "advance": (gbp.advance, {"model": mlp()}, as_is),
     "adapters": (gbp.adapters, {"network": blocks()[0]}, as_is),
     "from_torch": (gbp.from_torch, {"network": nn.Sequential(*blocks())}, as_is),
     "last_layer": (gbp.last_layer, {"network": nn.Sequential(*blocks())}, as_is),
@@ -121,6 +136,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "sample": (gbp.sample, {"model": mlp()}, as_is),
     "summary": (gbp.summary, {"model": mlp()}, str),
     "to_torch": (gbp.to_torch, {"model": mlp()}, as_is),
+    "widen_head": (lambda **options: gbp.widen_head(**{"model": mlp()} | options)(X), {"outputs": 5}, as_is),
     "local.BlockLocal": (local.BlockLocal, {"blocks": blocks(), "num_classes": 3, "example": X}, on(X)),
     "local.FeedbackLoss": (
         local.FeedbackLoss, {"feedback": local.RidgeFeedback(3, 3)}, lambda made: made(X, torch.eye(3).repeat(2, 1)),
@@ -138,18 +154,41 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     "local.split_at": (local.split_at, {"network": nn.Sequential(*blocks()), "names": ["1"]}, as_is),
     "local.split_equally": (local.split_equally, {"modules": blocks(), "count": 2}, as_is),
     "local.variational": (local.variational, {"shape": (3,), "classes": 3}, as_is),
+    "evaluation.Outcome": (
+        lambda **options: evaluation.Outcome(**options), {"name": "a", "targets": LABELS, "probabilities": PROBABILITIES}, as_is,
+    ),
+    "evaluation.Predictions": (lambda **options: evaluation.Predictions(**options), {"mean": X, "std": X.abs()}, as_is),
+    "evaluation.adapter": (evaluation.adapter, {"model": blocks()[0], "outputs": "logits"}, lambda made: made(X).energy),
+    "evaluation.conformal_intervals": (
+        evaluation.conformal_intervals, {"calibration": REAL, "predictions": REAL, "level": 0.5}, as_is,
+    ),
+    "evaluation.conformal_sets": (
+        evaluation.conformal_sets, {"calibration": SCORED, "predictions": SCORED, "level": 0.5}, as_is,
+    ),
+    "evaluation.evaluate": (
+        evaluation.evaluate, {"model": PROBABILITIES, "data": LABELS, "ood": OTHERS, "resamples": 2}, values,
+    ),
+    "evaluation.evaluate of a network": (
+        evaluation.evaluate,
+        {"model": mlp(), "data": (X, LABELS), "likelihood": gbp.Softmax(), "ood": {"far": 9 * X}, "resamples": 2}, values,
+    ),
+    "evaluation.score": (evaluation.score, {"outcome": SCORED, "resamples": 2}, values),
 }  # fmt: skip
 ELSEWHERE = {  # results nobody makes, interfaces, what needs processes, what the tests of optimizer, data and moment maps try
-    "AveragedSites", "BatchSites", "Evaluation", "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
+    "Abstention", "AveragedSites", "BatchSites", "Evaluation",
+    "FactorGraph", "Filtering", "FixedBatches", "Gaussian", "Likelihood", "Message",
     "MessagePassing", "StepReport", "Trace", "moments", "configure_optimizers", "marginals", "means_sweep", "linearised_sweep",
-    "predict", "Predictive", "Calibration", "ElementwiseLikelihood",
+    "predict", "Predictive", "Calibration", "ElementwiseLikelihood", "OODScore",
     "denoise.Denoised", "local.BlockStep", "local.Feedback",
     "local.KeptBytes", "local.Stage", "local.StageReport", "local.share",
+    "evaluation.Adapter", "evaluation.Score", "evaluation.Scorecard", "evaluation.higher_is_better", "evaluation.interval_scores",
+    "evaluation.set_scores",
 }  # fmt: skip
 
 
 def test_every_public_name_is_tried():
     public = [*gbp.__all__, *(f"denoise.{name}" for name in denoise.__all__), *(f"local.{name}" for name in local.__all__)]
+    public += [f"evaluation.{name}" for name in evaluation.__all__]
     assert set(public) - set(VALID) <= ELSEWHERE
 
 
@@ -243,6 +282,7 @@ USES: dict[str, Callable[[nn.Module, gbp.Likelihood, Any, Any], Any]] = {
     "calibrate": lambda model, likelihood, x, y: gbp.calibrate(model, likelihood, [(x, y)]),
     "predict": lambda model, likelihood, x, y: gbp.Trainer(model, likelihood, progress=False).predict([(x, y)]),
     "respond": lambda model, likelihood, x, y: gbp.LinearResponse(model, likelihood, x, y)(X),
+    "score": lambda model, likelihood, x, y: gbp.OODScore(model, likelihood, [(x, y)])(x),
     "local": lambda model, likelihood, x, y: local.BlockLocal(
         [nn.Linear(3, 4), nn.Sequential(gbp.GBPLinear(4, 3))], 3, X, end_loss=gbp.Softmax()
     ).check(x, y),

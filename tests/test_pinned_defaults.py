@@ -7,6 +7,7 @@ import pytest
 
 import torch_gbp
 import torch_gbp.denoise
+import torch_gbp.evaluation
 import torch_gbp.local
 from torch_gbp.autograd.bridge import Rule
 
@@ -44,7 +45,7 @@ def pinned(place, names):
     return {key: getattr(inside, key) for key in names}
 
 
-ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local)
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation)
 
 TABLE = {
     "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
@@ -69,11 +70,23 @@ TABLE = {
     "inference.trace": {"GROWTH": 100000.0},
     "predictive.calibration": {"OCTAVES": {"variance_factor": (-2, 9), "temperature": (-3, 3)}, "FINEST": 0.0625, "DOUBT": 1.0},
     "predictive.announced": {"SHOWN": 6},
+    "metrics.calibration": {"BINS": 15, "SMALLEST_BIN": 20},
+    "metrics.smooth": {"LEAST": 1e-3, "POINTS": 200, "STEPS": 10, "GRID": 2000, "EMPTY": 1e-4},
+    "metrics.detection": {"RECALL": 0.95},
+    "metrics.mixture": {"STEPS": 60, "ENTRIES": 2**22},
+    "evaluation.checks": {"TOLERANCE": 1e-4},
+    "evaluation.measures": {"LEVELS": (0.5, 0.9, 0.95)},
+    "evaluation.data": {"CHUNK": 500},
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
+    "predictive.features": {"RIDGE": 1e-06},
     "predictive.linear": {"APART": 0.1},
+    "predictive.ood": {"BODY": 0.9},
     "predictive.predict": {"DEFAULT": {"layers": "moments", "plain": "samples"}, "SAMPLES": 16},
     "predictive.result": {"DRAWS": 128},
     "predictive.samples": {"SMALL": 32768},
+    "decide.abstain": {"LEVELS": 32},
+    "decide.batch": {"CONFIGURATIONS": 1000},
+    "decide.information": {"STEP": 0.5},
     "denoise.graph": {"GROWTH": 10},
     "denoise.stack": {"UPPER_WEIGHT_RATE": 0.1},
     "factors.held": {"HELD_MOST": 32},
@@ -86,6 +99,44 @@ TABLE = {
     "likelihoods.SquaredSoftmax": {"automatic_power": 1.0, "automatic_variance_factor": 1.0},
     "likelihoods.Regression": {"automatic_power": 16.0, "automatic_variance_factor": 8.0},
     "likelihoods.HeteroscedasticRegression": {"automatic_power": 1.0, "automatic_variance_factor": 1.0},
+    "abstain": {"risk": 0.05, "how": None, "delta": 0.05},
+    "select": {"how": None, "generator": None, "configurations": 1000},
+    "Outcome": {
+        "probabilities": None,
+        "mean": None,
+        "std": None,
+        "mixture": None,
+        "epistemic": None,
+        "energy": None,
+        "inputs": None,
+        "ood": "made anew",
+        "near": "frozenset()",
+    },
+    "Predictions": {
+        "probabilities": None,
+        "mean": None,
+        "std": None,
+        "mixture": None,
+        "epistemic": None,
+        "energy": None,
+        "inputs": None,
+    },
+    "adapter": {"likelihood": None, "outputs": None, "how": None, "samples": 16},
+    "conformal_intervals": {"level": 0.9},
+    "conformal_sets": {"level": 0.9, "method": "lac"},
+    "evaluate": {
+        "likelihood": None,
+        "outputs": None,
+        "ood": None,
+        "near": (),
+        "name": None,
+        "how": None,
+        "samples": 16,
+        "resamples": 100,
+        "seed": 0,
+        "keep_inputs": False,
+    },
+    "score": {"resamples": 100, "seed": 0},
     "Argmax": {"noise_variance": 0.3, "regulariser_variance": 0.1, "power": None},
     "AveragedSites": {"momentum": 0.9, "trust_radius": 16.0, "tail": 0.125, "anneal": True},
     "BatchSites": {"device": None},
@@ -191,6 +242,7 @@ TABLE = {
     "Standardise": {"device": None, "dtype": None},
     "Softmax": {"power": None},
     "SquaredSoftmax": {"sigma": 0.01, "power": 1.0},
+    "OODScore": {"how": None, "samples": 16},
     "Trainer": {
         "epochs": 8,
         "lr": None,

@@ -17,7 +17,9 @@ README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = [README, ROOT / "CONTRIBUTING.md", *PAGES]
 LARGEST = 8_000  # bytes of a README that is read to its end
+TASKS = ROOT / "docs" / "ten_tasks.md"  # each of which stands for itself: tests/docs/test_ten_tasks.py
 each_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+each_story = pytest.mark.parametrize("path", [path for path in TEXTS if path != TASKS], ids=lambda path: path.name)
 
 
 def blocks(path: Path) -> list[str]:
@@ -41,7 +43,7 @@ def anchors(path: Path) -> set[str]:
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning", "ignore:GPU available but not used"
 )
-@each_text
+@each_story
 def test_code_runs_in_order(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

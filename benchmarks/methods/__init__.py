@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.methods import bayes, gbp, gradient
-from benchmarks.methods.base import Entrant, MissingPackage, rival
+from benchmarks.methods import bayes, gbp, gradient, last_layer, sampled
+from benchmarks.methods.base import Entrant, MissingPackage, grid, rival
 
 METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "gbp": gbp.SOFTMAX,
@@ -17,8 +17,22 @@ METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "sgd_momentum": gradient.SGD_MOMENTUM,
     "ivon": bayes.BY_IVON,
     "vi": bayes.MEAN_FIELD,
-    "laplace": bayes.LAST_LAYER,
+    "dropout": sampled.MC_DROPOUT,
+    "swag": sampled.BY_SWAG,
+    "vbll": last_layer.VARIATIONAL_LAST,
+    "laplace": last_layer.LAST_LAYER,
+    "laplace_held_out": last_layer.LAST_LAYER_HELD_OUT,
     "ensemble": bayes.ENSEMBLE,
+}
+_FEW_ADAMW = grid(lr=(5e-4, 1e-3, 2e-3, 4e-3), weight_decay=(0.1, 1.0))
+_FEW_SGD = grid(lr=(0.01, 0.02, 0.05, 0.1), weight_decay=(1e-3, 1e-2))
+_FEW_DROPOUT = grid(lr=(1e-3, 2e-3), weight_decay=(0.1, 1.0), rate=(0.1, 0.3))
+OF_FEW: dict[str, Entrant] = METHODS | {  # few examples want more weight decay; the number of settings is the same
+    "adamw": METHODS["adamw"]._replace(grid=_FEW_ADAMW),
+    "adamw_tail": METHODS["adamw_tail"]._replace(grid=[{**own, **gradient.TAIL} for own in _FEW_ADAMW]),
+    "sgd_momentum": METHODS["sgd_momentum"]._replace(grid=[{**own, **gradient.TAIL} for own in _FEW_SGD]),
+    "swag": METHODS["swag"]._replace(grid=_FEW_SGD),
+    "dropout": METHODS["dropout"]._replace(grid=_FEW_DROPOUT),
 }
 
 

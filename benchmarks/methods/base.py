@@ -68,7 +68,7 @@ class Entrant(NamedTuple):
         make: the method from its `Training` and its settings.
         defaults: settings where no search has chosen any.
         grid: settings to search among; empty for a method that is used as it comes.
-        borrows: the method whose chosen settings are taken instead of a search of its own.
+        borrows: the method whose chosen settings are taken instead of a search of its own, or beside one for what it adds.
         package: the import name of the package it needs, see `rival`.
         chosen_by: the score on held-out examples by which its settings are chosen: the smallest, of accuracy the largest.
     """
@@ -80,6 +80,11 @@ class Entrant(NamedTuple):
     borrows: str | None = None
     package: str | None = None
     chosen_by: str = "nll"
+
+    @property
+    def lends(self) -> bool:
+        """Whether its search needs nobody else's: such searches come first."""
+        return bool(self.grid) and self.borrows is None
 
 
 class MissingPackage(ImportError):

@@ -1,22 +1,20 @@
-"""Other Bayesian methods by their authors' packages: IVON, mean-field variational inference, last-layer Laplace; ensembles."""
+"""Gaussians over all weights by their authors' packages, IVON and mean-field variational inference; and ensembles."""
 
 from __future__ import annotations
 
 import copy
-import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.methods.base import Entrant, Method, Training, grid, log_mean, log_softmax, rival
 from benchmarks.methods.gradient import AdamW, Descent, cross_entropy
 
 IVON_SAMPLES, VI_SAMPLES = 32, 20  # weight samples of a prediction
 RHO = -4.0  # softplus^-1 of the first standard deviations, 0.018
-FIT_BATCH, MEMBERS = 500, 5
+MEMBERS = 5
 
 
 class IVON(Method):
@@ -96,26 +94,6 @@ def divergence(network: nn.Module, prior_std: float) -> Tensor:
     return total
 
 
-class Laplace(AdamW):
-    """AdamW, then a Gaussian around its last layer (Daxberger et al. 2021, package laplace-torch).
-
-    Kronecker-factored curvature, prior precision by the marginal likelihood, probit prediction.
-    """
-
-    def finish(self) -> None:
-        options = {"subset_of_weights": "last_layer", "hessian_structure": "kron"}
-        fitted = rival("laplace").Laplace(self.network, "classification", **options)
-        fitted.fit(DataLoader(TensorDataset(self.training.x, self.training.y), batch_size=FIT_BATCH))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it advises to say what the next line says
-            fitted.optimize_prior_precision(method="marglik", pred_type="glm", link_approx="probit")
-        self._posterior = fitted
-
-    def log_probabilities(self, x: Tensor) -> Tensor:
-        probabilities = self._posterior(x, pred_type="glm", link_approx="probit")
-        return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
-
-
 class Ensemble(Method):
     """Five networks by AdamW; their probabilities are averaged.
 
@@ -164,5 +142,4 @@ _IVON_GRID = grid(lr=(0.05, 0.1, 0.2, 0.4), hess_init=(0.2, 0.5))
 _VI_GRID = grid(lr=(1e-3, 3e-3), prior_std=(0.1, 1.0), temperature=(0.1, 1.0))
 BY_IVON = Entrant("IVON", IVON, {"lr": 0.1, "hess_init": 0.5}, _IVON_GRID, package="ivon")
 MEAN_FIELD = Entrant("mean-field VI", VI, _VI, _VI_GRID, package="bayesian_torch")
-LAST_LAYER = Entrant("last-layer Laplace", Laplace, _ADAMW, borrows="adamw", package="laplace")
 ENSEMBLE = Entrant(f"ensemble of {MEMBERS}", Ensemble, _ADAMW, borrows="adamw")

@@ -131,13 +131,13 @@ def tail_average(network: nn.Module, tail: float) -> AveragedModel:
 
 _RATES = {"lr": (5e-4, 1e-3, 2e-3, 4e-3), "weight_decay": (0.01, 0.1)}
 _MOMENTUM_RATES = {"lr": (0.01, 0.02, 0.05, 0.1), "weight_decay": (1e-4, 1e-3)}
-_TAIL = {"final": 0.4, "tail": 0.125}  # torch_gbp's own
-_TAIL_GRID = {name: (value,) for name, value in _TAIL.items()}
+TAIL = {"final": 0.4, "tail": 0.125}  # torch_gbp's own
+_TAIL_GRID = {name: (value,) for name, value in TAIL.items()}
 _LIKE_OURS = "warm end, tail average, temperature"
 _ADAMW, _SGD = {"lr": 1e-3, "weight_decay": 0.01}, {"lr": 0.05, "weight_decay": 1e-4}
 ADAMW = Entrant("AdamW", AdamW, _ADAMW, grid(**_RATES))
-ADAMW_TAIL = Entrant(f"AdamW, {_LIKE_OURS}", AdamW, _ADAMW | _TAIL, grid(**_RATES, **_TAIL_GRID), chosen_by="nll_tempered")
+ADAMW_TAIL = Entrant(f"AdamW, {_LIKE_OURS}", AdamW, _ADAMW | TAIL, grid(**_RATES, **_TAIL_GRID), chosen_by="nll_tempered")
 SGD_PLAIN = Entrant("SGD", SGD, {"lr": 0.1}, grid(lr=(1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5)))
 SGD_MOMENTUM = Entrant(
-    f"SGD with momentum, {_LIKE_OURS}", Momentum, _SGD | _TAIL, grid(**_MOMENTUM_RATES, **_TAIL_GRID), chosen_by="nll_tempered"
+    f"SGD with momentum, {_LIKE_OURS}", Momentum, _SGD | TAIL, grid(**_MOMENTUM_RATES, **_TAIL_GRID), chosen_by="nll_tempered"
 )

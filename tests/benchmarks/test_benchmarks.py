@@ -20,7 +20,7 @@ from benchmarks.tasks import TASKS
 
 CASE = {"method", "net", "limit", "seed", "epochs"}
 SCORES = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "ood_auroc", "ood_auroc_notmnist"}
-CHOSEN = {"chosen", "chosen_by"}
+CHOSEN = {"chosen", "chosen_by", "tried"}
 COSTS = {"train_seconds", "train_ratio", "pass_seconds", "predict_seconds", "peak_memory_mb"}
 
 

@@ -28,7 +28,7 @@ from benchmarks.tasks import Net, Plan, Split, Trial
 from examples.networks import CharacterModel, FilterResponseNorm, ViT
 from torch_gbp.weights.attached import marginals, plain_parameters
 
-CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by"}
+CASE = {"method", "net", "limit", "seed", "epochs", "chosen", "chosen_by", "tried"}
 FOUND = {"accuracy", "nll", "ece", "vector_ece", "brier", "relative_auc", "train_seconds", "step_seconds", "step_ratio"}
 TEMPERED = {"temperature", "nll_tempered", "ece_tempered"}
 

@@ -14,7 +14,7 @@ from benchmarks import contest, figures, tables
 from benchmarks.__main__ import CONTESTS
 from benchmarks.contest import Choice, image_contest
 from benchmarks.methods import METHODS
-from benchmarks.results import FORMAT, RESULTS, Result, Row, committed, write
+from benchmarks.results import CODE, FORMAT, RESULTS, Result, Row, committed, write
 
 
 def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
@@ -76,11 +76,11 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
 def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}) for lr, nll in ((1, 0.3), (2, 0.1), (3, 0.2))]
     searched += [row("sgd", 0.01, settings={"lr": 4}), {**row("adamw", 0.001, settings={"lr": 5}), "net": "lenet"}]
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, None)
-    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, None)
-    assert choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, contest.BUILT_IN, None)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, None, 3)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, None, 3)
+    assert choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, contest.BUILT_IN, None, 0)
     strange = row("gbp", 0.1, settings={"power": 1}, temperature=2.0)
-    assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, contest.SHIPPED, None)
+    assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, contest.SHIPPED, None, 0)
 
 
 def test_a_search_with_as_many_passes_is_preferred() -> None:
@@ -88,8 +88,8 @@ def test_a_search_with_as_many_passes_is_preferred() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}, epochs=epochs) for epochs, lr, nll in cases]
     assert choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
     assert choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
-    assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, contest.SEARCHED, None)
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None)
+    assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, contest.SEARCHED, None, 2)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None, 4)
 
 
 def test_cifar10_at_six_passes_takes_what_its_search_chose() -> None:
@@ -104,9 +104,9 @@ def test_the_temperature_is_that_of_the_chosen_settings() -> None:
         for method in ("adamw", "adamw_tail", "sgd_momentum")
     }
     searched = [*found["adamw"], *found["adamw_tail"], *found["sgd_momentum"]]
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, 1.2)
-    assert choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, contest.SEARCHED, 2.0)
-    assert choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, contest.SEARCHED, 2.0)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, 1.2, 3)
+    assert choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, contest.SEARCHED, 2.0, 3)
+    assert choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, contest.SEARCHED, 2.0, 3)
     fewer = row("adamw", 0.5, settings={"lr": 2}, limit=20_000, nll_tempered=0.4, temperature=9.0)
     assert choose([fewer, *searched], "mlp", "adamw", 8).temperature == 1.2
 
@@ -115,9 +115,9 @@ def test_methods_without_a_grid_have_a_temperature_of_their_own() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}, temperature=5.0) for lr, nll in ((1, 0.2), (2, 0.1))]
     searched += [row("ensemble", nll, settings={"lr": lr}, temperature=t) for lr, nll, t in ((1, 0.01, 7.0), (2, 0.05, 1.1))]
     searched += [row("gbp", 0.1, settings={}, temperature=0.9)]
-    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, 1.1)
-    assert choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, contest.SEARCHED, None)
-    assert choose(searched, "mlp", "gbp", 8) == ({}, contest.SHIPPED, 0.9)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, 1.1, 2)
+    assert choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, contest.SEARCHED, None, 2)
+    assert choose(searched, "mlp", "gbp", 8) == ({}, contest.SHIPPED, 0.9, 0)
 
 
 def test_a_table_has_tempered_columns_where_a_row_has_them(tmp_path: Path) -> None:
@@ -163,6 +163,21 @@ def test_a_file_of_another_format_is_refused_with_the_command_that_renews_it(tmp
     for read in (lambda: committed("mnist", tmp_path), lambda: write(path, "mnist", Result({}, [row("sgd", 0.1)]))):
         with pytest.raises(SystemExit, match=r"format 0, .* reads 1: .*python -m benchmarks mnist --data-dir DIR --out"):
             read()
+
+
+def test_a_file_of_another_code_version_is_refused_by_tables_and_runs(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.json"
+    write(path, "mnist", Result({}, [row("sgd", 0.1)]))
+    assert json.loads(path.read_text())["code"] == CODE
+    path.write_text(path.read_text().replace(f'"code": {CODE}', f'"code": {CODE + 1}'))
+    for use in (
+        lambda: tables.table("mnist", folder=tmp_path),
+        lambda: write(path, "mnist", Result({}, [row("sgd", 0.1)])),
+    ):
+        with pytest.raises(
+            SystemExit, match=rf"code version {CODE + 1}, .* reads {CODE}: .*python -m benchmarks mnist --data-dir"
+        ):
+            use()
 
 
 def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:

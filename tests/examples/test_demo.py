@@ -8,10 +8,10 @@ import torch
 from lightning_helpers import IGNORED
 
 from examples.demo import COLUMNS, HELD_OUT, main
-from lightning_modules.networks import DigitsConv
 from examples.plots import reliability
 from lightning_modules import GBPClassifier
 from lightning_modules.data import Digits
+from lightning_modules.networks import DigitsConv
 from torch_gbp import Softmax
 from torch_gbp.metrics import calibration_error, classification_scores
 

@@ -31,7 +31,9 @@ def test_classifier_scores_test_and_ood_sets(gbp_network):
         inside, far = module.log_probabilities(x), module.log_probabilities(outside)
     expected = {f"test/{name}": value for name, value in classification_scores(inside, y).items()}
     expected |= {"test/ood_auroc/middle": ood_auroc(inside, far), "test/ood_auroc/all": ood_auroc(inside, far)}
-    assert scores == pytest.approx(expected, abs=1e-6)
+    card = gbp.evaluate(inside, y, outputs="log_probabilities", ood={"middle": far}, resamples=0)
+    expected |= {f"test/{name}": one.value for name, one in card.items()}
+    assert scores == pytest.approx(expected, abs=1e-6) and "test/ood/middle/FPR95" in scores
     assert scores["test/ood_auroc/middle"] > 0.7
     torch.testing.assert_close(torch.cat(run.predict(module, data)), inside.exp())
 
@@ -39,8 +41,10 @@ def test_classifier_scores_test_and_ood_sets(gbp_network):
 def test_loaders_without_data_module_are_numbered():
     module, data = GBPClassifier(MLP(2, (8,), 3)), Blobs()
     data.setup()
-    scores = trainer(1).test(module, data.test_dataloader() * 2, verbose=False)[0]
-    assert {name for name in scores if "ood" in name} == {f"test/ood_auroc/{name}" for name in (1, 2, 3, "all")}
+    inside, outside = data.test_dataloader()
+    scores = trainer(1).test(module, [inside, outside, outside], verbose=False)[0]
+    assert {name.split("/")[2] for name in scores if "ood/" in name} == {"1", "2"}
+    assert {name for name in scores if "ood_" in name} == {f"test/ood_auroc/{name}" for name in (1, 2, "all")}
 
 
 @pytest.fixture
@@ -67,6 +71,8 @@ def test_regression_speaks_in_original_units(line, tmp_path):
     assert 3 < scores["test/rmse"] < 7.5
     assert scores["test/log_likelihood"] == pytest.approx(-float(best), abs=0.4)
     moments = run.predict(module, line)[0]
+    assert scores["test/reg/NLL"] == pytest.approx(-scores["test/log_likelihood"], rel=1e-6)
+    assert scores["test/reg/RMSE"] == pytest.approx(scores["test/rmse"], rel=1e-6) and "test/cal/Cov_90" in scores
     target = line.parts.test.tensors[1] * line.target_std + line.target_mean
     gap = (moments["mean"] - target).square().mean().sqrt()
     assert float(gap) == pytest.approx(scores["test/rmse"], rel=1e-4)

@@ -17,7 +17,7 @@ from torch_gbp.convert.start import NOISE, Options, mean_square
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_callable, require_count, require_kind
-from torch_gbp.weights.attached import Filter, Sharing, attach, sharing_of
+from torch_gbp.weights.attached import Filter, Sharing, attach, plain_parameters, sharing_of
 from torch_gbp.weights.parameter import owner_of
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
@@ -122,6 +122,17 @@ def is_projection(module: nn.Module, name: str) -> bool:
 def freeze(network: nn.Module) -> None:
     """Freezes all parameters, and the running statistics of the normalisation layers until their parameters are unfrozen."""
     network.requires_grad_(False)
+    _hold_statistics(network)
+
+
+def freeze_plain(network: nn.Module) -> None:
+    """Freezes all parameters without marginals, and running statistics likewise."""
+    for _, parameter in plain_parameters(network):
+        parameter.requires_grad_(False)
+    _hold_statistics(network)
+
+
+def _hold_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, _NormBase):
             module.register_forward_pre_hook(_stay)

@@ -141,7 +141,7 @@ def _classifier(model: Any, outputs: str | None) -> Adapter:
     classes = list(getattr(model, "classes_", ()))
     if classes and classes != list(range(len(classes))):
         raise InvalidInput(
-            "the estimator's classes must be 0, 1, 2, ...",
+            f"the estimator's classes must be 0 ... {len(classes) - 1}",
             where=WHERE,
             got=shown(classes),
             cause="labels that are names, or start at 1",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import require_kind
+from torch_gbp.errors.checks import require_kind, require_values
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_labels, check_values
 
@@ -31,6 +31,11 @@ def require_one_kind(probabilities: Any, mean: Any, std: Any) -> None:
         )
     for name in found:
         require_kind(name, given[name], Tensor, WHERE, fix="pass a torch tensor")
+        require_values(given[name], WHERE)
+        if not given[name].is_floating_point():
+            raise InvalidInput(
+                f"{name} must be floating point", where=WHERE, got=str(given[name].dtype), fix="convert by .float()"
+            )
 
 
 def require_probabilities(p: Tensor) -> None:
@@ -86,21 +91,29 @@ def require_parts(length: int, **parts: Tensor | None) -> None:
             _require_rows(~part.isnan(), part, f"{name} that is NaN", "a difference of infinities", f"leave {name} out")
 
 
+def require_names(name: Any, near: Any, ood: Any) -> frozenset[str]:
+    """A name of the model, sets by their names, and the names of those that are near."""
+    require_kind("name", name, str, WHERE, fix="pass a text")
+    require_kind("ood", ood, dict, WHERE, fix="pass {'name': predictions}")
+    require_kind("near", near, (list, tuple, set, frozenset), WHERE, fix="pass a list of names of sets in ood")
+    unknown = sorted(str(one) for one in near if one not in ood)
+    if unknown:
+        fix = f"use {sorted(map(str, ood))}"
+        raise InvalidInput("near names sets that are not in ood", where=WHERE, got=", ".join(unknown), fix=fix)
+    return frozenset(near)
+
+
 def require_labels(probabilities: Tensor, labels: Tensor) -> None:
     """Integers (n,) in 0 ... classes - 1."""
-    require_kind("targets", labels, Tensor, WHERE, fix="pass a torch tensor")
     check_labels(Gaussian(probabilities, probabilities), labels, WHERE)
 
 
 def require_real_targets(mean: Tensor, targets: Tensor) -> None:
     """Finite real numbers of the shape of the means."""
-    require_kind("targets", targets, Tensor, WHERE, fix="pass a torch tensor")
     check_values(Gaussian(mean, mean), targets, WHERE)
 
 
-def require_other_inputs(
-    own: Tensor | None, others: Mapping[str, Tensor | None], same_kind: Mapping[str, bool], near: frozenset[str]
-) -> None:
+def require_other_inputs(own: Tensor | None, others: Mapping[str, Tensor | None], same_kind: Mapping[str, bool]) -> None:
     """Predictions on other inputs: of the same kind and classes, and not those on the data themselves."""
     assert own is not None
     for name, other in others.items():
@@ -117,11 +130,6 @@ def require_other_inputs(
                 cause="the test set passed twice, or a model that ignores its inputs",
                 fix="pass inputs of another source",
             )
-    unknown = sorted(near - set(others))
-    if unknown:
-        raise InvalidInput(
-            "near names sets that are not in ood", where=WHERE, got=", ".join(unknown), fix=f"use {sorted(others)}"
-        )
 
 
 def _require_rows(good: Tensor, values: Tensor, what: str, cause: str, fix: str) -> None:

@@ -1,7 +1,8 @@
 """Conformal prediction: sets of classes and intervals of guaranteed coverage, on top of any predictions.
 
-Split conformal prediction is a quantile, so it is written out: MAPIE and crepes, which the tests compare it with, want
-scikit-learn estimators or pandas; MAPIE's default of APS keeps one class too many.
+Split conformal prediction is a quantile, so it is written out. MAPIE, with which the tests compare it, takes scikit-learn
+estimators alone and seconds to import, and its APS draws random numbers and keeps more than the level; crepes has no APS and
+takes pandas.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import Range, require, require_kind
+from torch_gbp.errors.checks import Range, require, require_kind, shown
 from torch_gbp.evaluation.outcome import Kind, Outcome, Predictions
 
 LEVEL = Range("in (0, 1)", lambda value: 0 < value < 1)
@@ -24,7 +25,7 @@ def conformal_sets(calibration: Outcome, predictions: Predictions, level: float 
     The guarantee of split conformal prediction: on average over calibration and new examples that are exchangeable. A class c is
     in the set if its score is at most q, the ceil((n + 1) level)-th smallest score of the n calibration labels. Scores:
     "lac" (least ambiguous sets): 1 - p_c; the smallest sets on average, which may be empty. "aps" (adaptive sets, not
-    randomised): the sum of all p >= p_c; larger where the model is unsure; the most probable class is always in.
+    randomised): the sum of all p > p_c, so the most probable class is always in; larger sets where the model is unsure.
 
     Args:
         calibration: predictions and labels of examples that were not trained on, and are not those predicted.
@@ -51,13 +52,12 @@ def conformal_sets(calibration: Outcome, predictions: Predictions, level: float 
     """
     where = "conformal_sets"
     level = _require_calibration(calibration, predictions, "classification", level, where)
-    if method not in _SCORES:
-        raise InvalidInput("unknown method", where=where, got=repr(method), fix=f"use {' or '.join(map(repr, _SCORES))}")
+    if not isinstance(method, str) or method not in _SCORES:
+        raise InvalidInput("unknown method", where=where, got=shown(method), fix=f"use {' or '.join(map(repr, _SCORES))}")
     own, new = calibration.probabilities, predictions.probabilities
     assert own is not None and new is not None
     q = _quantile(_SCORES[method](own).gather(1, calibration.targets[:, None]).squeeze(1), level)
-    sets = _SCORES[method](new) <= q
-    return sets | (new == new.amax(1, keepdim=True)) if method == "aps" else sets
+    return _SCORES[method](new) <= q
 
 
 def conformal_intervals(calibration: Outcome, predictions: Predictions, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -120,10 +120,14 @@ def _rank(count: int, level: float) -> int:
     return math.ceil((count + 1) * level - 1e-9)  # .9 of 9 + 1 examples are 9 of them, not 10
 
 
-_SCORES = {
-    "lac": lambda p: 1 - p,
-    "aps": lambda p: torch.where(p[:, None] >= p[:, :, None], p[:, None], 0.0).sum(2),
-}
+def _sum_of_larger(p: Tensor) -> Tensor:
+    """Sum over the classes of all probabilities that are larger than p_c; 0 of the most probable class."""
+    falling = p.sort(1, descending=True).values
+    larger = torch.searchsorted(-falling, -p)  # number of them: equal ones are left out together
+    return torch.cat([torch.zeros_like(p[:, :1]), falling.cumsum(1)], 1).gather(1, larger)
+
+
+_SCORES = {"lac": lambda p: 1 - p, "aps": _sum_of_larger}
 
 
 def _require_calibration(calibration: Outcome, predictions: Predictions, kind: Kind, level: float, where: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -26,7 +26,7 @@ def evaluate(
     *,
     outputs: str | None = None,
     ood: Mapping[str, Any] | None = None,
-    near: Iterable[str] = (),
+    near: Collection[str] = (),
     name: str | None = None,
     how: str | None = None,
     samples: int = SAMPLES,
@@ -74,7 +74,7 @@ def evaluate(
         found = _of_predictions(known, data, others, outputs)
     own, targets, outside = found
     title = type(model).__name__ if name is None else name
-    return score(Outcome(title, targets, ood=outside, near=frozenset(near), **own.parts()), resamples, seed)
+    return score(Outcome(title, targets, ood=outside, near=near, **own.parts()), resamples, seed)
 
 
 _Found = tuple[Predictions, Tensor, dict[str, Predictions]]  # on the data, its targets, on other inputs

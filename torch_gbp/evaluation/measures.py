@@ -15,6 +15,7 @@ from torch_gbp.metrics import selective as sc
 from torch_gbp.metrics.detection import detection_scores
 from torch_gbp.metrics.real import distance_from_uniform, interval_coverage, quantile_calibration_error, root_mean_square
 from torch_gbp.metrics.smooth import smooth_calibration_error, smoothing_width
+from torch_gbp.metrics.ties import levels
 
 Rows = Mapping[str, Tensor]  # numbers of the examples, of the data ("") and of each OOD set by its name
 Measure = Callable[[Rows], dict[str, float]]
@@ -41,11 +42,12 @@ def of_classes(outcome: Outcome) -> Measure:
     assert outcome.probabilities is not None
     every, labels, logs = outcome.probabilities, outcome.targets, outcome.probabilities.log()
     confidence, predicted = every.max(1)
+    ranks, _ = levels(confidence)
     bins, width, miss = cal.vector_bins(every), smoothing_width(every, labels), predicted != labels
 
     def scores(rows: Rows) -> dict[str, float]:
         at = rows[""]
-        p, y, sure, wrong = every[at], labels[at], confidence[at], miss[at]
+        p, y, sure, wrong = every[at], labels[at], ranks[at], miss[at]
         aurc = sc.risk_area(sure, wrong)
         return {
             "cls/Acc": cls.accuracy(p, y),
@@ -96,7 +98,7 @@ def of_other_inputs(outcome: Outcome) -> Measure:
     """Detection of each OOD set by each number that is known of it and of the data, and means over the near and the far sets."""
     inside = {name: detector(outcome) for name, detector in DETECTORS.items()}
     pairs = [
-        (name, detector, own, other)
+        (name, detector, *_ranks(own, other))
         for name, found in outcome.ood.items()
         for detector, own in inside.items()
         if own is not None and (other := DETECTORS[detector](found)) is not None
@@ -114,11 +116,17 @@ def of_other_inputs(outcome: Outcome) -> Measure:
     return scores
 
 
+def _ranks(own: Tensor, other: Tensor) -> list[Tensor]:
+    """Ranks of the numbers of both sets among those of both."""
+    place, _ = levels(torch.cat([own, other]))
+    return list(place.split([len(own), len(other)]))
+
+
 def _over_groups(found: dict[str, float], outcome: Outcome) -> dict[str, float]:
     """Means over the near sets and over the far ones, if some are near."""
     if not outcome.near:
         return {}
-    groups = {"near": outcome.near, "far": set(outcome.ood) - outcome.near}
+    groups = {"near": set(outcome.near), "far": set(outcome.ood) - set(outcome.near)}
     endings = dict.fromkeys(key.rpartition("/")[2] for key in found)
     means: dict[str, float] = {}
     for group, names in groups.items():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
 from torch import Tensor
 
+from torch_gbp.errors.checks import require_kind, require_values
 from torch_gbp.evaluation.checks import (
+    WHERE,
     require_deviations,
     require_labels,
+    require_names,
     require_one_kind,
     require_other_inputs,
     require_parts,
@@ -108,11 +112,14 @@ class Outcome(Predictions):
     name: str
     targets: Tensor
     ood: dict[str, Predictions] = field(default_factory=dict)
-    near: frozenset[str] = frozenset()
+    near: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.targets, self.near = self.targets.detach().cpu(), frozenset(self.near)
+        self.near = require_names(self.name, self.near, self.ood)
+        require_kind("targets", self.targets, Tensor, WHERE, fix="pass a torch tensor")
+        require_values(self.targets, WHERE)
+        self.targets = self.targets.detach().cpu()
         if self.probabilities is not None:
             require_labels(self.probabilities, self.targets)
         elif self.mean is not None:
@@ -120,7 +127,7 @@ class Outcome(Predictions):
             require_real_targets(self.mean, self.targets)
         own = self.mean if self.probabilities is None else self.probabilities
         others = {name: other.mean if other.probabilities is None else other.probabilities for name, other in self.ood.items()}
-        require_other_inputs(own, others, {name: other.kind == self.kind for name, other in self.ood.items()}, self.near)
+        require_other_inputs(own, others, {name: other.kind == self.kind for name, other in self.ood.items()})
 
 
 def column(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torch_gbp.errors.checks import require_count
+from torch_gbp.errors.checks import require_count, require_kind
 from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.measures import RISING, Measure, measures
 from torch_gbp.evaluation.outcome import Outcome
@@ -75,8 +75,9 @@ def score(outcome: Outcome, resamples: int = RESAMPLES, seed: int = 0) -> Scorec
         seed: of the resamples.
 
     Raises:
-        InvalidInput: a number of resamples or a seed that is none.
+        InvalidInput: no outcome; a number of resamples or a seed that is none.
     """
+    require_kind("outcome", outcome, Outcome, WHERE, fix="pass Outcome(name, targets, ...), or use evaluate")
     resamples = require_count("resamples", resamples, WHERE, fix=f"use {RESAMPLES}, or 0 for no errors", least=0)
     generator = torch.Generator().manual_seed(require_count("seed", seed, WHERE, fix="use 0", least=0))
     sizes = {"": len(outcome), **{name: len(found) for name, found in outcome.ood.items()}}

@@ -66,9 +66,10 @@ def classwise_calibration_error(probabilities: Tensor, labels: Tensor, bins: int
     0.25
     """
     p = probabilities.double()
-    truth = one_hot(labels, p.shape[1]).double()
-    sums = [_binned(*pair, bins)[0].abs().sum() for pair in zip(p.T.contiguous(), truth.T, strict=True)]
-    return float(sum(sums) / p.numel())
+    gaps = one_hot(labels, p.shape[1]) - p
+    cell = _bin(p, bins) + bins * torch.arange(p.shape[1], device=p.device)  # one for each class and bin
+    sums = gaps.new_zeros(bins * p.shape[1]).index_add_(0, cell.flatten(), gaps.flatten())
+    return float(sums.abs().sum() / p.numel())
 
 
 def vector_calibration_error(probabilities: Tensor, labels: Tensor, smallest: int = SMALLEST_BIN) -> float:
@@ -116,10 +117,15 @@ def _top(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _binned(claimed: Tensor, seen: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Sums of seen - claimed over the examples of each equal-width bin, and their number."""
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=claimed.device)
-    index = (torch.bucketize(claimed, edges, right=True) - 1).clamp(0, bins - 1)
+    index = _bin(claimed, bins)
     sums = claimed.new_zeros(bins).index_add_(0, index, seen - claimed)
     return sums, index.bincount(minlength=bins)
+
+
+def _bin(claimed: Tensor, bins: int) -> Tensor:
+    """Number of the equal-width bin of each entry: [k / bins, (k + 1) / bins), the last with its upper end."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=claimed.device)
+    return (torch.bucketize(claimed, edges, right=True) - 1).clamp(0, bins - 1)
 
 
 def _median_bins(p: Tensor, rows: Tensor, smallest: int) -> list[Tensor]:

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp.metrics.ties import levels
+
 RECALL = 0.95  # of the outside examples, where false alarms are counted
 SLACK = 1e-6  # examples: rounding of the product of the recall and their number
 
@@ -87,14 +89,14 @@ def detection_scores(inside: Tensor, outside: Tensor) -> dict[str, float]:
     enough = found >= RECALL * len(outside) - SLACK
     return {
         "AUROC": float((more * (found - gain / 2)).sum() / (len(inside) * len(outside))),
-        "AUPR": float((gain * found / (found + alarms)).sum() / len(outside)),
+        "AUPR": float((gain * found / (found + alarms).clamp_min(1)).sum() / len(outside)),
         "FPR95": float(alarms[enough][0] / len(inside)),
     }
 
 
 def _thresholds(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers of outside and inside examples at or above each threshold, from the highest down; equal numbers fall together."""
-    levels, place = torch.cat([inside, outside]).unique(return_inverse=True)
+    place, count = levels(torch.cat([inside, outside]))
     parts = place.split([len(inside), len(outside)])
-    above = [part.bincount(minlength=len(levels)).flip(0).cumsum(0).double() for part in parts]
+    above = [part.bincount(minlength=len(count)).flip(0).cumsum(0).double() for part in parts]
     return above[1], above[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from torch_gbp.metrics.ties import even
+from torch_gbp.metrics.ties import levels, means
 
 
 def risk_coverage(confidence: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,9 +24,10 @@ def risk_coverage(confidence: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
     >>> coverage.tolist(), risk.tolist()
     ([0.5, 1.0], [0.0, 0.5])
     """
-    order = confidence.argsort(descending=True)
-    number = torch.arange(1, len(order) + 1, dtype=torch.float64, device=order.device)
-    return number / len(order), even(confidence, wrong.double())[order].cumsum(0) / number
+    place, count = levels(confidence)
+    share = means(place, count, wrong.double())  # of the wrong ones among those of each confidence
+    number = torch.arange(1, len(confidence) + 1, dtype=torch.float64, device=confidence.device)
+    return number / len(confidence), share.flip(0).repeat_interleave(count.flip(0)).cumsum(0) / number
 
 
 def risk_area(confidence: Tensor, wrong: Tensor) -> float:
@@ -61,8 +62,8 @@ def coverage_at_risk(confidence: Tensor, wrong: Tensor, risk: float = 0.05) -> f
     >>> coverage_at_risk(torch.tensor([0.9, 0.8, 0.7, 0.7]), torch.tensor([0, 0, 1, 0]), risk=0.3)
     1.0
     """
-    levels, place, count = confidence.unique(return_inverse=True, return_counts=True)
-    lost = torch.zeros(len(levels), dtype=torch.float64, device=levels.device).index_add_(0, place, wrong.double())
+    place, count = levels(confidence)
+    lost = torch.zeros(len(count), dtype=torch.float64, device=count.device).index_add_(0, place, wrong.double())
     kept = count.flip(0).cumsum(0)
     allowed = kept[lost.flip(0).cumsum(0) / kept <= risk]
     return float(allowed[-1]) / len(confidence) if len(allowed) else 0.0

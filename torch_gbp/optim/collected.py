@@ -17,7 +17,7 @@ from torch_gbp.optim.message_weight import automatic_power_factor, depth, messag
 from torch_gbp.optim.plain_parameters import PlainParameters
 from torch_gbp.optim.schedule import progress_of, rate_of
 from torch_gbp.optim.settings import CURVATURE, check_group, name_of, require_same_parts
-from torch_gbp.optim.stores import Step, Store
+from torch_gbp.optim.stores import AveragedSites, Step, Store
 from torch_gbp.optim.update import NOTHING, Update
 from torch_gbp.optim.update_checks import has_message, no_probe, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
@@ -40,6 +40,7 @@ class MessageOptimizer(MarginalOptimizer):
         self._plain = None if plain is None else PlainParameters(plain)
         self._own_rate = True  # the store's, and a factor that suits the likelihood
         self._batch: int | None = None  # under visit
+        self._unheard = 1.0  # product of 1 - rate / batches over the steps: what is left of the silence that a site begins with
         super().__init__(params, defaults, store)
 
     def attach(self, marginal: GaussianParameter) -> None:
@@ -58,8 +59,8 @@ class MessageOptimizer(MarginalOptimizer):
                 marginal.arrive()  # zeros are a message that says nothing
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the marginals, the plain parameters' optimizer, and the generator of probes."""
-        state = super().state_dict() | {"probes": self._prober.state()}
+        """That of the marginals, the plain parameters' optimizer, the generator of probes, and what is not heard yet."""
+        state = super().state_dict() | {"probes": self._prober.state(), "unheard": self._unheard}
         return state if self._plain is None else state | {"plain": self._plain.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -69,11 +70,17 @@ class MessageOptimizer(MarginalOptimizer):
             InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
         """
         require_same_parts(state_dict, self._plain is not None)
-        super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes")})
+        super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes", "unheard")})
+        self._unheard = float(state_dict.get("unheard", 0.0))  # states of earlier versions do not say
         if self._plain is not None:
             self._plain.optimizer.load_state_dict(state_dict["plain"])
         self._prober.load(state_dict.get("probes", {}))
         self._prober.wait(self.param_groups[0]["steps"])
+
+    @property
+    def heard(self) -> float:
+        """The share of the data that the average site of `AveragedSites` has heard, 1 - prod (1 - rate / batches); else 1."""
+        return 1 - self._unheard if self._unheard < 1 and isinstance(self.store, AveragedSites) else 1.0
 
     @property
     def depth(self) -> float:
@@ -177,7 +184,8 @@ class MessageOptimizer(MarginalOptimizer):
             steady=self._listener.steady,
         )
 
-    def _advance(self, examples: int) -> None:
+    def _advance(self, examples: int, step: Step) -> None:
+        self._unheard *= 1 - step.rate / step.batches
         for group in self.param_groups:
             group["steps"] += 1
             group["examples_seen"] += examples

@@ -17,10 +17,10 @@ from torch_gbp.optim.fixed_batches import check_members, fingerprint
 from torch_gbp.optim.monitor import Watch
 from torch_gbp.optim.report import StepReport, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
-from torch_gbp.optim.settings import CURVATURE, check_counts
+from torch_gbp.optim.settings import CURVATURE, check_counts, check_group
 from torch_gbp.optim.stores import AveragedSites, Store
 from torch_gbp.optim.update import Update, restoring_gradients
-from torch_gbp.optim.update_checks import check_updates, require_learnt, require_unscaled
+from torch_gbp.optim.update_checks import check_updates, require_learnt, require_same_task, require_unscaled
 
 
 class MessagePassing(MessageOptimizer):
@@ -100,6 +100,7 @@ class MessagePassing(MessageOptimizer):
     @torch.no_grad()
     def _begin(self) -> None:
         """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
+        self._known = [marginal.advances for marginal in self.marginals]
         for group in self.param_groups if self._own_rate else ():
             group["lr"] = self.store.default_rate(self.depth)
         for marginal in self.marginals:
@@ -109,12 +110,34 @@ class MessagePassing(MessageOptimizer):
             marginal.mark_written()
 
     @torch.no_grad()
+    def restart(self, num_data: int | None = None) -> None:
+        """Forgets sites, momentum, averages and the steps of the schedule, and begins again at the marginals that are there.
+
+        Args:
+            num_data: number of training examples from now on; None for as many as before.
+
+        Raises:
+            InvalidInput: a number of examples that is none.
+        """
+        news = {} if num_data is None else {"num_data": num_data}
+        check_group(self.param_groups[0] | news)
+        self.zero_grad()
+        self.state.clear()
+        if self._plain is not None:
+            self._plain.optimizer.state.clear()
+        for group in self.param_groups:
+            group.update(steps=0, examples_seen=0, fingerprints={}, **news)
+        self._watch, self._unheard = Watch(), 1.0
+        self._begin()
+
+    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Lets the messages of the sweeps since the last step into the marginals.
 
         Checks every message first and writes only if all are sound. Returns the closure's loss.
         """
         require_unscaled(self)
+        require_same_task(self._known, self.marginals)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -134,7 +157,7 @@ class MessagePassing(MessageOptimizer):
         moved = [self._commit(update, watched) for update in updates]
         if self._plain is not None:
             self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress)
-        self._advance(examples)
+        self._advance(examples, updates[0].step)
         if complete(self.param_groups[0], examples):
             self.use_averaged_means()
         if watched:

@@ -108,6 +108,17 @@ def require_unscaled(optimizer: Any) -> None:
         )
 
 
+def require_same_task(known: list[int], marginals: list[GaussianParameter]) -> None:
+    """Raises InvalidInput where posteriors became priors since the optimizer began: what it remembers is in those now."""
+    if known != [marginal.advances for marginal in marginals]:
+        raise InvalidInput(
+            "the posterior became the prior, and what the optimizer remembers would count twice",
+            where="MessagePassing.step",
+            cause="torch_gbp.advance(model) without the optimizer",
+            fix="call advance(model, optimizer), or make a new optimizer",
+        )
+
+
 def require_examples(examples: int, num_data: int) -> None:
     """Raises InvalidInput for a step without examples, or with more than there are."""
     if not examples:
@@ -147,6 +158,15 @@ def require_learnt(store: Store, marginals: list[GaussianParameter], states: lis
             where="MessagePassing.learn_priors",
             got=f"{len(fixed)} of {len(marginals)} marginals with such a prior",
             fix="choose its variance on held-out data, or use Prior",
+        )
+    tasks = sum(marginal.prior_precision.ndim > 0 and marginal.mean.requires_grad for marginal in marginals)
+    if tasks:
+        raise InvalidInput(
+            "priors are the posteriors of earlier tasks, which one variance for a layer would wipe out",
+            where="MessagePassing.learn_priors",
+            got=f"{tasks} of {len(marginals)} marginals with such a prior",
+            cause="torch_gbp.advance",
+            fix="learn priors in the first task alone",
         )
     if not any(map(store.learnt, marginals, states)):
         raise InvalidInput(

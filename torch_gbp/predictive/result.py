@@ -64,6 +64,22 @@ class Predictive:
         return self.distribution.probs
 
     @property
+    def sample_probs(self) -> Tensor:
+        """Class probabilities (S, n, classes) of each sampled network, as the prediction takes them; their average is `probs`.
+
+        Raises:
+            InvalidInput: real targets, or a way of predicting without samples.
+        """
+        if self.outputs is None or not isinstance(self.distribution, Categorical):
+            raise InvalidInput(
+                "there are no sampled class probabilities",
+                where="Predictive.sample_probs",
+                got=f"how={self.how!r} and a {type(self._likelihood).__name__}",
+                fix="predict classes with how='samples'",
+            )
+        return self._logits().exp()
+
+    @property
     def epistemic(self) -> Tensor:
         """Mutual information (n,) of class and weights, or variance (n, ...) that the weights add."""
         return self._uncertainty()[0]
@@ -80,11 +96,15 @@ class Predictive:
         return self._parts
 
     def _of_classes(self) -> tuple[Tensor, Tensor]:
-        outputs = self._cooled()
-        logits = self._likelihood.known(outputs.flatten(0, 1)).logits.unflatten(0, outputs.shape[:2])  # type: ignore[attr-defined]
+        logits = self._logits()
         aleatoric = Categorical(logits=logits).entropy().mean(0)
         total = Categorical(logits=logits.logsumexp(0)).entropy()
         return (total - aleatoric).clamp_min(0), aleatoric
+
+    def _logits(self) -> Tensor:
+        """Log-probabilities (S, n, classes) where the outputs are one of the samples, or draws."""
+        outputs = self._cooled()
+        return self._likelihood.known(outputs.flatten(0, 1)).logits.unflatten(0, outputs.shape[:2])  # type: ignore[attr-defined]
 
     def _cooled(self) -> Tensor:
         """Outputs (S, n, classes) as the prediction takes them: the samples, or draws of the Gaussian ones."""

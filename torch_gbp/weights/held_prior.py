@@ -23,6 +23,7 @@ class HeldPrior:
     prior_precision: Tensor
     prior_mean: Tensor | None
     surplus = 0.0  # part of the precision that nobody has learnt: an optimizer anneals it away
+    advances = 0  # how often the posterior became the prior
 
     def averaged(self, values: Tensor) -> Tensor:
         """The mean of what is there for each weight, over the weights that share a precision."""
@@ -63,8 +64,8 @@ class HeldPrior:
         return Message(precision * torch.where(precision == self.floor, self.centre, mean), precision)
 
     def fresh(self) -> bool:
-        """Whether nothing was learnt yet: the precision is the prior's and the surplus."""
-        return bool((self.precision == self.floor + self.surplus).all())
+        """Whether nothing was learnt yet: the precision is the prior's, no posterior of earlier tasks, and the surplus."""
+        return self.prior_precision.ndim == 0 and bool((self.precision == self.floor + self.surplus).all())
 
     def without_surplus(self) -> Tensor:
         """The precision that prior and messages give: exactly the prior's where there were none, else at least that."""

@@ -1,0 +1,116 @@
+"""`torch-gbp report CKPT [CKPT ...] --out report.html`: what trained models know, as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import lightning
+import torch
+from torch import Tensor
+
+from lightning_modules.checkpoints import load_module, read_record
+from lightning_modules.commands.names import KNOWN, resolved
+from lightning_modules.run_curves import read_curves
+from torch_gbp.errors import InvalidInput
+from torch_gbp.reporting import report
+
+Pairs = tuple[Tensor, Tensor]
+
+
+def main(args: Sequence[str]) -> Path:
+    """Writes the report on the modules of checkpoints, on the test data of their runs or on those that `--data` names.
+
+    Raises:
+        InvalidInput: what `load_module` and `torch_gbp.report` raise; checkpoints of unknown or of different data without `--data`.
+    """
+    options, rest = _parser().parse_known_args(resolved(args))
+    names = _names(options.checkpoints, options.name)
+    modules = [load_module(path) for path in options.checkpoints]
+    data = _data(options.checkpoints, rest)
+    test, *others = _sets(data)
+    outside = getattr(data, "test_names", ["test", *map(str, range(1, len(others) + 1))])[1:]
+    path = report(
+        dict(zip(names, modules, strict=True)),
+        test,
+        options.out,
+        ood={name: x for name, (x, _) in zip(outside, others, strict=True)},
+        near=options.near,
+        resamples=options.resamples,
+        title=options.title or f"{type(data).__name__}: {', '.join(names)}",
+        classes=_classes(modules[0]),
+        histories={name: curves for name, own in zip(names, options.checkpoints, strict=True) if (curves := read_curves(own))},
+    )
+    print(f"report: {path}")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="torch-gbp report", description=__doc__, epilog=f"Data: {', '.join(KNOWN['data'])}.")
+    parser.add_argument("checkpoints", nargs="+", help="written by fit")
+    parser.add_argument("--out", default="report.html", help="(default: %(default)s)")
+    parser.add_argument("--name", action="append", default=[], help="of a model, in the order of the checkpoints")
+    parser.add_argument("--near", action="append", default=[], help="name of a set of other inputs that is near to the data")
+    parser.add_argument("--resamples", type=int, default=100, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--title")
+    parser.add_argument("--data ...", dest="unused", help="another data module with its options; default: that of the runs")
+    return parser
+
+
+def _names(paths: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Names of the models: those given, or their classes, or where these are not enough their paths."""
+    if given and len(given) != len(paths):
+        raise InvalidInput(
+            "give a name for each checkpoint, or none", where="report", got=f"{len(given)} for {len(paths)}", fix="repeat --name"
+        )
+    kinds = [read_record(path).kind.rpartition(".")[2] for path in paths]
+    return list(given) or (kinds if len(set(kinds)) == len(kinds) else list(paths))
+
+
+def _data(paths: Sequence[str], options: Sequence[str]) -> Any:
+    """The data module, loaded: that of the options, or of the runs with what the options change."""
+    parser = jsonargparse.ArgumentParser(prog="torch-gbp report")
+    parser.add_subclass_arguments(lightning.LightningDataModule, "data", required=True)
+    if not any(option.startswith("--data=") for option in options):
+        parser.set_defaults({"data": _of_runs(paths)})
+    data = parser.instantiate_classes(parser.parse_args(list(options)))["data"]
+    data.prepare_data()
+    data.setup("test")
+    return data
+
+
+def _of_runs(paths: Sequence[str]) -> dict[str, Any]:
+    found = [read_record(path).data for path in paths]
+    kinds = {None if own is None else own["class_path"] for own in found}
+    if len(kinds) > 1 or not kinds <= set(KNOWN["data"].values()):
+        raise InvalidInput(
+            "the checkpoints do not say on which data to report",
+            where=", ".join(paths),
+            got=", ".join(sorted(str(kind) for kind in kinds)),
+            cause="runs of a script, or on different data",
+            fix=f"give --data, one of {', '.join(KNOWN['data'])}",
+        )
+    assert found[0] is not None
+    return found[0]
+
+
+def _sets(data: Any) -> list[Pairs]:
+    """Inputs and targets of the test loaders; real targets in their own units."""
+    loaders = data.test_dataloader()
+    every = [_joined(loader) for loader in (loaders if isinstance(loaders, (list, tuple)) else [loaders])]
+    mean, std = getattr(data, "target_mean", None), getattr(data, "target_std", None)
+    return [(x, y if mean is None or std is None else y * std + mean) for x, y in every]
+
+
+def _joined(loader: Iterable[Any]) -> Pairs:
+    batches = [(batch[0], batch[1]) for batch in loader]
+    if not batches:
+        raise InvalidInput("there are no test examples", where="report", fix="give data with a test part")
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
+def _classes(module: Any) -> Sequence[str] | None:
+    return (module.preparation.classes if module.preparation is not None else ()) or None
