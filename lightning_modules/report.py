@@ -25,7 +25,7 @@ def main(args: Sequence[str]) -> Path:
     """Writes the report on the modules of checkpoints, on the test data of their runs or on those that `--data` names.
 
     Raises:
-        InvalidInput: what `load_module` and `torch_gbp.report` raise; checkpoints of unknown or of different data without `--data`.
+        InvalidInput: as `load_module` and `torch_gbp.report`; checkpoints of unknown or of different data without `--data`.
     """
     options, rest = _parser().parse_known_args(resolved(args))
     names = _names(options.checkpoints, options.name)

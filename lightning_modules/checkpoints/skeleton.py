@@ -28,7 +28,7 @@ def skeleton(parts: dict[str, Any]) -> Tensor:
     """The modules among `parts` without the numbers of their state, and the other parts as they are; bytes, as a tensor.
 
     Raises:
-        pickle.PicklingError, AttributeError, TypeError, RuntimeError: a part that cannot be pickled, such as a lambda or a local class.
+        pickle.PicklingError, AttributeError, TypeError, RuntimeError: a part that cannot be pickled, such as a lambda.
 
     >>> parts = revived(skeleton({"model": nn.Sequential(nn.Linear(1000, 1000))}))
     >>> parts["model"]

@@ -44,8 +44,9 @@ class Exported(nn.Module):
             self.register_buffer(name, getattr(module, name, None))
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
-        known = self.input_mean is not None and self.input_std is not None
-        x = (values - self.input_mean) / self.input_std if known else values
+        x = values
+        if self.input_mean is not None and self.input_std is not None:
+            x = (values - self.input_mean) / self.input_std
         output = self.network(x)
         if self.likelihood is None:
             return (torch.softmax(output, 1),)

@@ -51,7 +51,7 @@ def test_weights_of_a_file_and_training_from_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "count"), [(["--moments"], 4), (["--last_layer"], 1), (["--adapters", "2"], 2), (["--fresh"], 2)]
+    ("option", "count"), [(["--moments"], 4), (["--last_layer"], 1), (["--adapters", "2"], 4), (["--fresh"], 2)]
 )
 def test_the_ways_of_conversion(option, count, tmp_path):
     out = tmp_path / "network.ckpt"
