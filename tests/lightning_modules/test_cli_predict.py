@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from lightning_helpers import IGNORED
+from lightning_helpers import IGNORED, same_preparation
 from torchvision.transforms.v2.functional import to_pil_image
 
 import torch_gbp as gbp
@@ -198,9 +198,9 @@ def test_the_next_task_starts_at_the_posterior_of_the_first(tmp_path, monkeypatc
         prior = after[name].prior_message().belief()
         torch.testing.assert_close(prior.mean, marginal.mean.detach(), atol=1e-5, rtol=1e-4)
         learnt = (marginal.precision - marginal.prior_precision).detach() / heard
-        expected = (marginal.prior_precision + learnt).expand_as(marginal.mean)
-        torch.testing.assert_close(1 / prior.variance, expected, atol=1e-4, rtol=1e-3)
-    assert second.datamodule.preparation == first.datamodule.preparation
+        expected = (marginal.prior_precision + learnt).expand_as(prior.mean)
+        torch.testing.assert_close((1 / prior.variance).expand_as(prior.mean), expected, atol=1e-4, rtol=1e-3)
+    assert same_preparation(second.datamodule.preparation, first.datamodule.preparation)
     x, y = second.datamodule.parts.train.tensors
     inputs = x * first.datamodule.preparation.std + first.datamodule.preparation.mean
     assert bool(((inputs[:, 0] > 5.5).long() == 1 - y).all())  # columns and classes in the order of the first task
