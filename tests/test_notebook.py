@@ -120,6 +120,19 @@ def test_error_bars_mean_what_the_notebook_says() -> None:
     assert len(plt.get_fignums()) == PICTURES
 
 
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_tasks_that_come_in_order_are_kept_as_the_notebook_says() -> None:
+    names = run({}, cells("continual_learning"))
+    assert names["average"]["torch_gbp"] > names["average"]["AdamW"] + 0.1
+    assert names["growth"] == sorted(names["growth"]) and names["growth"][-1] > 10
+    assert names["late"][0.1] > names["late"][0.0] + 0.1
+    assert min(names["told"].values()) > 0.85
+    before, is_new = names["before"].epistemic, names["is_new"]
+    assert before[is_new].median() > 3 * before[~is_new].median()
+    assert len(plt.get_fignums()) == PICTURES
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_the_outputs_are_committed_and_small(name: str) -> None:
     outputs = [output for cell in cells(name) for output in cell["outputs"]]
