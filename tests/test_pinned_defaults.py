@@ -10,6 +10,7 @@ import torch_gbp.denoise
 import torch_gbp.evaluation
 import torch_gbp.local
 import torch_gbp.reporting
+import torch_gbp.sklearn
 from torch_gbp.autograd.bridge import Rule
 
 FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["schedule"].default)  # of a dataclass: made anew each time
@@ -46,10 +47,14 @@ def pinned(place, names):
     return {key: getattr(inside, key) for key in names}
 
 
-ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation, torch_gbp.reporting)
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation, torch_gbp.reporting, torch_gbp.sklearn)
+ESTIMATOR = {"hidden": (64, 64), "epochs": None, "batch_size": None, "lr": None, "random_state": None, "verbose": False}
 
 TABLE = {
     "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
+    "sklearn.settings": {"HIDDEN": (64, 64), "BATCH": 16, "BATCHES": 50, "CLASSES": (0.2, 1000), "REAL": (0.1, 1500)},
+    "GBPClassifier": ESTIMATOR,
+    "GBPRegressor": ESTIMATOR,
     "optim.monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
     "autograd.probes": {"EARLY": 16, "EVERY": 8},
     "optim.stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "MEMORY": 0.99, "EARLY": 16, "EVERY": 4},
@@ -290,6 +295,8 @@ TABLE = {
         "prior": None,
         "covariance": "shared",
     },
+    "advance": {"optimizer": None, "drift": 0.0, "strength": 1.0, "plain": None, "num_data": None},
+    "widen_head": {"layer": None},
     "adapters": {"rank": 8, "which": None, "inplace": False, "prior": None, "covariance": "shared"},
     "last_layer": {"layer": None, "inplace": False, "fresh": False, "as_prior": False, "prior": None, "covariance": "shared"},
     "Prior": {
