@@ -89,3 +89,12 @@ def test_what_cannot_grow_is_refused_before_anything_changes():
         with pytest.raises(InvalidInput, match=what):
             gbp.widen_head(*arguments)
     assert not changed(before, model)
+
+
+def test_no_surplus_of_precision_stays_in_a_head_that_grows():
+    """An optimizer has begun, and given the biases a start narrower than their prior."""
+    model = mlp()
+    gbp.MessagePassing(model.parameters(), num_data=10)
+    assert model[2].bias.surplus > 0
+    gbp.widen_head(model, 5)
+    assert_close(model[2].bias.belief().variance, torch.full((5,), 0.5))
