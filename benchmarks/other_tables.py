@@ -1,4 +1,4 @@
-"""The tables of regression, of the video, and of two small factor graphs."""
+"""The tables of regression, of active learning, of the video, and of two small factor graphs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import tabular, uci, video
+import numpy
+
+from benchmarks import active, tabular, uci, video
 from benchmarks.continual_methods import ENTRANTS
 from benchmarks.continual_tasks import SCENARIOS
-from benchmarks.markdown import ACCURACY, Column, Line, cell, crossed, distinct, grid, number
+from benchmarks.markdown import ACCURACY, Cell, Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.results import Row, matching
 
 
@@ -59,6 +61,33 @@ def denoised(rows: list[Row]) -> str:
         Column("CPU seconds a frame", lambda own: number(longest(own), "cpu_seconds", 1, spread=False)),
     ]
     return crossed(rows, ["method"], [Line([video.TITLES[method]], {"method": method}) for method in video.METHODS], columns)
+
+
+def active_learning(rows: list[Row]) -> str:
+    """Labels at the goal, a bound where a run ends before it, and accuracies on the way."""
+
+    def at_goal(own: list[Row]) -> str:
+        if all("labels_to_goal" in row for row in own):
+            return number(own, "labels_to_goal", 0)
+        reached = [f"{row['labels_to_goal']:.0f}" for row in own if "labels_to_goal" in row]
+        return ", ".join([*reached, *(f"> {row['labels'][-1]}" for row in own if "labels_to_goal" not in row)])
+
+    def accuracy(labels: int) -> Cell:
+        def told(own: list[Row]) -> str:
+            there = [row for row in own if row["labels"][-1] >= labels]
+            between = [{"accuracy": float(numpy.interp(labels, row["labels"], row["accuracy"]))} for row in there]
+            return number(between, "accuracy", 1, 100)
+
+        return told
+
+    columns = [
+        Column("seeds", lambda own: str(len(own))),
+        Column("labels to 95 %", at_goal),
+        *(Column(f"accuracy with {labels}, %", accuracy(labels)) for labels in (100, 200, 300)),
+    ]
+    return crossed(
+        rows, ["method, way of choosing"], [Line([title], {"method": way}) for way, title in active.WAYS.items()], columns
+    )
 
 
 def toy(scores: list[Column], rows: list[Row], settings: Row) -> str:
