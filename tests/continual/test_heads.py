@@ -26,12 +26,13 @@ def trained(model, advanced):
 
 def converted(**options):
     network = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 3))
-    return gbp.from_torch(network, fresh=True, which=lambda module, name: True, **options)
+    return gbp.from_torch(network, fresh=True, **{"which": lambda module, name: True, **options})
 
 
 MAKE = {
     "shared": mlp, "diagonal": lambda: mlp(covariance="diagonal"), "without biases": lambda: gbp.GBPLinear(3, 3, bias=False),
     "prior at the start": lambda: mlp(prior=gbp.Prior(mean="start")), "converted": converted,
+    "plain biases": lambda: converted(which=None),
 }  # fmt: skip
 
 
