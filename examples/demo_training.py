@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -17,10 +18,11 @@ from lightning_modules.calibrate import Calibrate
 from lightning_modules.classifier import GBPClassifier
 from lightning_modules.classifier_evaluation import ClassifierEvaluation
 from lightning_modules.networks import DigitsConv
-from lightning_modules.progress import PassLines, on_terminal
+from lightning_modules.progress import PassLines
+from torch_gbp.progress import redraws
 
-# Of both rivals; by the likelihood of the held-out digits of seeds 1 and 2, among 1e-3, 3e-3, 1e-2, 3e-2 and .01, .1, 1, 3.
-# torch_gbp as it comes.
+# Of both rivals: by the likelihood of the held-out digits of seeds 1 and 2, among 1e-3, 3e-3, 1e-2 and .01, .1, 1; torch_gbp
+# as it comes.
 RATE, DECAY = 1e-2, 1.0
 NAMES = {"gbp": "torch_gbp", "adamw": "AdamW", "adamw_tuned": "AdamW, averaged, temperature"}
 
@@ -53,7 +55,7 @@ def train(name: str, data: HardDigits, epochs: int, checkpoint: Path | None = No
         check_val_every_n_epoch=epochs,  # after the last pass
         limit_val_batches=1.0 if calibrated else 0,
         num_sanity_val_steps=0,
-        callbacks=[history, TQDMProgressBar(20) if on_terminal() else PassLines(), *([Calibrate()] if calibrated else [])],
+        callbacks=[history, TQDMProgressBar(20) if redraws(sys.stdout) else PassLines(), *([Calibrate()] if calibrated else [])],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

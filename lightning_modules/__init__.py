@@ -12,6 +12,7 @@ from lightning_modules.classifier import GBPClassifier
 from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.denoiser import GBPDenoiser
 from lightning_modules.learn_priors import LearnPriors
+from lightning_modules.next_task import advanced
 from lightning_modules.prediction_files import PredictionFile
 from lightning_modules.progress import PassLines
 from lightning_modules.regressor import GBPRegressor
@@ -33,6 +34,7 @@ __all__ = [
     "PassLines",
     "PortableModule",
     "PredictionFile",
+    "advanced",
     "load_module",
     "network_of",
 ]

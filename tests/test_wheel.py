@@ -78,7 +78,7 @@ def test_the_wheel_holds_the_two_packages_and_no_tests(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"torch_gbp", "lightning_modules"}
-    assert {"torch_gbp/py.typed", "torch_gbp/metrics.py", "lightning_modules/cli.py"} <= set(names)
+    assert {"torch_gbp/py.typed", "torch_gbp/trainer.py", "lightning_modules/cli.py"} <= set(names)
 
 
 def test_the_wheel_requires_torch_and_tqdm_alone(wheel: Path) -> None:
@@ -94,6 +94,20 @@ def test_a_network_trains_where_nothing_else_is_installed(python: Path) -> None:
     path, accuracy = found.stdout.split()
     assert str(python.parent.parent) in path
     assert float(accuracy) > 0.9
+
+
+def test_the_wheel_holds_networks_and_configurations(wheel: Path) -> None:
+    names = set(ZipFile(wheel).namelist())
+    assert {"lightning_modules/configs/lenet.yaml", "lightning_modules/networks/classic.py"} <= names
+
+
+def test_the_console_script_says_what_is_missing(python: Path) -> None:
+    script = python.parent / "torch-gbp"
+    found = subprocess.run([script, "fit", "--config", "lenet"], cwd=python.parent, capture_output=True, text=True)
+    assert found.returncode == 1
+    text = "packages of the extra `lightning` are not installed (in lightning_modules). Got: no lightning"
+    assert text in found.stderr
+    assert "pip install 'torch-gbp[lightning]'" in found.stderr and "Traceback" not in found.stderr
 
 
 def test_lightning_modules_say_what_is_missing(python: Path) -> None:

@@ -69,5 +69,5 @@ def skeleton_or_reason(parts: dict[str, Any]) -> tuple[Tensor | None, str]:
     """The skeleton of the parts, or why there is none: checkpoints are written all the same, without the network."""
     try:
         return skeleton(parts), ""
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
         return None, str(error)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from torch_gbp.errors import InvalidInput
@@ -27,7 +28,7 @@ def skeleton(parts: dict[str, Any]) -> Tensor:
     """The modules among `parts` without the numbers of their state, and the other parts as they are; bytes, as a tensor.
 
     Raises:
-        pickle.PicklingError, AttributeError, TypeError: a part that cannot be pickled, such as a lambda or a local class.
+        pickle.PicklingError, AttributeError, TypeError, RuntimeError: a part that cannot be pickled, such as a lambda.
 
     >>> parts = revived(skeleton({"model": nn.Sequential(nn.Linear(1000, 1000))}))
     >>> parts["model"]
@@ -43,6 +44,8 @@ def skeleton(parts: dict[str, Any]) -> Tensor:
         """Writes a tensor of a state, or a view of one, as a single 1, seen in that tensor's shape."""
 
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, nn.Module) and parametrize.is_parametrized(obj):
+                return parametrized, (type(obj).__bases__[0], dict(obj.__dict__))  # its class is made for it alone
             if not isinstance(obj, Tensor) or id(obj) in kept or _place(obj) not in state:
                 return NotImplemented
             return _hollow(obj).__reduce_ex__(2)
@@ -50,6 +53,16 @@ def skeleton(parts: dict[str, Any]) -> Tensor:
     file = io.BytesIO()
     torch.save(parts, file, pickle_module=SimpleNamespace(Pickler=Hollow, __name__="pickle"))
     return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def parametrized(kind: type[nn.Module], content: dict[str, Any]) -> nn.Module:
+    """A module of this class with tensors that are functions of others, as low-rank adapters make them."""
+    module = kind.__new__(kind)
+    module.__dict__.update(content)
+    parametrize._inject_new_class(module)
+    for name in content["_modules"]["parametrizations"]:
+        parametrize._inject_property(module, name)
+    return module
 
 
 def _place(value: Any) -> Any:
@@ -106,7 +119,9 @@ def trusted(name: str) -> Any | None:
         except ImportError:
             return None
     thing = getattr(sys.modules.get(place), short, None)
-    if name == "functools.partial" or (isinstance(thing, type) and issubclass(thing, nn.Module)):
+    if name in ("functools.partial", f"{__name__}.{parametrized.__name__}") or (
+        isinstance(thing, type) and issubclass(thing, nn.Module)
+    ):
         return thing
     if place in _FUNCTIONS:
         plain = isinstance(thing, BuiltinFunctionType) or getattr(thing, "__module__", "") == place

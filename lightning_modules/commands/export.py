@@ -29,8 +29,8 @@ class Exported(nn.Module):
     """
 
     network: nn.Module
-    mean: Tensor | None
-    std: Tensor | None
+    input_mean: Tensor | None  # names that no output of the program has
+    input_std: Tensor | None
     target_mean: Tensor | None
     target_std: Tensor | None
 
@@ -38,13 +38,15 @@ class Exported(nn.Module):
         super().__init__()
         self.network, self.likelihood = module.model, getattr(module, "likelihood", None)
         prepared = module.preparation
-        self.register_buffer("mean", None if prepared is None else prepared.mean.float())
-        self.register_buffer("std", None if prepared is None else prepared.std.float())
+        self.register_buffer("input_mean", None if prepared is None else prepared.mean.float())
+        self.register_buffer("input_std", None if prepared is None else prepared.std.float())
         for name in ("target_mean", "target_std"):
             self.register_buffer(name, getattr(module, name, None))
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
-        x = values if self.mean is None or self.std is None else (values - self.mean) / self.std
+        x = values
+        if self.input_mean is not None and self.input_std is not None:
+            x = (values - self.input_mean) / self.input_std
         output = self.network(x)
         if self.likelihood is None:
             return (torch.softmax(output, 1),)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from lightning_modules.checkpoints import PortableModule
 from lightning_modules.data.csv_files import read_csv
@@ -96,8 +96,7 @@ def _no_tensor(path: Path, got: str) -> InvalidInput:
 
 
 def _pictures(files: list[Path], channels: int) -> Tensor:
-    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-    found = [decode_image(str(file), mode) for file in files]
+    found = [_picture(file, "L" if channels == 1 else "RGB") for file in files]
     other = next((k for k, picture in enumerate(found) if picture.shape != found[0].shape), None)
     if other is not None:
         raise InvalidInput(
@@ -107,6 +106,18 @@ def _pictures(files: list[Path], channels: int) -> Tensor:
             fix="resize them",
         )
     return torch.stack(found)
+
+
+def _picture(path: Path, mode: str) -> Tensor:
+    """Bytes (channels, height, width)."""
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert(mode))
+    except UnidentifiedImageError as error:
+        raise InvalidInput(
+            "the file is no picture", where=str(path), cause="a wrong ending", fix="give a .png or .jpg"
+        ) from error
+    return torch.from_numpy(pixels.copy()).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
 def _other_shape(files: Sequence[str], x: Tensor, shape: tuple[int, ...]) -> InvalidInput:

@@ -41,7 +41,11 @@ KNOWN: dict[str, dict[str, str]] = {  # short name: path, by the key whose value
     "model.model": {
         name: f"lightning_modules.networks.{name}" for name in networks.__all__ if isinstance(getattr(networks, name), type)
     }
-    | {"from_torch": "torch_gbp.from_torch", "network_of": "lightning_modules.network_of"},
+    | {
+        "from_torch": "torch_gbp.from_torch",
+        "network_of": "lightning_modules.network_of",
+        "advanced": "lightning_modules.advanced",
+    },
     "model.likelihood": {name: f"torch_gbp.{name}" for name in likelihoods.__all__},
     "model.store": {name: f"torch_gbp.{name}" for name in ("AveragedSites", "BatchSites", "Filtering") if hasattr(stores, name)},
     "trainer.callbacks": {

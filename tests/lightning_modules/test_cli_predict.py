@@ -5,9 +5,10 @@ import csv
 import numpy as np
 import pytest
 import torch
-from lightning_helpers import IGNORED
-from torchvision.io import write_png
+from lightning_helpers import IGNORED, same_preparation
+from torchvision.transforms.v2.functional import to_pil_image
 
+import torch_gbp as gbp
 from lightning_modules import load_module
 from lightning_modules.checkpoints import read_record
 from lightning_modules.cli import main
@@ -163,15 +164,51 @@ def test_pictures_and_ways_of_predicting(tmp_path, monkeypatch):
     assert read_record(checkpoint).data["class_path"] == "lightning_modules.Digits"
     pictures = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8)
     for number, picture in enumerate(pictures):
-        write_png(picture, f"{number}.png")
+        to_pil_image(picture).save(f"{number}.png")
     torch.save(pictures, "all.pt")
     main(["predict", checkpoint, "0.png", "1.png", "2.png", "--out", "pictures.pt"])
     main(["predict", checkpoint, "all.pt", "--out", "all_found.pt"])
     torch.testing.assert_close(torch.load("pictures.pt"), torch.load("all_found.pt"), atol=0, rtol=0)
     main(["predict", checkpoint, "all.pt", "--out", "sampled.pt", "--how", "samples", "--samples", "4"])
     assert not torch.equal(torch.load("sampled.pt")["probabilities"], torch.load("all_found.pt")["probabilities"])
-    write_png(torch.zeros(1, 9, 8, dtype=torch.uint8), "tall.png")
+    to_pil_image(torch.zeros(1, 9, 8, dtype=torch.uint8)).save("tall.png")
     with pytest.raises(InvalidInput, match=r"one size \(in tall\.png\)"):
         main(["predict", checkpoint, "0.png", "tall.png"])
     with pytest.raises(InvalidInput, match=r"shaped as those.*trained on \(1, 8, 8\)"):
         main(["predict", checkpoint, "tall.png"])
+
+
+def test_the_next_task_starts_at_the_posterior_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["torch-gbp"])
+    (tmp_path / "first").mkdir()
+    rows = [f"{x},{7 - x},{'ab'[x > 3]}\n" for x in range(8)]
+    (tmp_path / "one.csv").write_text("x,y,kind\n" + "".join(5 * rows))
+    (tmp_path / "two.csv").write_text("y,x,kind\n" + "".join(f"{7 - x},{x},{'ba'[x > 5]}\n" for x in range(8)) * 3)
+    column = ["--data.target=kind", "--trainer.limit_val_batches=0", *QUICK]
+    first = main(["fit", "--config=csv_classes", "--data.path=one.csv", "--model.model.hidden=[4]", *column])
+    (checkpoint,) = map(str, tmp_path.rglob("*.ckpt"))
+    (tmp_path / "one.csv").unlink()
+    options = [f"--model.model.path={checkpoint}", f"--data.prepared_as={checkpoint}", "--data.path=two.csv", *column]
+    second = main(["fit", "--config=continual", *options, f"--trainer.default_root_dir={tmp_path / 'first'}"])
+    before, after = (gbp.marginals(run.model.model) for run in (first, second))
+    heard = first.model.optimizers().heard
+    assert 0 < heard < 1  # two passes do not tell the average site all
+    for name, marginal in before.items():
+        prior = after[name].prior_message().belief()
+        torch.testing.assert_close(prior.mean, marginal.mean.detach(), atol=1e-5, rtol=1e-4)
+        learnt = (marginal.precision - marginal.prior_precision).detach() / heard
+        expected = (marginal.prior_precision + learnt).expand_as(prior.mean)
+        torch.testing.assert_close((1 / prior.variance).expand_as(prior.mean), expected, atol=1e-4, rtol=1e-3)
+    assert same_preparation(second.datamodule.preparation, first.datamodule.preparation)
+    x, y = second.datamodule.parts.train.tensors
+    inputs = x * first.datamodule.preparation.std + first.datamodule.preparation.mean
+    assert bool(((inputs[:, 0] > 5.5).long() == 1 - y).all())  # columns and classes in the order of the first task
+
+
+def test_another_table_than_that_of_the_checkpoint(inside, tmp_path):
+    _, checkpoint = inside
+    (tmp_path / "other.csv").write_text("width,height,price\n1,2,low\n3,4,low\n5,6,high\n")
+    common = [f"--data.path={tmp_path / 'other.csv'}", "--data.target=price", f"--data.prepared_as={checkpoint}", *QUICK]
+    with pytest.raises(InvalidInput, match=r"other columns than those of the checkpoint.*Got: height, weight"):
+        main(["fit", "--config=csv_classes", *common])

@@ -86,6 +86,45 @@ def test_csv_errors(tmp_path, content, target, message):
         load_csv(path, target)
 
 
+def test_csv_of_classes(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,kind,b\n" + "".join(f"{k},{10 if k % 2 else 9},{k * k}\n" for k in range(12)))
+    data = CSV(str(path), "kind", test=0.25, validation=0.0, task="classification")
+    assert (data.shape, data.outputs, data.table.classes) == ((2,), 2, ("9", "10"))  # in the order of the numbers
+    x, y = data.parts.test.tensors
+    a = (x.double() * data.preparation.std + data.preparation.mean)[:, 0].round().long()
+    assert y.dtype == torch.long and torch.equal(y, a % 2) and data.preparation.columns == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,kind\n1,x\n2,\n3,y\n", r"the cell is empty, and a class is needed \(in .*table\.csv, row 2, column 'kind'\)"),
+        ("a,kind\n1,x\n2,x\n", r"needs two classes.*Got: 1 classes in 2 rows"),
+        ("a,kind\n1,1.5\n2,1.7\n3,1.9\n", r"Got: 3 classes in 3 rows.*task=regression"),
+        ("a,kind\nred,x\n2,x\n3,y\n", r"row 1, column 'a'\)\. Got: 'red'"),
+        ("a,a,kind\n1,2,x\n2,3,x\n3,4,y\n", r"names of their own.*\['a'\] twice"),
+    ],
+)
+def test_errors_of_classes(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(InvalidInput, match=message):  # from the constructor, which reads the file
+        CSV(str(path), "kind", task="classification")
+
+
+def test_the_constructor_reads_and_knows(tmp_path, uci):
+    with pytest.raises(InvalidInput, match=r"missing.*nothing\.csv"):
+        CSV(str(tmp_path / "nothing.csv"), "a")
+    with pytest.raises(InvalidInput, match=r"sets found: \['toy'\]"):
+        UCI("boat", str(uci))
+    (tmp_path / "table.csv").write_text("a,kind\n1,x\n2,y\n3,y\n")
+    with pytest.raises(InvalidInput, match=r"Got: 'x'.*task=classification"):
+        CSV(str(tmp_path / "table.csv"), "kind")
+    with pytest.raises(InvalidInput, match=r"unknown task.*'ranking'"):
+        CSV(str(tmp_path / "table.csv"), "kind", task="ranking")
+
+
 def test_csv_missing_file(tmp_path):
     with pytest.raises(InvalidInput, match=r"missing.*nothing\.csv"):
         load_csv(tmp_path / "nothing.csv", "a")

@@ -31,6 +31,12 @@ def trainer(epochs, **options):
     return lightning.Trainer(accelerator="cpu", max_epochs=epochs, **(quiet | options))
 
 
+def same_preparation(one, other):
+    """Whether two preparations do the same and name the same."""
+    names = one._replace(mean=None, std=None) == other._replace(mean=None, std=None)
+    return names and torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std)
+
+
 class Blobs(TensorDataModule):
     """Three classes of points in the plane, and an OOD set far from all; `size` training and 30 test points."""
 
