@@ -108,8 +108,9 @@ def _curve(data: Data, case: Row, quick: bool) -> Curve:
         torch.manual_seed(1000 * case["seed"] + len(labelled))
         method = _trained(name, data.x[labelled], data.y[labelled], case["epochs"], 1 if quick else STEPS)
         found = classification_scores(predict(method.log_probabilities, data.test_x), data.test_y)
-        for scores, value in zip(curve, (len(labelled), found["accuracy"], found["nll"]), strict=True):
-            scores.append(value)
+        curve.labels.append(len(labelled))
+        curve.accuracy.append(found["accuracy"])
+        curve.nll.append(found["nll"])
         say(case, f"{case['method']}: {len(labelled)} labels, accuracy {found['accuracy']:.4f}")
         room = min(ACQUIRED.get(how, ROUND), case["limit"] - len(labelled))
         if curve.reached() is not None or room <= 0:

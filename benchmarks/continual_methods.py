@@ -104,16 +104,22 @@ class Finetune(Learner):
         optimizer = torch.optim.Adam(self.network.parameters(), RATE)
         for index in _batches(len(part.x), passes, batch):
             optimizer.zero_grad()
-            (self.loss(part, index) + self.penalty() / len(part.x)).backward()
+            (self.loss(part, index) + self.pull() / len(part.x)).backward()
             optimizer.step()
         self.remember(part)
 
     def loss(self, part: Part, index: Tensor) -> Tensor:
         return F.cross_entropy(self.network(part.x[index], part.head), part.y[index])
 
-    def penalty(self) -> Tensor | float:
-        """What tasks before say of the weights."""
-        return 0.0
+    def pull(self) -> Tensor | float:
+        """A number whose gradient is that of the penalty: weights times the penalty's gradient, which is known."""
+        gradients = self.gradients()
+        return sum((joined(own) * each).sum() for own, each in zip(self.layers, gradients, strict=True)) if gradients else 0.0
+
+    @torch.no_grad()
+    def gradients(self) -> list[Tensor]:
+        """Of the penalty, for every layer; none where tasks before say nothing of the weights."""
+        return []
 
     def remember(self, part: Part) -> None:
         """Keeps what tasks after are to know."""
@@ -129,7 +135,7 @@ class Factor(NamedTuple):
 class EWC(Finetune):
     """Online elastic weight consolidation: one penalty, by the diagonal Fisher informations of all tasks, about the last weights.
 
-    Source: Kirkpatrick et al. 2017; Schwarz et al. 2018, eq. 9, with gamma = 1 unless given.
+    Source: Kirkpatrick et al. 2017; Schwarz et al. 2018, with gamma = 1 unless given.
     """
 
     def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:
@@ -138,9 +144,10 @@ class EWC(Finetune):
         self.information = [torch.zeros_like(joined(layer)) for layer in self.layers]
         self.centres = [joined(layer).detach() for layer in self.layers]
 
-    def penalty(self) -> Tensor:
+    @torch.no_grad()
+    def gradients(self) -> list[Tensor]:
         parts = zip(self.layers, self.centres, self.information, strict=True)
-        return self.strength / 2 * sum(((joined(own) - centre).square() * held).sum() for own, centre, held in parts)  # type: ignore[return-value]
+        return [self.strength * held * (joined(own) - centre) for own, centre, held in parts]
 
     def remember(self, part: Part) -> None:
         for held, factor in zip(self.information, fishers(self, part), strict=True):
@@ -154,20 +161,20 @@ class OnlineLaplace(EWC):
     """Online structured Laplace: the Fisher information of a layer as a Kronecker product, factors added up over the tasks.
 
     The sum of products is taken to be (sum of A) x (sum of G) / tasks, A = E[a a'], G = E[g g'].
-    Source: Ritter, Botev & Barber 2018, eq. 9 and section 3.3.
+    Source: Ritter, Botev & Barber 2018.
     """
 
     def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:
         super().__init__(scenario, strength, gamma)
         self.sums: list[tuple[Tensor, Tensor, int] | None] = [None for _ in self.layers]
 
-    def penalty(self) -> Tensor | float:
-        total: Tensor | float = 0.0
+    @torch.no_grad()
+    def gradients(self) -> list[Tensor]:
+        found = []
         for own, centre, sums in zip(self.layers, self.centres, self.sums, strict=True):
-            if sums is not None:
-                moved = joined(own) - centre
-                total = total + (sums[1] @ moved @ sums[0] * moved).sum() / sums[2]
-        return self.strength / 2 * total
+            moved = joined(own) - centre
+            found.append(torch.zeros_like(moved) if sums is None else sums[1] @ moved @ sums[0] * (self.strength / sums[2]))
+        return found
 
     def remember(self, part: Part) -> None:
         for i, factor in enumerate(fishers(self, part)):
@@ -207,7 +214,7 @@ class Entrant(NamedTuple):
     drifting: Sequence[Settings] = ()
 
 
-STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 100.0)), grid(gamma=(1.0, 0.8, 0.5))
+STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 30.0, 100.0)), grid(gamma=(1.0, 0.8, 0.5))
 ENTRANTS = {
     "gbp": Entrant("torch_gbp", GBP, grid(strength=(1.0, 4.0, 16.0)), grid(drift=(0.0, 0.03, 0.3))),
     "gbp_shuffled": Entrant("torch_gbp, all at hand and shuffled", Shuffled),

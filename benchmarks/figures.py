@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from benchmarks import graph_images, video
+from benchmarks import active, graph_images, video
 from benchmarks.checks import curve
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
@@ -37,6 +37,7 @@ LOOKS = {  # colour and line of a method; one family, one colour
     **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
     **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},
 }
+WAYS = {"random": REFERENCE, "entropy": TRUTH, "margin": "#CC79A7", "bald": OURS, "batchbald": GREEN}  # of choosing what to label
 SCORES = {"test error (%)": ("accuracy", -100, 100), "negative log-likelihood": ("nll", 1, 0), "ECE": ("ece", 1, 0)}
 SIDES = {"left": ("x < -10", TRUTH), "inside": ("training range", GREEN), "right": ("x > 10", OURS)}
 ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the frame's part that is shown enlarged: the head
@@ -46,6 +47,7 @@ MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halv
 def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
     makers = {"lowdata": low_data, "graph_mnist": one_pass, "synthetic": synthetic, "coverage": coverage, "graph_video": frames}
+    makers |= {"active": label_curves}
     drawn = {name: make(results) for name, make in (makers | {"graph_video_clip": whole_clip}).items()}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
@@ -100,6 +102,30 @@ def _lines(axes: Any, rows: list[Row], score: str, titles: dict[str, str]) -> li
             face = colour if line == "-" else "white"  # a single point has no line
             axes.errorbar(x, y, errors, color=colour, linestyle=line, marker="o", markersize=3, markerfacecolor=face, label=title)
     return sorted({row["limit"] for row in rows})
+
+
+def label_curves(results: Path) -> Figure | None:
+    """A panel for each method: accuracy against the number of labels, a line for every way of choosing and seed."""
+    rows = committed("active", results)
+    methods = {name: title for name, title in {"gbp": "torch_gbp", "adamw": "AdamW"}.items() if _begins(rows, name)}
+    if not methods:
+        return None
+    figure, axes = make_panels(len(methods), size=(5.2, 3.4))
+    for own, (name, title) in zip(axes, methods.items(), strict=True):
+        for row in _begins(rows, name):
+            way = row["method"].removeprefix(f"{name}_")
+            label = None if way in own.get_legend_handles_labels()[1] else way
+            own.plot(row["labels"], [100 * value for value in row["accuracy"]], color=WAYS[way], alpha=0.8, label=label)
+        own.axhline(100 * active.GOAL, color=BLACK, linestyle=":", linewidth=0.8)
+        own.set_ylim(80, 98)
+        own.legend(fontsize=7.5, frameon=False, loc="lower right")
+        dress(own, f"MNIST, LeNet-5, {title}", "labels", "test accuracy (%)")
+    return figure
+
+
+def _begins(rows: list[Row], method: str) -> list[Row]:
+    """The rows of a method's ways."""
+    return [row for row in rows if row["method"].startswith(f"{method}_")]
 
 
 def synthetic(results: Path) -> Figure | None:

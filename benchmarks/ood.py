@@ -23,7 +23,7 @@ from benchmarks.tasks import SUBSET_SEED, TASKS, Split, Task, Trial, limited, lo
 from torch_gbp.metrics import detection_scores
 
 GREYS, TIMES = 256, 10.0  # constant images, from the darkest standardised pixel to the brightest; factor on the test images
-LIMIT = 20_000  # training images, unless the call says another number
+LIMIT, SCORED = 20_000, 2000  # training images, unless the call says another number; images of every set, the first ones
 QUICK_LIMIT = 400  # more than the widest layer has inputs
 BATCH = 500  # training images that an OODScore is shown at a time
 NEAR = {"mnist": ("FashionMNIST", "notMNIST"), "fashion": ("MNIST", "notMNIST")}
@@ -62,7 +62,7 @@ class Seen(NamedTuple):
 
 def run(request: Request) -> Result:
     """A row for every method, score and set, of the settings that the search of the task has chosen."""
-    told = {"near": NEAR, "far": [MADE, *FAR], "scores": SCORES, "limit": request.limit or LIMIT, "subset_seed": SUBSET_SEED}
+    told = {"near": NEAR, "far": [MADE, *FAR], "scores": SCORES, "limit": request.limit or LIMIT, "scored": SCORED, "subset_seed": SUBSET_SEED}
     return Result(told, rows(request))
 
 
@@ -71,10 +71,15 @@ def rows(request: Request) -> Iterator[Row]:
     for case in request.asked(CASES):
         data, net = CASES[case]
         task, own = _with_sets(TASKS[data], NEAR[data]), request._replace(limit=request.limit or LIMIT)
-        (plan, *_), split = task.nets[net].asked(own), load(task, own)
+        (plan, *_), split = task.nets[net].asked(own), _first(load(task, own))
         plan = plan._replace(limit=QUICK_LIMIT if request.quick else plan.limit)
         for seed in request.runs:
             yield from _raced(Trial(net, task.nets[net], plan, limited(split, plan.limit), seed, {"data": data}), own)
+
+
+def _first(split: Split) -> Split:
+    ood = {name: images[:SCORED] for name, images in split.ood.items()}
+    return split._replace(scored_x=split.scored_x[:SCORED], scored_y=split.scored_y[:SCORED], ood=ood)
 
 
 def _raced(trial: Trial, request: Request) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The tables of regression, of the video, and of two small factor graphs."""
+"""The tables of regression, of active learning, of the video, and of two small factor graphs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import tabular, uci, video
-from benchmarks.markdown import Column, Line, cell, crossed, grid, number
+import numpy
+
+from benchmarks import active, tabular, uci, video
+from benchmarks.continual_methods import ENTRANTS
+from benchmarks.continual_tasks import SCENARIOS
+from benchmarks.markdown import ACCURACY, Cell, Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.results import Row, matching
 
 
@@ -59,6 +63,33 @@ def denoised(rows: list[Row]) -> str:
     return crossed(rows, ["method"], [Line([video.TITLES[method]], {"method": method}) for method in video.METHODS], columns)
 
 
+def active_learning(rows: list[Row]) -> str:
+    """Labels at the goal, a bound where a run ends before it, and accuracies on the way."""
+
+    def at_goal(own: list[Row]) -> str:
+        if all("labels_to_goal" in row for row in own):
+            return number(own, "labels_to_goal", 0)
+        reached = [f"{row['labels_to_goal']:.0f}" for row in own if "labels_to_goal" in row]
+        return ", ".join([*reached, *(f"> {row['labels'][-1]}" for row in own if "labels_to_goal" not in row)])
+
+    def accuracy(labels: int) -> Cell:
+        def told(own: list[Row]) -> str:
+            there = [row for row in own if row["labels"][-1] >= labels]
+            between = [{"accuracy": float(numpy.interp(labels, row["labels"], row["accuracy"]))} for row in there]
+            return number(between, "accuracy", 1, 100)
+
+        return told
+
+    columns = [
+        Column("seeds", lambda own: str(len(own))),
+        Column("labels to 95 %", at_goal),
+        *(Column(f"accuracy with {labels}, %", accuracy(labels)) for labels in (100, 200, 300)),
+    ]
+    return crossed(
+        rows, ["method, way of choosing"], [Line([title], {"method": way}) for way, title in active.WAYS.items()], columns
+    )
+
+
 def toy(scores: list[Column], rows: list[Row], settings: Row) -> str:
     """Summed messages beside exact messages on every edge."""
     lines = []
@@ -92,3 +123,38 @@ def fitted_curve(rows: list[Row], settings: Row) -> str:
         Column("rms distance from the curve by exact messages", cell("difference")),
     ]
     return toy(columns, rows, settings)
+
+
+def continual_tasks(rows: list[Row]) -> str:
+    """A line for each sequence of tasks and method: what is known in the end, of the worst task too, and what was forgotten."""
+    columns = [
+        Column("seeds", lambda own: str(len(own))),
+        Column("strength and the like", lambda own: _settings(own[0])),
+        Column("accuracy in the end", ACCURACY),
+        Column("worst task", cell("lowest", 2, 100, " %")),
+        Column("forgotten", cell("forgotten", 2, 100, " %")),
+        Column("training", cell("train_seconds", 0, unit=" s", spread=False)),
+    ]
+    return crossed(rows, ["tasks", "method"], _continual_lines(rows), columns)
+
+
+def continual_search(rows: list[Row]) -> str:
+    """Held-out accuracy of every setting."""
+    lines = []
+    for line in _continual_lines(rows):
+        found = matching(rows, **line.own)
+        best = max(row["accuracy"] for row in found)
+        told = ((_settings(row), f"{100 * row['accuracy']:.2f} %", row["accuracy"] == best) for row in found)
+        lines.append([*line.titles, ", ".join(f"{key}: **{value}**" if top else f"{key}: {value}" for key, value, top in told)])
+    return grid(["tasks", "method", "accuracy in the end"], lines)
+
+
+def _continual_lines(rows: list[Row]) -> list[Line]:
+    titles = {name: f"**{entrant.title}**" if name == "gbp" else entrant.title for name, entrant in ENTRANTS.items()}
+    found, every = distinct(rows, "net", "method"), [(net, method) for net in SCENARIOS for method in ENTRANTS]
+    known = [pair for pair in every if pair in found]
+    return [Line([SCENARIOS[net].title, titles[method]], {"net": net, "method": method}) for net, method in known]
+
+
+def _settings(row: Row) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in row["settings"].items()) or "-"

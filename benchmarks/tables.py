@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, graph_images, local_learning, other_tables, shift_tables, untouched
+from benchmarks import anynet, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
@@ -185,7 +185,10 @@ def local_search(rows: list[Row]) -> str:
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in (*TASKS, "untouched")},
     "ablation": ablation,
+    "active": other_tables.active_learning,
     "anynet": any_network,
+    "continual": other_tables.continual_tasks,
+    "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
@@ -211,7 +214,9 @@ OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
 
 
 def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
-    """The table of a result file."""
+    """The table of a result file, or of all of them: `runs`."""
+    if name == "runs":
+        return provenance.runs(folder)
     path = folder / f"{name}.json"
     content = read(path) if path.is_file() else {"rows": [], "settings": {}}
     rows = [row for row in content["rows"] if limit in (None, row["limit"])]

@@ -19,6 +19,7 @@ from benchmarks.methods.base import train
 from benchmarks.methods.gbp import MessagePassed
 from benchmarks.results import Request, Result, Row, say
 from lightning_modules.data.tables import Scaler, load_uci
+from torch_gbp.metrics import regression_scores
 
 FOLDERS = {
     "boston": "bostonHousing",
@@ -144,8 +145,7 @@ def scores(predictive: Any, data: Learnt) -> dict[str, float]:
     """
     scaler, y = data.targets, data.scored_y
     mean = predictive.mean.double() * scaler.std + scaler.mean
-    own = torch.distributions.Normal(mean, predictive.stddev.double() * scaler.std)
-    return {"rmse": float((mean - y).square().mean().sqrt()), "log_likelihood": float(own.log_prob(y).mean())}
+    return regression_scores(mean, (predictive.stddev.double() * scaler.std).square(), y)
 
 
 def _divided(rows: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

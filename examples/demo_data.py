@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.loading import TensorPairs
+from lightning_modules.data.preparation import Preparation
 
 BRIGHTEST = 16
 LABELLED, HELD_OUT = 250, 150  # digits to train on, and to calibrate on; the other 1397 are for testing
@@ -46,6 +47,7 @@ class HardDigits(TensorDataModule):
         ends = LABELLED, LABELLED + HELD_OUT
         parts = [harder(part, generator) for part in images.tensor_split(ends)]
         mean, deviation = parts[0].mean(), parts[0].std()
+        self.preparation = Preparation(mean.reshape(1, 1, 1), deviation.reshape(1, 1, 1))
         pairs = (TensorPairs((x - mean) / deviation, y) for x, y in zip(parts, labels.tensor_split(ends), strict=True))
         others = {name: _some((own() - mean) / deviation, generator) for name, own in OTHER_SETS.items()}
         return Parts(*pairs, ood={name: TensorPairs(x, torch.zeros(len(x), dtype=torch.long)) for name, x in others.items()})

@@ -21,8 +21,8 @@ from lightning_modules.networks import DigitsConv
 from lightning_modules.progress import PassLines
 from torch_gbp.progress import redraws
 
-# Of both rivals; by the likelihood of the held-out digits of seeds 1 and 2, among 1e-3, 3e-3, 1e-2, 3e-2 and .01, .1, 1, 3.
-# torch_gbp as it comes.
+# Of both rivals: by the likelihood of the held-out digits of seeds 1 and 2, among 1e-3, 3e-3, 1e-2 and .01, .1, 1; torch_gbp
+# as it comes.
 RATE, DECAY = 1e-2, 1.0
 NAMES = {"gbp": "torch_gbp", "adamw": "AdamW", "adamw_tuned": "AdamW, averaged, temperature"}
 

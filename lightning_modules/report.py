@@ -25,7 +25,7 @@ def main(args: Sequence[str]) -> Path:
     """Writes the report on the modules of checkpoints, on the test data of their runs or on those that `--data` names.
 
     Raises:
-        InvalidInput: as `load_module` and `torch_gbp.report`; checkpoints of unknown or of different data without `--data`.
+        InvalidInput: what `load_module` and `torch_gbp.report` raise; checkpoints of unknown or different data, without `--data`.
     """
     options, rest = _parser().parse_known_args(resolved(args))
     names = _names(options.checkpoints, options.name)
@@ -76,7 +76,8 @@ def _data(paths: Sequence[str], options: Sequence[str]) -> Any:
     parser.add_subclass_arguments(lightning.LightningDataModule, "data", required=True)
     if not any(option.startswith("--data=") for option in options):
         parser.set_defaults({"data": _of_runs(paths)})
-    data = parser.instantiate_classes(parser.parse_args(list(options)))["data"]
+    make = getattr(parser, "instantiate", parser.instantiate_classes)  # the later name, and the earlier one
+    data = make(parser.parse_args(list(options)))["data"]
     data.prepare_data()
     data.setup("test")
     return data

@@ -83,6 +83,56 @@ def test_the_converted_network_does_what_the_notebook_says() -> None:
     assert len(plt.get_fignums()) == PICTURES
 
 
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_the_first_steps_do_what_the_notebook_says() -> None:
+    names = run({}, cells("first_steps"))
+    assert min(names["by_hand"][-1], names["history"][-1].log_evidence) > -0.3
+    assert names["right"] > 0.9 and names["pruned"] > names["right"] - 0.02
+    epistemic, aleatoric = zip(*names["doubts"], strict=True)
+    assert epistemic[0] > 2 * epistemic[1] > 4 * epistemic[2] and aleatoric[-1] > 0.1
+    assert len(plt.get_fignums()) == PICTURES
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_calibration_and_other_images_are_as_the_notebook_says() -> None:
+    names = run({}, cells("calibration_and_ood"))
+    plain, adamw, calibrated, tempered = names["cards"]
+    for before, after in ((plain, calibrated), (adamw, tempered)):
+        assert after["cls/NLL"].value < before["cls/NLL"].value and after["cal/ECE"].value < before["cal/ECE"].value
+    near, far = "ood_near/AUROC_entropy", "ood_far/AUROC_entropy"
+    assert abs(calibrated[near].value - tempered[near].value) < 0.04 and calibrated[near].value > 0.75
+    assert tempered[far].value > calibrated[far].value > 0.75
+    assert len(plt.get_fignums()) == PICTURES
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_error_bars_mean_what_the_notebook_says() -> None:
+    names = run({}, cells("regression"))
+    assert 0.8 < float(names["likelihood"].target_noise_variance.sqrt()) < 1.4 and names["doubts"][1] > 1.2 * names["doubts"][0]
+    assert max(abs(told / true - 1) for told, true in zip(names["told"], names["true"], strict=True)) < 0.25
+    ours, process, ridge = names["cards"].values()
+    for rival in (process, ridge):
+        assert all(abs(ours[key].value - rival[key].value) < 2 * rival[key].error for key in ("reg/RMSE", "reg/NLL", "reg/CRPS"))
+    assert abs(ours["cal/Cov_90"].value - 0.9) < 0.04
+    assert len(plt.get_fignums()) == PICTURES
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors in matplotlib
+def test_tasks_that_come_in_order_are_kept_as_the_notebook_says() -> None:
+    names = run({}, cells("continual_learning"))
+    assert names["average"]["torch_gbp"] > names["average"]["AdamW"] + 0.1
+    assert names["growth"] == sorted(names["growth"]) and names["growth"][-1] > 10
+    assert names["late"][0.1] > names["late"][0.0] + 0.1
+    assert min(names["told"].values()) > 0.85
+    before, is_new = names["before"].epistemic, names["is_new"]
+    assert before[is_new].median() > 3 * before[~is_new].median()
+    assert len(plt.get_fignums()) == PICTURES
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_the_outputs_are_committed_and_small(name: str) -> None:
     outputs = [output for cell in cells(name) for output in cell["outputs"]]

@@ -9,6 +9,8 @@ import torch_gbp
 import torch_gbp.denoise
 import torch_gbp.evaluation
 import torch_gbp.local
+import torch_gbp.reporting
+import torch_gbp.sklearn
 from torch_gbp.autograd.bridge import Rule
 
 FACTORY = repr(inspect.signature(torch_gbp.Inference).parameters["schedule"].default)  # of a dataclass: made anew each time
@@ -45,10 +47,14 @@ def pinned(place, names):
     return {key: getattr(inside, key) for key in names}
 
 
-ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation)
+ROOMS = (torch_gbp, torch_gbp.denoise, torch_gbp.local, torch_gbp.evaluation, torch_gbp.reporting, torch_gbp.sklearn)
+ESTIMATOR = {"hidden": (64, 64), "epochs": None, "batch_size": None, "lr": None, "random_state": None, "verbose": False}
 
 TABLE = {
     "optim.message_weight": {"MOST": 2.0, "FIRST": 2.0, "FEW": 500},
+    "sklearn.settings": {"HIDDEN": (64, 64), "BATCH": 16, "BATCHES": 50, "CLASSES": (0.2, 1000), "REAL": (0.1, 1500)},
+    "GBPClassifier": ESTIMATOR,
+    "GBPRegressor": ESTIMATOR,
     "optim.monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
     "autograd.probes": {"EARLY": 16, "EVERY": 8},
     "optim.stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "MEMORY": 0.99, "EARLY": 16, "EVERY": 4},
@@ -77,6 +83,29 @@ TABLE = {
     "evaluation.checks": {"TOLERANCE": 1e-4},
     "evaluation.measures": {"LEVELS": (0.5, 0.9, 0.95)},
     "evaluation.data": {"CHUNK": 500},
+    "reporting.curves": {"BINS": 15, "FEWEST": 20, "RESAMPLES": 1000, "LEVEL": 0.95, "POINTS": 400},
+    "reporting.class_sections": {"SURE": 0.95, "REFUSED": 0.1},
+    "reporting.score_section": {"ALIKE": 2.0},
+    "reporting.canvas": {"MOST_MODELS": 8},
+    "reporting.pictures": {"LARGEST": 64, "BUDGET": 2_500_000},
+    "reporting.examples": {"SHOWN": 12},
+    "report": {
+        "data": None,
+        "path": "report.html",
+        "outputs": None,
+        "ood": None,
+        "near": (),
+        "how": None,
+        "samples": 16,
+        "resamples": 100,
+        "seed": 0,
+        "title": "What it knows, and how well it knows it",
+        "subtitle": "",
+        "classes": None,
+        "inputs": None,
+        "networks": None,
+        "histories": None,
+    },
     "predictive.chunks": {"SHARE": 0.25, "LIVE": 4},
     "predictive.features": {"RIDGE": 1e-06},
     "predictive.linear": {"APART": 0.1},
@@ -266,6 +295,8 @@ TABLE = {
         "prior": None,
         "covariance": "shared",
     },
+    "advance": {"optimizer": None, "drift": 0.0, "strength": 1.0, "plain": None, "num_data": None},
+    "widen_head": {"layer": None},
     "adapters": {"rank": 8, "which": None, "inplace": False, "prior": None, "covariance": "shared"},
     "last_layer": {"layer": None, "inplace": False, "fresh": False, "as_prior": False, "prior": None, "covariance": "shared"},
     "Prior": {

@@ -30,7 +30,7 @@ def read_checkpoint(source: Source) -> dict[str, Any]:
         content = _load(source)
     except FileNotFoundError as error:
         raise _missing(Path(str(source))) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, IndexError, KeyError, ValueError) as error:
         raise _unreadable(source, str(error).splitlines()[0]) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise _unreadable(source, f"{type(content).__name__} without state_dict")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -238,3 +239,13 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         figures.draw(tmp_path, tmp_path / "figures")
     assert (tmp_path / "figures" / "lowdata.png").read_bytes() == old
+
+
+def test_the_table_of_runs_tells_what_was_run_on_what_and_how_long(tmp_path: Path) -> None:
+    rows = [row("adamw", 0.5, train_seconds=3600.0), row("gbp", 0.3, seed=1, processor_seconds=1800.0), row("sgd", 0.3)]
+    write(tmp_path / "mnist.json", "mnist", Result({}, rows))
+    store(tmp_path, "fashion", [{"nll": 1.0}])
+    head, _, first, second = tables.table("runs", folder=tmp_path).splitlines()
+    assert head.startswith("| file | rows | methods | seeds | hours of training | code | torch")
+    assert first.startswith("| `fashion.json` | 1 | - | - | - | 1 | - | - | - | `python -m benchmarks fashion` |")
+    assert second.startswith(f"| `mnist.json` | 3 | 3 | 2 | 1.50 | {CODE} | {torch.__version__} | ")

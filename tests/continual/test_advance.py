@@ -69,7 +69,7 @@ def test_two_halves_one_after_the_other_give_the_joint_posterior(name, goes_on):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("passes", [1, 3])
 def test_an_average_site_counts_for_what_it_would_be_when_all_was_heard(passes):
-    """After few passes it is but a part of the sum over the data; advance makes it whole: R0 + n / noise, for inputs of size 1."""
+    """After few passes it is but a part of the sum over the data; advance makes it whole: R0 + n / noise for inputs +-1."""
     torch.manual_seed(0)
     network = gbp.from_torch(nn.Linear(1, 1, bias=False), fresh=True, prior=gbp.Prior(variance=PRIOR), covariance="diagonal")
     x, likelihood = torch.randn(20, 1).sign(), Known(NOISE)
@@ -157,7 +157,7 @@ def test_weights_that_no_example_reached_keep_their_prior():
 
 def test_no_surplus_of_precision_stays_in_a_prior():
     """An optimizer that anneals was cut short."""
-    model, optimizer, x, y = trained()
+    x, y = three_classes()
     deep = nn.Sequential(*(layer for _ in range(6) for layer in (gbp.GBPLinear(3, 3), gbp.GBPLeakyReLU(0.1))))
     optimizer = gbp.MessagePassing(deep.parameters(), num_data=len(x), epochs=100)
     sweep(optimizer, deep, gbp.Softmax(), x[:10], y[:10])
@@ -216,7 +216,7 @@ def test_plain_parameters_are_frozen_or_learn_on_as_was_said():
 
 
 def test_frozen_marginals_stay_what_they_are():
-    model, optimizer, _, _ = trained()
+    model, *_ = trained()
     model[0].requires_grad_(False)
     before = marginals(model[0])
     gbp.advance(model)
@@ -224,15 +224,23 @@ def test_frozen_marginals_stay_what_they_are():
 
 
 def test_what_cannot_be_is_refused_before_anything_changes():
-    model, optimizer, x, y = trained()
+    model, optimizer, *_ = trained()
     before = marginals(model)
-    bad = [
-        ({"drift": 1.5}, "drift"), ({"drift": math.nan}, "drift"), ({"strength": 0.0}, "strength"), ({"strength": -1}, "strength"),
-        ({"plain": "drop"}, "plain"), ({"optimizer": "adam"}, "optimizer"), ({"optimizer": trained()[1]}, "another network"),
-        ({"optimizer": optimizer, "num_data": 0}, "num_data"), ({"model": nn.Linear(2, 2)}, "no marginals"), ({"model": 3}, "model"),
+    other = trained()[1]
+    bad: list[tuple[dict, str]] = [
+        ({"drift": 1.5}, "drift"),
+        ({"drift": math.nan}, "drift"),
+        ({"strength": 0.0}, "strength"),
+        ({"strength": -1}, "strength"),
+        ({"plain": "drop"}, "plain"),
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"optimizer": other}, "another network"),
+        ({"optimizer": optimizer, "num_data": 0}, "num_data"),
         ({"num_data": 5}, "optimizer"),
+        ({"model": nn.Linear(2, 2)}, "no marginals"),
+        ({"model": 3}, "model"),
         ({"model": mlp(prior=gbp.LaplacePrior())}, "LaplacePrior"),
-    ]  # fmt: skip
+    ]
     for arguments, what in bad:
         with pytest.raises(InvalidInput, match=what):
             gbp.advance(**{"model": model, **arguments})

@@ -58,6 +58,25 @@ def test_convert_a_resnet(run: Any) -> None:
     assert names["found"].probs.shape == (8, 10) and (names["found"].epistemic > 0).all()
 
 
+def test_report_with_other_inputs(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    run("Report")
+    assert float(capsys.readouterr().out.split()[0]) > 0.8
+    page = Path("report.html").read_text()
+    assert page.startswith("<!doctype html>") and "noise" in page and len(page) < 5_000_000
+
+
+def test_go_on_without_the_old_data(run: Any) -> None:
+    names = run("without the old ones")
+    for marginal in names["gbp"].marginals(names["model"]).values():
+        assert_close(marginal.prior_message().belief().mean, marginal.mean.detach())
+
+
+def test_choose_what_to_label(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("label next")
+    worth = names["pool"].epistemic
+    assert worth.topk(10).indices.tolist() == [int(number) for number in re.findall(r"\d+", capsys.readouterr().out)]
+
+
 def test_resume_as_if_nothing_had_happened(run: Any) -> None:
     names, never = run("resume"), {}
     (code,) = (code for title, code in TASKS if "resume" in title)

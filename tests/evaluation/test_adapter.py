@@ -40,6 +40,8 @@ def test_networks_with_marginals_are_predicted(how):
     assert card["cls/NLL"].value == pytest.approx(float(-found.distribution.log_prob(Y).double().mean()), rel=1e-5)
     torch.testing.assert_close(card.outcome.epistemic, found.epistemic.double())
     torch.testing.assert_close(card.outcome.energy, -found.belief.mean.double().logsumexp(1), atol=1e-5, rtol=1e-5)
+    trainer = gbp.Trainer(model, likelihood, progress=False)
+    assert value("cls/NLL", trainer, (X, Y), how=how, samples=4) == card["cls/NLL"].value
     assert {"ood/far/AUROC_epistemic", "ood/far/AUROC_energy"} <= set(card)
 
 

@@ -118,6 +118,14 @@ def data_of(x):
     return DataLoader(TensorDataset(x), 3)
 
 
+def test_a_list_of_two_batches_is_no_pair():
+    """Neither of inputs and targets, nor of means and deviations."""
+    card = gbp.evaluate(nn.Linear(2, 3), (X, LABELS), outputs="logits", ood={"far": [X[:3] + 9, X[3:] + 9]}, resamples=0)
+    assert len(card.outcome.ood["far"]) == 4
+    with pytest.raises(InvalidInput, match="no model"):
+        gbp.evaluate([P, P], LABELS)
+
+
 def test_inputs_are_kept_where_asked():
     network = nn.Linear(2, 3)
     options = {"outputs": "logits", "ood": {"far": X + 9}, "resamples": 0}
@@ -146,6 +154,9 @@ BAD = {
     "label too large": (lambda: gbp.evaluate(P, LABELS + 2), "labels must lie in 0 ... 2.*2 ... 3"),
     "label -1": (lambda: gbp.evaluate(P, LABELS - 1), "labels must lie"),
     "real labels": (lambda: gbp.evaluate(P, LABELS.float()), "labels must be integers"),
+    "real labels of a loader": (
+        lambda: gbp.evaluate(nn.Linear(2, 3), [(X, LABELS.float())], outputs="logits"), "labels must be integers"
+    ),
     "fewer labels": (lambda: gbp.evaluate(P, LABELS[:3]), "labels of shape"),
     "fewer targets": (lambda: gbp.evaluate(nn.Linear(2, 3), (X, LABELS[:3]), outputs="logits"), "as many.*4 and 3"),
     "no targets": (lambda: gbp.evaluate(nn.Linear(2, 3), data_of(X), outputs="logits"), r"\(input, target\)"),

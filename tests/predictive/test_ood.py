@@ -50,7 +50,7 @@ def test_distances_are_those_of_scikit_learn() -> None:
 def test_a_unit_that_never_moved_keeps_distances_finite() -> None:
     z = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z[:, 1] = 0.7
-    assert SharedGaussian(z, torch.zeros(50)).distance(z + 1).isfinite().all()
+    assert SharedGaussian(z, torch.zeros(50)).distance(z + 1).max() < 1e7  # 1 / RIDGE times a few
 
 
 def test_a_tail_is_counted_in_the_body_and_exponential_beyond() -> None:

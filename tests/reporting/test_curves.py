@@ -101,3 +101,10 @@ def test_a_thinned_curve_keeps_its_ends_and_pairs():
     assert len(x) == curves.POINTS and (x[0], x[-1]) == (0, 4999)
     assert (x == -y).all()
     assert len(curves.thinned(np.arange(3.0))[0]) == 3
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_above():
+    """As in the calibration error."""
+    edge = np.linspace(0, 1, curves.BINS + 1)[9]
+    confidence = np.repeat([edge - 1e-9, edge], [10, 30])
+    assert curves.reliability(confidence, np.ones(40, dtype=bool), fewest=1).count.tolist() == [10, 30]

@@ -45,8 +45,8 @@ def advance(
     h is the share of the data that the average site of `AveragedSites` has heard, 1 - prod (1 - rate / batches) over the
     optimizer's steps: it begins at silence, and one pass at the usual rates leaves it at a quarter. Other stores count a batch
     at once, and h is 1; so it is where no optimizer is given. v_first is the variance of the layer's `Prior`.
-    Frozen marginals, and weights that no example has spoken to, stay what they are. Networks trained by moment sweeps and by means sweeps are treated alike, and a
-    `state_dict` has the new priors in it.
+    Frozen marginals, and weights that no example has spoken to, stay what they are. Networks trained by moment sweeps and by
+    means sweeps are treated alike, and a `state_dict` has the new priors in it.
 
     Args:
         model: network with marginals; changed in place.
@@ -65,7 +65,8 @@ def advance(
         InvalidInput: no marginals that learn; settings out of range; another network's optimizer; plain parameters that learn,
             and no word about them; a prior that adapts (`LaplacePrior`), which is no Gaussian. Before anything changes.
 
-    Source: variational continual learning, Nguyen et al. 2018, eq. 1 to 4; strengths and cold posteriors, Loo, Swaroop & Turner 2021.
+    Source: variational continual learning, Nguyen et al. 2018, section 2; strengths and cold posteriors, Loo, Swaroop & Turner
+    2021 (generalized variational continual learning).
 
     >>> import torch_gbp as gbp
     >>> layer = gbp.GBPLinear(1, 1, bias=False, prior=gbp.Prior(variance=1.0))

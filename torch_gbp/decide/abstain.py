@@ -12,6 +12,7 @@ from torch.distributions import Categorical
 from torch_gbp.decide.scores import SCORES, class_probabilities, require_predicted
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import Range, require, require_kind, require_values, shown
+from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_labels
 from torch_gbp.predictive import Predictive
 
@@ -182,7 +183,7 @@ def _errors(found: Predictive | Tensor, target: Any) -> Tensor:
             )
         return target
     p = class_probabilities(found)
-    check_labels(p, target, "abstain")
+    check_labels(Gaussian(p, p), target, "abstain")
     return p.argmax(-1) != target
 
 

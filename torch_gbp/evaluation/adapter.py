@@ -19,6 +19,7 @@ from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import predict
 from torch_gbp.predictive.examples import device_of, evaluating
 from torch_gbp.predictive.predict import SAMPLES
+from torch_gbp.trainer import Trainer
 from torch_gbp.weights.attached import marginals
 
 
@@ -41,7 +42,7 @@ def adapter(
 
     | model | predictions |
     |---|---|
-    | network with marginals, and its likelihood | `torch_gbp.predict`, by `how` and `samples` |
+    | network with marginals, and its likelihood; `Trainer` | `torch_gbp.predict`, by `how` and `samples` |
     | module of `lightning_modules` | its own, in the targets' units |
     | list or tuple of models | those of the ensemble, with what its members disagree about |
     | `laplace.Laplace` | its default predictive; regression with `sigma_noise` |
@@ -59,6 +60,8 @@ def adapter(
     if isinstance(model, (list, tuple)) and model:
         members = [adapter(one, likelihood, outputs, how, samples) for one in model]
         return lambda x: averaged([member(x) for member in members])
+    if isinstance(model, Trainer):
+        return adapter(model.model, model.likelihood, outputs, how, samples)
     if likelihood is not None:
         network: Any = model  # `predict` checks it
         return _on_tensors(model, lambda x: predict(network, likelihood, x, how, samples))

@@ -14,7 +14,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.adapter import Adapter
 from torch_gbp.evaluation.checks import WHERE
-from torch_gbp.evaluation.outcome import Predictions, column
+from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.evaluation.reading import joined, read, tensor
 
 CHUNK = 500  # examples that a model predicts at a time, where the data do not come in batches
@@ -38,7 +38,7 @@ def predicted(model: Adapter, data: Any, keep_inputs: bool) -> tuple[Predictions
                 "inputs and targets must be as many", where=WHERE, got=f"{len(parts[-1])}, {len(y)}", fix="match them"
             )
     _require_batches(parts)
-    return joined(parts), torch.cat([column(y) if y.is_floating_point() else y for y in targets])
+    return joined(parts), torch.cat(targets)
 
 
 def predicted_inputs(model: Adapter, data: Any, keep_inputs: bool) -> Predictions:
@@ -50,10 +50,9 @@ def predicted_inputs(model: Adapter, data: Any, keep_inputs: bool) -> Prediction
 
 def given(predictions: Any, outputs: str | None) -> Predictions | None:
     """Predictions, if that is what was given in the place of a model: probabilities, (mean, std), a distribution; else None."""
-    pair = isinstance(predictions, (tuple, list)) and len(predictions) == 2 and all(map(_is_array, predictions))
-    if isinstance(predictions, Tensor) or _is_array(predictions):
+    if _is_array(predictions):
         return read(predictions, outputs or "probabilities")
-    if pair:
+    if isinstance(predictions, tuple) and len(predictions) == 2 and all(map(_is_array, predictions)):
         return read(predictions, outputs or "mean_std")
     return read(predictions, outputs) if isinstance(predictions, (Predictions, torch.distributions.Distribution)) else None
 
@@ -78,8 +77,8 @@ def _pairs(data: Any) -> Iterator[tuple[Any, Tensor]]:
 
 
 def _inputs(data: Any) -> Iterator[Any]:
-    """Batches of inputs."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(map(_is_array, data)):
+    """Batches of inputs; a tuple is the pair (inputs, targets), a list one of batches."""
+    if isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data)):
         data = data[0]
     if _is_array(data):
         yield from (data[i : i + CHUNK] for i in range(0, len(data), CHUNK))

@@ -40,13 +40,14 @@ def evaluate(
     and intervals of real targets: see `Scorecard`.
 
     Args:
-        model: network with marginals and its `likelihood`; plain torch module or function, with `outputs`; list of models (an
-            ensemble); scikit-learn estimator; `laplace.Laplace`; VBLL network; module of `lightning_modules`: see `adapter`.
-            Or predictions: probabilities (n, classes), a pair (mean, standard deviation), a torch distribution, `Predictions`.
+        model: network with marginals and its `likelihood`, or their `Trainer`; plain torch module or function, with `outputs`;
+            list of models (an ensemble); scikit-learn estimator; `laplace.Laplace`; VBLL network; module of
+            `lightning_modules`: see `adapter`. Or predictions: probabilities (n, classes), a pair (mean, standard deviation), a
+            torch distribution, `Predictions`.
         data: loader or data set of (input, target), or a pair of tensors or arrays; of predictions, the targets alone.
         likelihood: what the network was trained with.
-        outputs: what tensors mean that a model returns: "logits", "log_probabilities", "probabilities", "mean_std",
-            "mean_variance".
+        outputs: what tensors mean that a model returns, where it returns tensors: "logits", "log_probabilities",
+            "probabilities", "mean_std", "mean_variance".
         ood: other inputs by the names of the sets: loaders, data sets, tensors or arrays; of predictions, predictions.
         near: names of the sets that are near to the data.
         name: of the model; None takes that of its class.

@@ -61,7 +61,7 @@ def panel(draw: Callable[[Any], None], label: str, width: float = WIDTH, height:
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        figure.subplots_adjust(left=0.155, right=0.985, bottom=0.47 / height, top=1 - 0.08 / height)
+        figure.subplots_adjust(left=0.155, right=0.965, bottom=0.47 / height, top=1 - 0.08 / height)
         draw(figure.add_subplot())
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)

@@ -8,13 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import require_kind
 from torch_gbp.evaluation.scorecard import RESAMPLES
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.reporting import class_sections, examples, other_sections, run_sections, score_section, value_sections
+from torch_gbp.reporting.checks import require_fitting, require_settings
 from torch_gbp.reporting.page import Section, key, page
-from torch_gbp.reporting.subjects import WHERE, Subject, read_subjects
+from torch_gbp.reporting.subjects import Subject, read_subjects
 from torch_gbp.reporting.weights import curves, signal_to_noise
 
 
@@ -61,7 +60,7 @@ def report(
 
     Raises:
         InvalidInput: what `evaluate` raises; models that were asked about different examples, or have no name of their own;
-            networks or histories of no model here; fewer names of classes than classes, fewer inputs than examples.
+            networks or histories of no model here; names of fewer classes, inputs of fewer examples; a path that is a folder.
 
     >>> import tempfile, torch, torch_gbp as gbp
     >>> x = torch.randn(60, 2)
@@ -70,10 +69,11 @@ def report(
     >>> path.read_text().startswith("<!doctype html>")
     True
     """
+    require_settings(path, title, subtitle, classes)
     options = {"outputs": outputs, "ood": ood, "near": near, "how": how, "samples": samples, "resamples": resamples, "seed": seed}
     found = read_subjects(models, data, options)
     looks = examples.Looks(classes, inputs)
-    _require_fitting(found, looks, networks, histories)
+    require_fitting([own.card.outcome for own in found], looks, networks, histories)
     sections = _sections(found, looks, networks, histories)
     text = page(title, subtitle or _described(found), [own.name for own in found], _glance(found), sections)
     path = Path(path)
@@ -133,25 +133,3 @@ def _of_values(found: Sequence[Subject], looks: examples.Looks) -> Iterator[Sect
     yield value_sections.bands(outcomes, looks.inputs)
     yield value_sections.calibration(outcomes)
     yield value_sections.surprises(outcomes, looks.inputs)
-
-
-def _require_fitting(
-    found: Sequence[Subject],
-    looks: examples.Looks,
-    networks: Mapping[str, nn.Module] | None,
-    histories: Mapping[str, Any] | None,
-) -> None:
-    """Names of the models that are here, names for all classes, and a look for every example."""
-    names, outcome = [own.name for own in found], found[0].card.outcome
-    for what, given in (("networks", networks), ("histories", histories)):
-        require_kind(what, given or {}, Mapping, WHERE, fix=f"pass {{'{names[0]}': ...}}")
-        unknown = sorted(set(given or {}) - set(names))
-        if unknown:
-            raise InvalidInput(f"{what} of models that are not here", where=WHERE, got=", ".join(unknown), fix=f"use {names}")
-    columns = 0 if outcome.probabilities is None else outcome.probabilities.shape[1]
-    if looks.classes is not None and len(looks.classes) != columns:
-        raise InvalidInput("a name for every class is needed", where=WHERE, got=f"{len(looks.classes)}", fix=f"pass {columns}")
-    if looks.inputs is not None and len(looks.inputs) != len(outcome):
-        raise InvalidInput(
-            "inputs need a row for every example", where=WHERE, got=f"{len(looks.inputs)}", fix=f"pass {len(outcome)}"
-        )

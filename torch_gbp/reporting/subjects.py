@@ -14,8 +14,7 @@ from torch_gbp.evaluation.evaluate import evaluate
 from torch_gbp.evaluation.outcome import Outcome
 from torch_gbp.evaluation.scorecard import Scorecard, score
 from torch_gbp.reporting.canvas import MOST_MODELS
-
-WHERE = "report"
+from torch_gbp.reporting.checks import WHERE
 
 
 class Subject(NamedTuple):
