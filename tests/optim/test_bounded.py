@@ -34,14 +34,15 @@ class Reference:
         if self.t <= EARLY or self.t % EVERY == 0:
             kept = MEMORY if self.t <= EARLY else MEMORY**EVERY
             self.v = kept * self.v + (1 - kept) * g.square()
-        u = POWER * self.u / (1 - BETA**self.t) - (self.m - self.centre) * self.prior / BATCHES
-        share = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
+        u = POWER * self.u / (1 - BETA**self.t)
+        share = newton = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
             limit = NOISE * rate / PEAK / math.sqrt(max(1.0, depth))
             share = torch.minimum(share, limit * math.sqrt(1 - MEMORY**self.t) / (POWER * self.v.sqrt()))
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
-        self.m = self.m + d * (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
+        pull = newton * (self.m - self.centre) * self.prior / BATCHES
+        self.m = self.m - pull + d * (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
         if self.t % 4 == 0:
             self.average = self.m if self.average is None else self.average
             self.average = self.average + (self.m - self.average) * min(1.0, 4 / (TAIL * self.t))
