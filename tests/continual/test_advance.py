@@ -232,6 +232,7 @@ def test_what_cannot_be_is_refused_before_anything_changes():
         ({"drift": math.nan}, "drift"),
         ({"strength": 0.0}, "strength"),
         ({"strength": -1}, "strength"),
+        ({"strength": 1e300}, "strength"),
         ({"plain": "drop"}, "plain"),
         ({"optimizer": "adam"}, "optimizer"),
         ({"optimizer": other}, "another network"),
