@@ -56,9 +56,9 @@ def advance(
             forgotten, and it begins the next task; or make another one.
         drift: in [0, 1], how far variances go back to the first prior's, because the weights may have changed since. The means
             stay. 0 for tasks that all hold; for streams that change, about 1 / (batches that count).
-        strength: in (0, 1e6], how many times as much what was learnt counts than it says; 1 is Bayes' rule. Factorised posteriors know nothing
-            of the correlations between weights and let them go too easily, so more forgets less (the strength of elastic weight
-            consolidation). The marginals get narrower likewise.
+        strength: in (0, 1e6], how many times as much what was learnt counts than it says; 1 is Bayes' rule. Factorised
+            posteriors know nothing of the correlations between weights and let them go too easily, so more forgets less (the
+            strength of elastic weight consolidation). The marginals get narrower likewise.
         plain: what becomes of gains, shifts, biases and other parameters without a posterior, which nothing protects: "freeze"
             them, and the running statistics of normalisation layers, for good; or have them "learn" on and forget.
         num_data: number of examples of the next task, where it differs and the optimizer goes on.
