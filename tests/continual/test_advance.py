@@ -98,7 +98,7 @@ def trained(model=None, epochs=2, **settings):
 
 def test_means_and_predictions_stay_and_the_prior_is_where_they_are():
     model, _, _, _ = trained()
-    before = {name: own.belief() for name, own in gbp.marginals(model).items()}
+    before = {name: copy.deepcopy(own.belief()) for name, own in gbp.marginals(model).items()}
     gbp.advance(model)  # without the optimizer precisions are taken as they are
     for name, own in gbp.marginals(model).items():
         close(own.belief(), before[name])
@@ -127,7 +127,7 @@ def test_old_tasks_hold_the_means_and_strength_holds_them_more(make):
 @pytest.mark.usefixtures("float64")
 def test_drift_leads_variances_to_the_first_priors_and_leaves_means():
     model, _, _, _ = trained()
-    before = {name: own.belief() for name, own in gbp.marginals(model).items()}
+    before = {name: copy.deepcopy(own.belief()) for name, own in gbp.marginals(model).items()}
     gbp.advance(model, drift=0.25)
     for name, own in gbp.marginals(model).items():
         mean, variance = before[name]
@@ -262,10 +262,11 @@ def test_one_variance_for_a_layer_cannot_take_the_place_of_a_posterior():
         optimizer.learn_priors()
 
 
-def test_a_reset_goes_back_to_the_last_task():
-    model, optimizer, x, y = trained()
+@pytest.mark.parametrize("prior", [gbp.Prior(), gbp.Prior(mean="start"), gbp.Prior(mean=0.1)], ids=["at 0", "at the start", "given"])
+def test_a_reset_goes_back_to_the_last_task(prior):
+    model, optimizer, x, y = trained(mlp(prior=prior))
     gbp.advance(model, optimizer)
-    before = model[0].weight.belief()
+    before = copy.deepcopy(model[0].weight.belief())
     sweep(optimizer, model, gbp.Softmax(), x[:10], y[:10])
     model[0].reset_parameters()
     close(model[0].weight.belief(), before)

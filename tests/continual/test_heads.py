@@ -26,12 +26,13 @@ def trained(model, advanced):
 
 def converted(**options):
     network = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 3))
-    return gbp.from_torch(network, fresh=True, which=lambda module, name: True, **options)
+    return gbp.from_torch(network, fresh=True, **{"which": lambda module, name: True, **options})
 
 
 MAKE = {
     "shared": mlp, "diagonal": lambda: mlp(covariance="diagonal"), "without biases": lambda: gbp.GBPLinear(3, 3, bias=False),
     "prior at the start": lambda: mlp(prior=gbp.Prior(mean="start")), "converted": converted,
+    "plain biases": lambda: converted(which=None),
 }  # fmt: skip
 
 
@@ -89,3 +90,12 @@ def test_what_cannot_grow_is_refused_before_anything_changes():
         with pytest.raises(InvalidInput, match=what):
             gbp.widen_head(*arguments)
     assert not changed(before, model)
+
+
+def test_no_surplus_of_precision_stays_in_a_head_that_grows():
+    """An optimizer has begun, and given the biases a start narrower than their prior."""
+    model = mlp()
+    gbp.MessagePassing(model.parameters(), num_data=10)
+    assert model[2].bias.surplus > 0
+    gbp.widen_head(model, 5)
+    assert_close(model[2].bias.belief().variance, torch.full((5,), 0.5))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from torch_gbp.metrics import Mixture, quantile_calibration_error
 from torch_gbp.metrics.real import distance_from_uniform, interval_coverage
@@ -64,8 +64,7 @@ def test_targets_drawn_from_the_prediction_are_calibrated(mixture):
     assert interval_coverage(pit, 0.9) == pytest.approx(0.9, abs=0.01)
 
 
-def test_distance_from_uniform_is_the_kolmogorov_smirnov_statistic():
-    from scipy.stats import kstest
-
-    pit = torch.rand(300, dtype=torch.float64) ** 1.5
+@pytest.mark.parametrize("power", [0.7, 1.5], ids=["too large", "too small"])
+def test_distance_from_uniform_is_the_kolmogorov_smirnov_statistic(power):
+    pit = torch.rand(300, dtype=torch.float64) ** power
     assert distance_from_uniform(pit) == pytest.approx(kstest(pit.numpy(), "uniform").statistic, abs=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 import torch_gbp as gbp
-from torch_gbp.errors import InvalidInput
+from torch_gbp import reporting
+from torch_gbp.errors import InvalidInput, extras
 from torch_gbp.evaluation import Outcome, Predictions, evaluate
 from torch_gbp.reporting import report
 
@@ -265,3 +267,9 @@ def test_bad_input_is_refused_before_anything_is_written(name, tmp_path, monkeyp
     with pytest.raises(InvalidInput, match="Way out"):
         BAD[name]()
     assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "matplotlib" else object())
+    with pytest.raises(ModuleNotFoundError, match=r"no matplotlib.*pip install 'torch-gbp\[report\]'"):
+        importlib.reload(reporting)

@@ -89,7 +89,7 @@ def score(outcome: Outcome, resamples: int = RESAMPLES, seed: int = 0) -> Scorec
 
 
 def higher_is_better(name: str) -> bool | None:
-    """Whether a larger value of a score is better; None where neither is (coverage of intervals, PIT).
+    """Whether a larger value of a score is better; None where neither is (coverage of intervals).
 
     >>> higher_is_better("cls/Acc"), higher_is_better("ood/notMNIST/FPR95"), higher_is_better("cal/Cov_90")
     (True, False, None)
