@@ -193,7 +193,9 @@ def test_digits_tell_the_scores_of_the_demo(tmp_path: Path, monkeypatch: pytest.
     main()
     rows = json.loads(out.read_text())["rows"]
     assert [row["method"] for row in rows] == ["gbp", "adamw", "adamw_tuned"]
-    assert all(set(row) >= CASE | {"accuracy", "nll", "ece", "auroc letters", "answered_noisy digits", "wrong_digits"} for row in rows)
+    assert all(
+        set(row) >= CASE | {"accuracy", "nll", "ece", "auroc letters", "answered_noisy digits", "wrong_digits"} for row in rows
+    )
     assert all((row["seed"], row["epochs"]) == (5, 1) and 0 < row["limit"] <= 250 for row in rows)
     assert rows[0]["answered_letters"] != rows[1]["answered_letters"]
 
