@@ -75,7 +75,9 @@ def score(scenario: Scenario, method: str, settings: Settings, data: Data, seed:
         return {"accuracy": mean(first), "train_seconds": seconds}
     last = [accuracy(learner, task.test) for task in _own(tasks)]
     print(f"{method} {dict(settings)}: {[round(value, 4) for value in last]}", flush=True)
-    forgotten = mean(max(0.0, a - b) for a, b in zip(first, last, strict=False)) if len(last) > 1 else 0.0
+    if len(last) == 1:
+        return {"accuracy": last[0], "train_seconds": seconds}
+    forgotten = mean(max(0.0, a - b) for a, b in zip(first, last, strict=True))
     return {"accuracy": mean(last), "lowest": min(last), "forgotten": forgotten, "train_seconds": seconds}
 
 

@@ -62,7 +62,14 @@ class Seen(NamedTuple):
 
 def run(request: Request) -> Result:
     """A row for every method, score and set, of the settings that the search of the task has chosen."""
-    told = {"near": NEAR, "far": [MADE, *FAR], "scores": SCORES, "limit": request.limit or LIMIT, "scored": SCORED, "subset_seed": SUBSET_SEED}
+    told = {
+        "near": NEAR,
+        "far": [MADE, *FAR],
+        "scores": SCORES,
+        "limit": request.limit or LIMIT,
+        "scored": SCORED,
+        "subset_seed": SUBSET_SEED,
+    }
     return Result(told, rows(request))
 
 

@@ -133,7 +133,6 @@ def continual_tasks(rows: list[Row]) -> str:
         Column("accuracy in the end", ACCURACY),
         Column("worst task", cell("lowest", 2, 100, " %")),
         Column("forgotten", cell("forgotten", 2, 100, " %")),
-        Column("training", cell("train_seconds", 0, unit=" s", spread=False)),
     ]
     return crossed(rows, ["tasks", "method"], _continual_lines(rows), columns)
 

@@ -192,9 +192,12 @@ def test_digits_tell_the_scores_of_the_demo(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     main()
     rows = json.loads(out.read_text())["rows"]
-    assert [row["method"] for row in rows] == ["gbp", "adamw"]
-    assert all(set(row) >= CASE | {"accuracy", "nll", "ece", "ood_auroc"} for row in rows)
-    assert all((row["seed"], row["epochs"], row["limit"]) == (5, 1, 1297) for row in rows)
+    assert [row["method"] for row in rows] == ["gbp", "adamw", "adamw_tuned"]
+    assert all(
+        set(row) >= CASE | {"accuracy", "nll", "ece", "auroc letters", "answered_noisy digits", "wrong_digits"} for row in rows
+    )
+    assert all((row["seed"], row["epochs"]) == (5, 1) and 0 < row["limit"] <= 250 for row in rows)
+    assert rows[0]["answered_letters"] != rows[1]["answered_letters"]
 
 
 def test_peak_memory_counts_storages_once_and_frees_them() -> None:

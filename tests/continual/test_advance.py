@@ -232,6 +232,7 @@ def test_what_cannot_be_is_refused_before_anything_changes():
         ({"drift": math.nan}, "drift"),
         ({"strength": 0.0}, "strength"),
         ({"strength": -1}, "strength"),
+        ({"strength": 1e300}, "strength"),
         ({"plain": "drop"}, "plain"),
         ({"optimizer": "adam"}, "optimizer"),
         ({"optimizer": other}, "another network"),
@@ -262,7 +263,9 @@ def test_one_variance_for_a_layer_cannot_take_the_place_of_a_posterior():
         optimizer.learn_priors()
 
 
-@pytest.mark.parametrize("prior", [gbp.Prior(), gbp.Prior(mean="start"), gbp.Prior(mean=0.1)], ids=["at 0", "at the start", "given"])
+@pytest.mark.parametrize(
+    "prior", [gbp.Prior(), gbp.Prior(mean="start"), gbp.Prior(mean=0.1)], ids=["at 0", "at the start", "given"]
+)
 def test_a_reset_goes_back_to_the_last_task(prior):
     model, optimizer, x, y = trained(mlp(prior=prior))
     gbp.advance(model, optimizer)

@@ -49,7 +49,7 @@ def test_drawn_labels_have_no_bias():
     exact = batch_bald(p, 4)
     runs = [batch_bald(p, 4, 12, torch.Generator().manual_seed(seed)) for seed in range(400)]
     assert all(torch.equal(chosen, exact[0]) for chosen, _ in runs)
-    third, last = torch.stack([gains for _, gains in runs])[:, 2:].T  # nine joint labels are all followed, of twenty-seven twelve are drawn
+    third, last = torch.stack([gains for _, gains in runs])[:, 2:].T  # all of nine joint labels, 12 of 27 drawn
     torch.testing.assert_close(third, exact[1][2].expand_as(third), rtol=0, atol=1e-12)
     assert abs(last.mean() - exact[1][3]) < 4 * last.std() / len(runs) ** 0.5
     assert last.std() > 1e-3
@@ -58,7 +58,7 @@ def test_drawn_labels_have_no_bias():
 def test_one_network_tells_nothing_and_many_no_more_than_their_logarithm():
     assert batch_bald(networks(1, 4, 3), 3)[1].max() < 1e-12
     assert batch_bald(networks(8, 40, 3), 7)[1].sum() <= math.log(8)
-    assert abs(batch_bald(networks(8, 40, 3), 40)[1].sum() - math.log(8)) < 0.1  # of draws; together they tell which network it is
+    assert abs(batch_bald(networks(8, 40, 3), 40)[1].sum() - math.log(8)) < 0.1  # by draws
 
 
 def test_a_copy_of_an_example_is_worth_less_than_another_example():

@@ -91,7 +91,7 @@ def test_the_program_prints_an_error_without_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["torch-gbp", "fit", "--config", "csv", "--data.path", "holes.csv", "--data.target", "y"])
     with pytest.raises(SystemExit, match=r"must be a finite number \(in holes\.csv, row 2, column 'y'\)"):
         run()
-    network = ["--model", "GBPClassifier", "--model.model", "LeNet5", "--model.model.in_shape", "[1, 2, 2]"]
+    network = ["--model", "GBPClassifier", "--model.model", "Conv890k", "--model.model.in_shape", "[1, 4, 4]"]
     monkeypatch.setattr("sys.argv", ["torch-gbp", "fit", *network, "--data", "Digits"])
     with pytest.raises(SystemExit, match=r"^InvalidInput: the images do not go through the convolutions"):
         run()

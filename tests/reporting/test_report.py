@@ -17,6 +17,7 @@ from torch_gbp import reporting
 from torch_gbp.errors import InvalidInput, extras
 from torch_gbp.evaluation import Outcome, Predictions, evaluate
 from torch_gbp.reporting import report
+from torch_gbp.reporting.weights import signal_to_noise
 
 FEW = {"resamples": 3}
 SECTIONS = {
@@ -196,10 +197,10 @@ def test_sentences_at_the_top_are_right(tmp_path):
 
 
 def test_sentences_on_real_targets_are_right(tmp_path):
-    outcome = Outcome("m", torch.tensor([0.0, 1.0, -1.0, 5.0]), mean=torch.zeros(4), std=torch.ones(4))
+    outcome = Outcome("m", torch.tensor([0.0, 1.0, -1.0, 2.5]), mean=torch.zeros(4), std=torch.ones(4))
     text = Page(report(outcome, path=tmp_path / "r.html", **FEW).read_text()).text
-    assert "Off by 2.598 (root mean square) on 4 examples. 75.0 % of the targets lie within two predicted deviations" in text
-    assert "+5.0 deviations" in text  # the worst surprise
+    assert "Off by 1.436 (root mean square) on 4 examples. 75.0 % of the targets lie within two predicted deviations" in text
+    assert "+2.5 deviations" in text  # the worst surprise
 
 
 def test_a_report_of_many_models_and_large_images_is_below_5_mb(tmp_path):
@@ -219,6 +220,13 @@ def test_a_report_of_many_models_and_large_images_is_below_5_mb(tmp_path):
 def test_weights_show_every_marginal(classes):
     text = Page(classes).text
     assert "195 weights" in text and "1.weight" in text and "1.bias" in text
+
+
+def test_ratios_are_means_over_standard_deviations():
+    layer = gbp.GBPLinear(3, 2)
+    layer.weight.mean.data.fill_(-3.0)
+    layer.weight.precision.data.fill_(4e4)
+    np.testing.assert_allclose(signal_to_noise(layer)["weight"], np.full(6, 600.0), rtol=1e-5)
 
 
 def test_the_same_report_has_the_same_bytes(tmp_path):

@@ -84,6 +84,7 @@ def test_several_targets_at_once() -> None:
     mean, std = found.predict(ROWS, return_std=True)
     assert mean.shape == std.shape == both.shape and found.score(ROWS, both) > 0.9
     assert abs((std[:, 1] / std[:, 0]).mean() - 3) < 0.3
+    assert found.__sklearn_tags__().target_tags.multi_output
 
 
 def test_units_do_not_matter(classifier: GBPClassifier, regressor: GBPRegressor) -> None:

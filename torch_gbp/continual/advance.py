@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from torch_gbp.convert.modes import freeze_plain
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import PART, POSITIVE, require, require_count, require_kind, shown
+from torch_gbp.errors.checks import PART, Range, require, require_count, require_kind, shown
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.attached import marginals, plain_parameters
 from torch_gbp.weights.parameter import GaussianParameter
+
+STRENGTH = Range("positive, at most 1e6", lambda value: 0 < value <= 1e6)
 
 
 @torch.no_grad()
@@ -54,9 +56,9 @@ def advance(
             forgotten, and it begins the next task; or make another one.
         drift: in [0, 1], how far variances go back to the first prior's, because the weights may have changed since. The means
             stay. 0 for tasks that all hold; for streams that change, about 1 / (batches that count).
-        strength: how many times as much what was learnt counts than it says; 1 is Bayes' rule. Factorised posteriors know nothing
-            of the correlations between weights and let them go too easily, so more forgets less (the strength of elastic weight
-            consolidation). The marginals get narrower likewise.
+        strength: in (0, 1e6], how many times as much what was learnt counts than it says; 1 is Bayes' rule. Factorised
+            posteriors know nothing of the correlations between weights and let them go too easily, so more forgets less (the
+            strength of elastic weight consolidation). The marginals get narrower likewise.
         plain: what becomes of gains, shifts, biases and other parameters without a posterior, which nothing protects: "freeze"
             them, and the running statistics of normalisation layers, for good; or have them "learn" on and forget.
         num_data: number of examples of the next task, where it differs and the optimizer goes on.
@@ -79,7 +81,7 @@ def advance(
     """
     learning = _learning(model)
     drift = require("drift", drift, PART, "advance", fix="use 0 to keep everything")
-    strength = require("strength", strength, POSITIVE, "advance", fix="use 1, Bayes' rule")
+    strength = require("strength", strength, STRENGTH, "advance", fix="use 1, Bayes' rule")
     _require_plain(model, plain)
     if num_data is not None:
         num_data = require_count("num_data", num_data, "advance", fix="leave it out where the next task is as large")
