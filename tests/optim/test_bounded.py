@@ -11,7 +11,7 @@ import torch_gbp as gbp
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
-from torch_gbp.optim.stores.bounded import EARLY, EVERY, MEANS, MEMORY, NOISE, PEAK
+from torch_gbp.optim.stores.bounded import MEANS, MEMORY, NOISE, PEAK
 from torch_gbp.weights.attached import Sharing, attach
 from torch_gbp.weights.priors import Prior
 
@@ -31,9 +31,7 @@ class Reference:
         self.t += 1
         self.r = self.r + rate / BATCHES * (self.prior - self.r) + rate * POWER * curvature
         self.u = BETA * self.u + (1 - BETA) * g
-        if self.t <= EARLY or self.t % EVERY == 0:
-            kept = MEMORY if self.t <= EARLY else MEMORY**EVERY
-            self.v = kept * self.v + (1 - kept) * g.square()
+        self.v = MEMORY * self.v + (1 - MEMORY) * g.square()
         u = POWER * self.u / (1 - BETA**self.t)
         share = newton = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
@@ -80,6 +78,27 @@ def test_a_weight_that_nobody_speaks_to_stays_and_a_rate_of_0_moves_nothing():
         assert torch.equal(layer.weight, before)
         store.commit(marginal, state, Message(torch.ones(3, 4), torch.ones(3, 4)), Step(0.0, BATCHES, probed=True))
     assert torch.equal(layer.weight, before)
+
+
+def test_a_score_far_above_the_usual_makes_no_step_beyond_the_bound():
+    layer = nn.Linear(4, 3)
+    marginal, store, state = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf), {}
+    for size in [1e-3] * 100 + [1e3] + [1e-3] * 6:
+        before = layer.weight.detach().clone()
+        with torch.no_grad():
+            store.commit(marginal, state, Message(torch.full((3, 4), size), torch.zeros(3, 4)), Step(0.4, 1e6, probed=True))
+        assert (layer.weight.detach() - before).abs().max() <= NOISE * (1 + 1e-6)
+
+
+def test_the_prior_pulls_by_its_share_of_the_precision_however_noisy_the_scores():
+    layer = nn.Linear(4, 3)
+    marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
+    before, state, step = layer.weight.detach().clone(), {}, Step(0.4, BATCHES, probed=True)
+    with torch.no_grad():
+        marginal.precision.mul_(4)
+        store.commit(marginal, state, Message(torch.full((3, 4), 1e9), torch.zeros(3, 4)), step)
+    share = min(1.0, MEANS * 0.4) * 20.0 / BATCHES / marginal.precision
+    assert_close(layer.weight.detach(), before * (1 - share) + NOISE, rtol=1e-9, atol=0)
 
 
 def test_likelihoods_with_constant_curvature_are_steady():

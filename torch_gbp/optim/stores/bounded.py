@@ -27,7 +27,6 @@ MEANS = 2.5  # rate of the means over that of the precisions, divided by `automa
 NOISE = 6e-3  # a_n at the peak of the rate, 0.4: the largest step of a weight, in its own units
 PEAK = 0.4
 MEMORY = 0.99  # b
-EARLY, EVERY = 16, 4  # V is renewed in each of the first steps, and then in every fourth, by that much more
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
@@ -45,7 +44,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
-    _listen(state["noise"], score, state["steps"])
+    state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # this score too: a rare large one must not pass for usual
     if step.rate:  # a scheduler may have let it come to 0
         rates = _rates(step, state["steps"], momentum)
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
@@ -59,13 +58,6 @@ def _rates(step: Step, steps: int, momentum: float) -> Rates:
     limit = NOISE * step.rate / PEAK / max(1.0, step.depth) ** 0.5
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     return Rates(newton / noise, noise * u, pull)
-
-
-def _listen(noise: Tensor, score: Tensor, steps: int) -> None:
-    """V takes in the score of a batch, for itself and for those that are left out."""
-    if steps <= EARLY or steps % EVERY == 0:
-        kept = MEMORY if steps <= EARLY else MEMORY**EVERY
-        noise.mul_(kept).addcmul_(score, score, value=1 - kept)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
