@@ -5,11 +5,11 @@
     d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))               a_n falls as 1 / sqrt(L) in networks of depth L
     m <- m - a_m (R0 / (B R)) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
 
-The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little are back
-at m0 after a pass or two, well-known ones stay. Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
-prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
-weight makes a larger one. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the
-Newton step alone is taken.
+The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little are
+back at m0 after a pass or two, well-known ones stay. Where curvature decides, a weight moves as message passing says. Where a
+weight has hardly any curvature, its deviation is the prior's and a Newton step far too long: there the noise of g decides, as it
+does for Adam (Kingma & Ba 2015), of whose steps no weight makes a larger one. Where the likelihood's curvature does not fall as
+the fit gets better, as that of Gaussian noise, the Newton step alone is taken.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
@@ -31,7 +31,7 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), without `newton` 1 / R alone; the prior's share, `pull` R0 / R."""
+    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), without `newton` 1 / R alone; prior's share `pull` R0 / R."""
 
     newton: float | None
     move: float
@@ -44,7 +44,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
-    state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # this score too: a rare large one must not pass for usual
+    state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
         rates = _rates(step, state["steps"], momentum)
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
