@@ -31,7 +31,7 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), without `newton` 1 / R alone; prior's share `pull` R0 / R."""
+    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` R0 / R."""
 
     newton: float | None
     move: float
