@@ -11,7 +11,7 @@ import textwrap
 from itertools import groupby
 from typing import Any
 
-import griffe
+import griffe  # pyright: ignore[reportMissingImports]  of the extra docs
 
 _SECTION = re.compile(r"(Args|Raises|Warns|Attributes|Returns|Yields):$")
 _SPECIAL = re.compile(r"(`[^`]*`)|([\\*_<\[\]])")
