@@ -66,7 +66,7 @@ def test_penalties_pull_as_their_quadratic_forms_say(data, monkeypatch):
             else:
                 n, moved = len(part.x), joined(layer) - centre
                 a, g = factor.inputs.T @ factor.inputs / n, factor.scores.T @ factor.scores
-                form = torch.einsum("oi,pj,op,ij->", moved, moved, g, a)
+                form = (moved * (g @ moved @ a.T)).sum()
             total = total + 1.5 * form
         wanted = torch.autograd.grad(total, learner.layers[0].weight)[0]
         learner.pull().backward()

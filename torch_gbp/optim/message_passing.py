@@ -100,7 +100,7 @@ class MessagePassing(MessageOptimizer):
     @torch.no_grad()
     def _begin(self) -> None:
         """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
-        self._known = [marginal.advances for marginal in self.marginals]
+        self._known = {marginal: marginal.advances for marginal in self.marginals}
         for group in self.param_groups if self._own_rate else ():
             group["lr"] = self.store.default_rate(self.depth)
         for marginal in self.marginals:

@@ -108,9 +108,9 @@ def require_unscaled(optimizer: Any) -> None:
         )
 
 
-def require_same_task(known: list[int], marginals: list[GaussianParameter]) -> None:
+def require_same_task(known: dict[GaussianParameter, int], marginals: list[GaussianParameter]) -> None:
     """Raises InvalidInput where posteriors became priors since the optimizer began: what it remembers is in those now."""
-    if known != [marginal.advances for marginal in marginals]:
+    if any(marginal.advances != known.setdefault(marginal, marginal.advances) for marginal in marginals):
         raise InvalidInput(
             "the posterior became the prior, and what the optimizer remembers would count twice",
             where="MessagePassing.step",
