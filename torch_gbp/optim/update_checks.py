@@ -109,7 +109,10 @@ def require_unscaled(optimizer: Any) -> None:
 
 
 def require_same_task(known: dict[GaussianParameter, int], marginals: list[GaussianParameter]) -> None:
-    """Raises InvalidInput where posteriors became priors since the optimizer began: what it remembers is in those now."""
+    """Raises InvalidInput where posteriors became priors since the optimizer met them: what it remembers is in those now.
+
+    Marginals that joined later are taken as they are, and known from then on.
+    """
     if any(marginal.advances != known.setdefault(marginal, marginal.advances) for marginal in marginals):
         raise InvalidInput(
             "the posterior became the prior, and what the optimizer remembers would count twice",
