@@ -20,7 +20,7 @@ class Entrant(NamedTuple):
     drifting: Sequence[Settings] = ()
 
 
-STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 30.0, 100.0)), grid(gamma=(1.0, 0.8, 0.5))
+STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 30.0, 100.0, 300.0)), grid(gamma=(1.0, 0.8, 0.5))
 ENTRANTS = {
     "gbp": Entrant("torch_gbp", GBP, grid(strength=(1.0, 4.0, 16.0)), grid(drift=(0.0, 0.03, 0.3))),
     "gbp_stream": Entrant("torch_gbp, one optimizer that is told how many examples will come", Stream),

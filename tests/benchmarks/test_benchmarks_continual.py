@@ -131,7 +131,7 @@ def test_a_search_tries_every_setting_and_the_best_is_taken(data, monkeypatch):
         {"net": "permuted", "method": "ewc", "accuracy": 0.8, "settings": {"strength": 30.0}},
     ])  # fmt: skip
     assert continual.choose("permuted", "ewc") == {"strength": 30.0}
-    assert continual.choose("permuted", "gbp") == {"strength": 10.0} and continual.choose("stream", "ewc") == {}
+    assert continual.choose("permuted", "gbp") == {"strength": 15.0} and continual.choose("stream", "ewc") == {}
     assert [dict(one) for one in continual.tried(SCENARIOS["rotation"], "gbp")] == [
         {"drift": 0.0},
         {"drift": 0.03},
