@@ -16,6 +16,7 @@ from benchmarks import (
     graph_images,
     local_learning,
     ood,
+    passes,
     tabular,
     uci,
     untouched,
@@ -29,7 +30,7 @@ from benchmarks.study import STUDIES
 from benchmarks.tasks import TASKS
 
 CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
-CONTESTS["untouched"] = untouched.CONTEST
+CONTESTS |= {"untouched": untouched.CONTEST, "onepass": passes.ONEPASS, "cost": passes.COST}
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
@@ -57,6 +58,8 @@ SEEDS = {  # the others: 0, 1, 2
     "active": range(2),
     "anynet": range(2),
     "continual": range(2),
+    "cost": range(2),
+    "onepass": range(2),
     "ood": range(2),
     "coverage": range(100),
     "tabular": range(5),
@@ -66,8 +69,10 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
+    "cost": passes.COST.entrants,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
+    "onepass": passes.ONEPASS.entrants,
     "posterior": posterior.POSTERIORS,
     "robust": robust.METHODS,
     "tabular": tabular.TITLES,
