@@ -20,6 +20,7 @@ from benchmarks import (
     tabular,
     uci,
     untouched,
+    untuned,
     video,
 )
 from benchmarks.checks import curve, posterior, robust, thesis
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "tabular": tabular.run,
     "thesis": thesis.run,
     "uci": uci.run,
+    "untuned": untuned.run,
     "uci_validation": partial(uci.run, validation=True),
 }
 SEEDS = {  # the others: 0, 1, 2
@@ -64,6 +66,7 @@ SEEDS = {  # the others: 0, 1, 2
     "coverage": range(100),
     "tabular": range(5),
     "uci": range(20),
+    "untuned": range(2),
 }
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "active": active.WAYS,
@@ -77,6 +80,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "robust": robust.METHODS,
     "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
+    "untuned": untuned.ENTRANTS,
 }
 
 

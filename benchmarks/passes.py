@@ -54,7 +54,9 @@ ONCE: dict[str, Portion] = {
     "fashion_lenet": of_task("fashion", "lenet", None, (1,), search=20_000),
 }
 COSTS: dict[str, Portion] = {
-    f"{task}_{net}": of_task(task, net, 10_000, (1, 2, 4, 8), search=10_000) for task in ("mnist", "fashion") for net in ("mlp", "lenet")
+    f"{task}_{net}": of_task(task, net, 10_000, (1, 2, 4, 8), search=10_000)
+    for task in ("mnist", "fashion")
+    for net in ("mlp", "lenet")
 }
 
 
