@@ -7,8 +7,8 @@ the means sweep leaves plain have their rate multiplied as it is.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import NamedTuple
 
 from benchmarks.measure import fit_temperature, scores, tempered_scores
@@ -45,9 +45,9 @@ PORTIONS: dict[str, Portion] = {
 
 
 class Spread(NamedTuple):
-    """Scores of a method at all multiples, in their order: the middle one and the worst, the largest."""
+    """Scores of a method at all multiples: the middle one, and the worst, the largest."""
 
-    middle: float
+    median: float
     worst: float
 
 
@@ -55,9 +55,9 @@ def spread(values: Sequence[float]) -> Spread:
     """Median and maximum.
 
     >>> spread([0.3, 0.9, 0.2, 0.4, 0.5])
-    Spread(middle=0.4, worst=0.9)
+    Spread(median=0.4, worst=0.9)
     """
-    return Spread(median(values), max(values))
+    return Spread(statistics.median(values), max(values))
 
 
 def run(request: Request) -> Result:
