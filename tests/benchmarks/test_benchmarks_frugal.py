@@ -126,6 +126,8 @@ RATES = [
     *spreads("adamw", "cancer", (0.9, 0.2, 0.6, 0.1, 0.8)),
     *spreads("gbp", "digits", (0.5, 0.2, 0.1, 0.3, 0.4)),
     *spreads("adamw", "digits", (0.9, 0.2, 0.4, 0.1, 0.8)),
+    *spreads("gbp", "lenet", (0.5, 0.2, 0.1, 0.3, 0.4)),
+    *spreads("adamw", "lenet", (0.9, 0.7, 0.4, 0.6, 0.8)),
 ]
 
 
@@ -134,8 +136,8 @@ def test_the_worst_rate_is_held_against_the_median_of_a_rival() -> None:
     assert lines[2].endswith("| **torch_gbp** | 0.500 | 0.200 | 0.100 | 0.300 | 0.400 | 0.300 | 0.500 | 0.150 | 0.250 |")
     assert lines[3].endswith("| AdamW | 0.900 | 0.200 | 0.600 | 0.100 | 0.800 | 0.600 | 0.900 | 0.300 | 0.450 |")
     assert lines[-2:] == [
-        "| **torch_gbp** | NLL | 1 of 2 |",
-        "| **torch_gbp** | NLL, best temperature of each rate | 1 of 2 |",
+        "| **torch_gbp** | NLL | 2 of 3 |",
+        "| **torch_gbp** | NLL, best temperature of each rate | 2 of 3 |",
     ]
 
 
