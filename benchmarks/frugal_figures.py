@@ -71,7 +71,10 @@ def cost(results: Path) -> Figure | None:
         _plain_numbers(own.xaxis)
         _plain_numbers(own.yaxis)
         dress(
-            own, f"{passes.COSTS[net].title}, 10,000 images", "seconds of training (1, 2, 4, 8 passes)", TEMPERED["nll_tempered"]
+            own,
+            f"{passes.COSTS[net].title}, 10,000 images",
+            "processor seconds of training (1, 2, 4, 8 passes)",
+            TEMPERED["nll_tempered"],
         )
     axes[0].legend(fontsize=7.5, frameon=False)
     return figure

@@ -47,6 +47,12 @@ def _best(rows: list[Row], key: str) -> float:
 def one_pass(rows: list[Row]) -> str:
     """Every network and method of `onepass`."""
     titles = {method: _bold(method, entrant.title) for method, entrant in passes.ONEPASS.entrants.items()}
+
+    def ratio(own: list[Row]) -> str:
+        theirs = matching(rows, net=own[0]["net"], limit=own[0]["limit"], method="adamw")
+        clocks = [estimate(part, "processor_seconds") for part in (own, theirs)]
+        return f"{clocks[0].mean / clocks[1].mean:.2f}x" if clocks[0] and clocks[1] else "-"
+
     lines = [
         Line([f"{passes.ONCE[net].title}, {limit:,} images", title], {"net": net, "limit": limit, "method": method})
         for net, limit in distinct(rows, "net", "limit")
@@ -58,13 +64,13 @@ def one_pass(rows: list[Row]) -> str:
         Column("NLL with a held-out temperature", cell("nll_tempered")),
         Column("ECE", ECE),
         Column("ECE with it", cell("ece_tempered")),
-        Column("training / AdamW's", cell("train_ratio", 2, unit="x", spread=False)),
+        Column("training / AdamW's", ratio),
     ]
     return crossed(rows, ["data, net", "method"], lines, columns)
 
 
 def seconds(rows: list[Row]) -> str:
-    """NLL with a held-out temperature and seconds of training by passes, and the seconds until AdamW's best NLL is reached."""
+    """NLL with a held-out temperature and processor seconds of training by passes, and those to AdamW's best NLL."""
     titles = {method: _bold(method, entrant.title) for method, entrant in passes.COST.entrants.items()}
     lines = [
         Line([f"{passes.COSTS[net].title}, {limit:,} images", title], {"net": net, "limit": limit, "method": method})
@@ -73,7 +79,7 @@ def seconds(rows: list[Row]) -> str:
     ]
 
     def told(own: list[Row]) -> str:
-        return f"{number(own, 'nll_tempered')} ({number(own, 'train_seconds', 1, spread=False)} s)" if own else "-"
+        return f"{number(own, 'nll_tempered')} ({number(own, 'processor_seconds', 1, spread=False)} s)" if own else "-"
 
     def until(own: list[Row]) -> str:
         case = matching(rows, net=own[0]["net"], limit=own[0]["limit"])
@@ -91,7 +97,7 @@ def _passes(rows: list[Row]) -> list[int]:
 def points(rows: list[Row], key: str = "nll_tempered") -> Points:
     """Means over the seeds for each number of passes."""
     found = [matching(rows, epochs=epochs) for epochs in _passes(rows)]
-    pairs = [(estimate(own, "train_seconds"), estimate(own, key)) for own in found]
+    pairs = [(estimate(own, "processor_seconds"), estimate(own, key)) for own in found]
     return [(clock.mean, score.mean) for clock, score in pairs if clock and score]
 
 

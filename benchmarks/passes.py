@@ -42,8 +42,8 @@ def warm_end(lr: tuple[float, ...], weight_decay: tuple[float, ...]) -> list[Set
 
 
 def costs(racer: Racer, request: Request) -> Row:
-    """Wall seconds of a training among others that take turns with it."""
-    return {"train_seconds": racer.train_seconds}
+    """Wall seconds of a training among others that take turns with it, and processor seconds."""
+    return {"train_seconds": racer.train_seconds, "processor_seconds": racer.processor_seconds}
 
 
 ONCE: dict[str, Portion] = {

@@ -57,7 +57,7 @@ def test_every_method_takes_one_pass_by_the_settings_of_its_search(call: Run) ->
 def test_costs_are_told_for_every_number_of_passes(call: Run, tmp_path: Path) -> None:
     rows = call("cost", "--net", "mnist_mlp", "--methods", "gbp_means", "adamw")
     assert [(row["method"], row["epochs"]) for row in rows] == [(m, e) for e in (1, 2) for m in ("gbp_means", "adamw")]
-    assert all(row["train_seconds"] > 0 for row in rows)
+    assert all(row["processor_seconds"] > 0 and row["train_seconds"] > 0 for row in rows)
     assert "not run" not in tables.table("cost", folder=tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_seconds_are_read_off_between_the_passes() -> None:
     def row(method: str, epochs: int, nll: float, clock: float) -> Row:
         return {"net": "mnist_mlp", "limit": 10_000, "method": method, "seed": 0, "epochs": epochs} | {
             "nll_tempered": nll,
-            "train_seconds": clock,
+            "processor_seconds": clock,
         }
 
     rows = [row("gbp", 1, 0.3, 2.0), row("gbp", 2, 0.1, 8.0), row("adamw", 1, 0.4, 1.0), row("adamw", 2, 0.2, 2.0)]
@@ -187,7 +187,7 @@ def test_seconds_are_read_off_between_the_passes() -> None:
 def test_figures_of_rates_seconds_and_corruptions_are_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert figures.draw(tmp_path, tmp_path / "figures") == []
     store(tmp_path, "untuned", RATES)
-    store(tmp_path, "cost", [images("adamw", 10_000, 0.3, train_seconds=2.0) | {"net": "mnist_mlp"}])
+    store(tmp_path, "cost", [images("adamw", 10_000, 0.3, processor_seconds=2.0) | {"net": "mnist_mlp"}])
     kinds = [(corruptions.CLEAN, 0), *((kind, 5) for kind in corruptions.KINDS)]
     told = {"net": "lenet", "limit": 60, "seed": 0, "epochs": 1, "nll_tempered": 0.5, "ece_tempered": 0.1}
     store(
@@ -198,10 +198,8 @@ def test_figures_of_rates_seconds_and_corruptions_are_drawn_from_what_is_there(t
     drawn = [path.name for path in figures.draw(tmp_path, tmp_path / "figures")]
     assert drawn == ["cost.png", "untuned.png", "corruptions.png"]
     rates = frugal_figures.untuned_rates(tmp_path)
-    assert rates is not None and [len(axes.lines) for axes in rates.axes] == [
-        13,
-        13,
-    ]  # 2 x (5 dots and a median), torch_gbp's worst
+    assert rates is not None
+    assert {len(axes.lines) for axes in rates.axes} == {13} and len(rates.axes) == 3  # 2 x (5 dots, a median), torch_gbp's worst
     shifted = frugal_figures.corrupted(tmp_path)
     assert shifted is not None
     assert [[*np.asarray(line.get_xdata())] for line in shifted.axes[0].lines] == [[0, 5], [0, 5]]
