@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 DPI, SIZE = 150, (3.9, 3.2)  # pixels per inch, inches of a panel
 # Okabe & Ito's colours, told apart by colour-blind readers too, and a grey.
@@ -42,3 +43,10 @@ def dress(axes: Any, title: str, x_title: str, y_title: str) -> None:
     axes.tick_params(labelsize=7.5)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plain_numbers(axis: Any) -> None:
+    """Decimals on a logarithmic axis, at 1, 2 and 5 times the powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks import active, frugal_figures, graph_images, video
 from benchmarks.checks import curve
-from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels
+from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import SINGLE
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
@@ -71,7 +71,10 @@ def lines_by_images(panels: Sequence[tuple[str, str]], rows: list[Row], titles: 
         limits = _lines(own, matching(rows, net=net), score, titles)
         title = f"{DATA[net]}, one pass" if net in DATA else f"MNIST, {TASKS['lowdata'].nets[net].title}"
         dress(own, title, "training images", score)
-        own.set(xscale="log", yscale="linear" if "(%)" in score else "log")
+        own.set_xscale("log")
+        if "(%)" not in score:
+            own.set_yscale("log")
+            plain_numbers(own.yaxis)
         own.xaxis.set_major_locator(FixedLocator(limits[::-2]))
         own.xaxis.set_minor_locator(NullLocator())
         own.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 
 from benchmarks import corruptions, passes, untuned
-from benchmarks.drawing import LOOKS, dress, make_panels
+from benchmarks.drawing import LOOKS, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import by_multiple, points
 from benchmarks.methods import METHODS
 from benchmarks.results import Row, committed, estimate, matching
@@ -52,7 +52,7 @@ def _dots(axes: Any, rows: list[Row]) -> None:
         range(len(methods)), [untuned.ENTRANTS[method].title.partition(",")[0] + SHORT.get(method, "") for method in methods]
     )
     axes.set_xscale("log")
-    _plain_numbers(axes.xaxis)
+    plain_numbers(axes.xaxis)
 
 
 def cost(results: Path) -> Figure | None:
@@ -68,8 +68,8 @@ def cost(results: Path) -> Figure | None:
                 colour, line = LOOKS[method]
                 own.plot(*zip(*found, strict=True), color=colour, linestyle=line, marker="o", markersize=4, label=entrant.title)
         own.set(xscale="log", yscale="log")
-        _plain_numbers(own.xaxis)
-        _plain_numbers(own.yaxis)
+        plain_numbers(own.xaxis)
+        plain_numbers(own.yaxis)
         dress(
             own,
             f"{passes.COSTS[net].title}, 10,000 images",
@@ -105,10 +105,3 @@ def _by_severity(axes: Any, rows: list[Row], score: str, title: str) -> None:
         colour, line = LOOKS[rows[0]["method"]]
         x, y, errors = zip(*points, strict=True)
         axes.errorbar(x, y, errors, color=colour, linestyle=line, marker="o", markersize=3, label=title)
-
-
-def _plain_numbers(axis: Any) -> None:
-    """Decimals at 1, 2 and 5 times the powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
