@@ -94,7 +94,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", "--passes", type=int, default=None, help="passes (default: the task's)")
-    parser.add_argument("--again", action="store_true", help="anynet: make rows anew that the result file has already")
+    parser.add_argument(
+        "--again", action="store_true", help="anynet, onepass, cost, untuned: make rows anew that the result file has already"
+    )
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")

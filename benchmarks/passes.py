@@ -42,7 +42,7 @@ def warm_end(lr: tuple[float, ...], weight_decay: tuple[float, ...]) -> list[Set
 
 
 def costs(racer: Racer, request: Request) -> Row:
-    """Wall seconds of a training among others that take turns with it, and processor seconds."""
+    """Wall seconds of a training, and processor seconds, which tell the same when the machine is busy."""
     return {"train_seconds": racer.train_seconds, "processor_seconds": racer.processor_seconds}
 
 
@@ -68,7 +68,7 @@ def _contest(name: str, portions: dict[str, Portion], methods: dict[str, Entrant
     def told(request: Request) -> Row:
         return {"portions": {own: portions[own]._replace(source=None)._asdict() for own in request.asked(portions)}}
 
-    return Contest(name, trials, methods, costs, told)
+    return Contest(name, trials, methods, costs, told, together=False)
 
 
 ONEPASS = _contest("onepass", ONCE, entrants(both_ends(RATES["adamw"], 0.01), both_ends(RATES["sgd_momentum"], 1e-4)))

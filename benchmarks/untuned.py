@@ -17,7 +17,7 @@ from benchmarks.methods.base import Entrant, Settings
 from benchmarks.methods.gradient import WARMUP
 from benchmarks.portions import Portion, of_task, of_untouched
 from benchmarks.race import Racer, Run, race
-from benchmarks.results import Request, Result, Row
+from benchmarks.results import Request, Result, Row, key
 from benchmarks.tasks import SUBSET_SEED, Trial
 
 MULTIPLES = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -67,13 +67,21 @@ def run(request: Request) -> Result:
 
 
 def rows(request: Request) -> Iterator[Row]:
-    """One method after the other, its multiples in one race."""
+    """One method after the other, its multiples in one race; those that the result file has are left alone."""
     for name in request.asked(PORTIONS):
         for trial in PORTIONS[name].trials(name, request, held_out=False):
             for method in installed(request.methods or list(ENTRANTS), ENTRANTS):
-                runs = [Run(method, at(ENTRANTS[method], multiple), ENTRANTS[method].make) for multiple in MULTIPLES]
-                for multiple, racer in zip(MULTIPLES, race(runs, trial), strict=True):
-                    yield _row(racer, trial, multiple)
+                if not _there(trial, method, request):
+                    runs = [Run(method, at(ENTRANTS[method], multiple), ENTRANTS[method].make) for multiple in MULTIPLES]
+                    for multiple, racer in zip(MULTIPLES, race(runs, trial), strict=True):
+                        yield _row(racer, trial, multiple)
+
+
+def _there(trial: Trial, method: str, request: Request) -> bool:
+    """Whether the result file has every multiple of this method."""
+    wanted = [key({"method": method, **trial.told, "settings": {"multiple": own}}) for own in MULTIPLES]
+    done = [key(row) for row in request.done]
+    return all(own in done for own in wanted)
 
 
 def at(entrant: Entrant, multiple: float) -> Settings:

@@ -112,6 +112,8 @@ def test_untuned_tells_every_multiple_of_every_method(call: Run, tmp_path: Path)
     assert len({row["nll"] for row in rows[5:]}) == 5
     assert all(row["nll_tempered"] <= row["nll"] + 1e-9 for row in rows)
     assert "breast cancer" in tables.table("untuned", folder=tmp_path)
+    again = call("untuned", "--net", "cancer", "--methods", "gbp", "adamw", "sgd_momentum", "--seeds", "0")
+    assert again[:10] == rows and [row["method"] for row in again[10:]] == ["sgd_momentum"] * 5  # rows are not made twice
 
 
 def spreads(method: str, net: str, values: tuple[float, ...]) -> list[Row]:
