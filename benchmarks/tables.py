@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
+from benchmarks import anynet, frugal_tables, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
@@ -190,6 +190,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
+    "cost": frugal_tables.seconds,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
@@ -197,6 +198,8 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "local": local,
     "local_ablation": local,
     "local_search": local_search,
+    "lowdata": partial(frugal_tables.few_images, partial(comparison, "lowdata")),
+    "onepass": frugal_tables.one_pass,
     "ood": shift_tables.detection,
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
@@ -205,6 +208,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "tabular": other_tables.shipped_tables,
     "thesis": checks.thesis_table,
     "uci": other_tables.uci_table,
+    "untuned": frugal_tables.untuned_rates,
     "widening": widening,
 }
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
