@@ -65,11 +65,11 @@ _CIFAR_MLP, _CIFAR_LENET = partial(mlp, inputs=3072, hidden=(501, 501)), partial
 CASES = (
     Case("mlp", "MLP 784-256-256-10", "mnist", mlp, _all_sizes("mlp")),
     Case("lenet", "LeNet-5", "mnist", lenet5, _all_sizes("lenet")),
-    _wide(400, 4),
-    _wide(800, 4),
-    _wide(1200, 4),
+    _wide(400, 3),
+    _wide(800, 3),
+    _wide(1200, 3),
     _wide(2000, 1, limit=20_000),
-    Case("cifar_mlp501", "CIFAR-10, MLP 3072-501-501-10", "cifar10", _CIFAR_MLP, (Plan(4, 50_000),), REGRESSED),
+    Case("cifar_mlp501", "CIFAR-10, MLP 3072-501-501-10", "cifar10", _CIFAR_MLP, (Plan(3, 50_000),), REGRESSED),
     Case("cifar_lenet", "CIFAR-10, LeNet-5", "cifar10", _CIFAR_LENET, (Plan(10, 50_000),), REGRESSED),
 )
 NETS = {case.name: case for case in CASES}
