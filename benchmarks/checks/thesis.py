@@ -10,7 +10,7 @@ from benchmarks.checks.thesis_curves import curves
 from benchmarks.checks.thesis_nets import LIMITS, NETS, TABLE, Case
 from benchmarks.checks.thesis_ways import BATCH, EPOCHS, METHODS_OF_WAYS, PLAIN_EPOCHS, RATE, WAYS, Trained, Way
 from benchmarks.measure import predict, scores, timed
-from benchmarks.results import Request, Result, Row, say
+from benchmarks.results import Request, Result, Row, key, say
 from benchmarks.tasks import SUBSET_SEED, Split, limited
 from torch_gbp import thesis_iterations
 
@@ -36,12 +36,11 @@ def _rows(request: Request) -> Iterator[Row]:
         case = NETS[name]
         data = case.load(request)
         for limit in case.limits(request):
-            ways = {order: way for order, way in WAYS.items() if _wanted(order, case, limit, request)}
             for seed in request.runs:
                 split = limited(data, limit, draw=seed)
-                for order, way in ways.items():
-                    for method in _asked(way, case, request):
-                        yield _row(order, way, method, case, split, seed, request)
+                for order in [order for order in WAYS if _wanted(order, case, limit, request)]:
+                    for method in _asked(WAYS[order], case, request):
+                        yield from _row(order, method, case, split, seed, request)
 
 
 def _wanted(order: str, case: Case, limit: int, request: Request) -> bool:
@@ -55,14 +54,18 @@ def _asked(way: Way, case: Case, request: Request) -> list[str]:
     return [name for name in way.methods if name in (named or case.methods or way.methods)]
 
 
-def _row(order: str, way: Way, method: str, case: Case, split: Split, seed: int, request: Request) -> Row:
+def _row(order: str, method: str, case: Case, split: Split, seed: int, request: Request) -> Iterator[Row]:
+    """The training, unless the result file has it, with its curves where they are drawn."""
+    way, found = WAYS[order], list[Trained]()
+    told = {"net": case.name, "limit": len(split.x), "seed": seed, "epochs": way.epochs(case, len(split.x), request)}
+    row = {"method": method, "order": order, **told}
+    if any(key(other) == key(row) and (len(split.x) not in DRAWN or "curves" in other) for other in request.done):
+        return
     torch.manual_seed(seed)
-    found: list[Trained] = []
-    seconds = timed(lambda: found.append(way.train(way.methods[method], case, split, request)))
-    trained, told = found[0], {"net": case.name, "limit": len(split.x), "seed": seed, "epochs": found[0].epochs}
-    scored = _scored(trained, split)
+    seconds = timed(lambda: found.append(way.train(way.methods[method], case, split, told["epochs"])))
+    scored = _scored(found[0], split)
     say(told, f"{method}, {order}: {100 * scored['accuracy']:.2f} % in {seconds:.0f} s")
-    return {"method": method, "order": order, **told, **(trained.settings or {}), **scored, "train_seconds": seconds}
+    yield {**row, **found[0].settings, **scored, "train_seconds": seconds}
 
 
 def _scored(trained: Trained, split: Split) -> Row:
