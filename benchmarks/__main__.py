@@ -16,6 +16,7 @@ from benchmarks import (
     graph_images,
     local_learning,
     ood,
+    study,
     tabular,
     uci,
     untouched,
@@ -25,7 +26,6 @@ from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
-from benchmarks.study import STUDIES
 from benchmarks.tasks import TASKS
 
 CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
@@ -33,7 +33,7 @@ CONTESTS["untouched"] = untouched.CONTEST
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
-    **{name: study.run for name, study in STUDIES.items()},
+    **{name: own.run for name, own in study.STUDIES.items()},
     "active": active.run,
     "continual": continual.run,
     "continual_search": partial(continual.run, search=True),
@@ -66,6 +66,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
+    "local_feedback": study.FEEDBACK,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
     "posterior": posterior.POSTERIORS,
