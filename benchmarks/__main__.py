@@ -42,7 +42,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
     "graph_mnist": graph_images.run,
-    "graph_mnist_validation": partial(graph_images.run, validation=True),
+    "graph_mnist_search": graph_images.search,
     "graph_video": video.run,
     "ood": ood.run,
     "posterior": posterior.run,
