@@ -98,7 +98,7 @@ def learned_by(method: str, settings: Settings) -> Callable[[str, Tensor, Tensor
 
 
 def choose(searched: list[Row], name: str, method: str, limit: int) -> Choice:
-    """The settings with the best accuracy on held-out images: of this network and number of images, else of the nearest searched."""
+    """The settings with the best held-out accuracy: of this network and number of images, else of the nearest searched."""
     own = matching(searched, net=name, method=method) or matching(searched, net=name.removesuffix("_wide"), method=method)
     if not own:
         return Choice(RIVALS[method].defaults, BUILT_IN)
