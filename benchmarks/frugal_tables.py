@@ -158,4 +158,4 @@ def _wins(rows: list[Row], titles: dict[str, str]) -> str:
 
 
 def _bold(method: str, title: str) -> str:
-    return f"**{title}**" if method in untuned.OURS else title
+    return f"**{title}**" if method.startswith("gbp") else title

@@ -5,11 +5,11 @@ The rivals' 8 settings are searched for every network and number of passes, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from benchmarks.contest import Contest
-from benchmarks.methods import gbp
 from benchmarks.methods.base import Entrant, Settings, grid
+from benchmarks.methods.gbp import GBP, MEANS, SOFTMAX
 from benchmarks.methods.gradient import TAIL, WARMUP, AdamW, Momentum
 from benchmarks.portions import Portion, of_task
 from benchmarks.race import Racer
@@ -17,15 +17,15 @@ from benchmarks.results import Request, Row
 from benchmarks.tasks import Trial
 
 COLD: Settings = {"final": 0.0, "tail": 0.0}  # a cosine down to 0, the last weights
-RATES: Mapping[str, tuple[float, ...]] = {"adamw": (1e-3, 2e-3, 4e-3, 8e-3), "sgd_momentum": (0.02, 0.05, 0.1, 0.2)}
-USUAL = 1  # of these settings, where none were searched
+USUAL = 1  # of a grid, where none was searched
+_ONCE: Settings = {"rate": (1.0, 2.5), "warmup": (0.05,), "final": (0.1, 0.4)}
 
 
 def entrants(adamw: list[Settings], momentum: list[Settings]) -> dict[str, Entrant]:
     """Both sweeps of torch_gbp as they come, AdamW and SGD with momentum by these settings; all four rise first."""
     return {
-        "gbp": gbp.SOFTMAX,
-        "gbp_means": gbp.MEANS,
+        "gbp": SOFTMAX,
+        "gbp_means": MEANS,
         "adamw": Entrant("AdamW", AdamW, adamw[USUAL], adamw, chosen_by="nll_tempered"),
         "sgd_momentum": Entrant("SGD with momentum", Momentum, momentum[USUAL], momentum, chosen_by="nll_tempered"),
     }
@@ -71,5 +71,8 @@ def _contest(name: str, portions: dict[str, Portion], methods: dict[str, Entrant
     return Contest(name, trials, methods, costs, told, together=False)
 
 
-ONEPASS = _contest("onepass", ONCE, entrants(both_ends(RATES["adamw"], 0.01), both_ends(RATES["sgd_momentum"], 1e-4)))
-COST = _contest("cost", COSTS, entrants(warm_end(RATES["adamw"], (0.1, 1.0)), warm_end(RATES["sgd_momentum"], (1e-3, 1e-2))))
+_SCHEDULES: list[Settings] = [{"rate": own.pop("rate"), "optimizer": own} for own in map(dict, grid(**_ONCE))]
+SEARCHED = {"gbp_searched": Entrant("torch_gbp, searched", GBP, {}, _SCHEDULES, chosen_by="nll_tempered")}
+_OF_ONE = entrants(both_ends((2e-3, 4e-3, 8e-3, 0.016), 0.01), both_ends((0.02, 0.035, 0.05, 0.07), 1e-4))
+_OF_SEVERAL = entrants(warm_end((1e-3, 2e-3, 4e-3, 8e-3), (0.1, 1.0)), warm_end((0.01, 0.02, 0.035, 0.05), (1e-3, 1e-2)))
+ONEPASS, COST = _contest("onepass", ONCE, _OF_ONE | SEARCHED), _contest("cost", COSTS, _OF_SEVERAL)
