@@ -13,6 +13,7 @@ from benchmarks.results import Row, estimate, matching
 from benchmarks.tasks import TASKS
 
 SINGLE = [name for name in METHODS if name != "ensemble"]  # of one network each
+LARGEST = 10  # NLL that is written out
 Points = Sequence[tuple[float, float]]
 """(seconds, NLL) of trainings, shorter ones first."""
 
@@ -123,7 +124,10 @@ def untuned_rates(rows: list[Row]) -> str:
         for net, limit in distinct(rows, "net", "limit")
         for method, title in titles.items()
     ]
-    columns = [Column(f"rate x {own:g}", cell("nll", 3), {"settings": {"multiple": own}}) for own in untuned.MULTIPLES]
+    columns = [
+        Column(f"rate x {own:g}", lambda own: _bounded(_mean(own, "nll")), {"settings": {"multiple": own}})
+        for own in untuned.MULTIPLES
+    ]
     for words, key in (("", "nll"), (", best temperature", "nll_tempered")):
         columns += [Column(f"{which}{words}", _of_spread(place, key)) for place, which in enumerate(untuned.Spread._fields)]
     return crossed(rows, ["data, net", "method"], lines, columns) + "\n" + _wins(rows, titles)
@@ -131,9 +135,19 @@ def untuned_rates(rows: list[Row]) -> str:
 
 def _of_spread(place: int, key: str) -> Cell:
     def told(own: list[Row]) -> str:
-        return f"{by_multiple(own, key)[place]:.3f}"
+        return _bounded(by_multiple(own, key)[place])
 
     return told
+
+
+def _mean(rows: list[Row], key: str) -> float:
+    found = estimate(rows, key)
+    return found.mean if found else math.nan
+
+
+def _bounded(nll: float) -> str:
+    """Three digits; where a training has blown up, how far does not matter."""
+    return f"{nll:.3f}" if nll <= LARGEST else f"> {LARGEST}"
 
 
 def by_multiple(rows: list[Row], key: str) -> untuned.Spread:

@@ -48,7 +48,7 @@ def test_every_method_takes_one_pass_by_the_settings_of_its_search(call: Run) ->
     rows = call("onepass", "--net", "fashion_mlp")
     assert [row["method"] for row in rows] == list(passes.ONEPASS.entrants)
     assert {(row["net"], row["epochs"]) for row in rows} == {("fashion_mlp", 1)}
-    assert [row["chosen_by"] for row in rows] == [contest.SHIPPED] * 2 + [contest.SEARCHED] * 2
+    assert [row["chosen_by"] for row in rows] == [contest.SHIPPED] * 2 + [contest.SEARCHED] * 3
     assert all("nll_tempered" in row and not any("ood" in key for key in row) for row in rows)
     assert rows[2]["chosen"] == passes.ONEPASS.entrants["adamw"].grid[0]
 
@@ -125,7 +125,7 @@ def spreads(method: str, net: str, values: tuple[float, ...]) -> list[Row]:
 
 RATES = [
     *spreads("gbp", "cancer", (0.5, 0.2, 0.1, 0.3, 0.4)),
-    *spreads("adamw", "cancer", (0.9, 0.2, 0.6, 0.1, 0.8)),
+    *spreads("adamw", "cancer", (90.0, 0.2, 0.6, 0.1, 0.8)),
     *spreads("gbp", "digits", (0.5, 0.2, 0.1, 0.3, 0.4)),
     *spreads("adamw", "digits", (0.9, 0.2, 0.4, 0.1, 0.8)),
     *spreads("gbp", "lenet", (0.5, 0.2, 0.1, 0.3, 0.4)),
@@ -136,7 +136,7 @@ RATES = [
 def test_the_worst_rate_is_held_against_the_median_of_a_rival() -> None:
     lines = frugal_tables.untuned_rates(RATES).splitlines()
     assert lines[2].endswith("| **torch_gbp** | 0.500 | 0.200 | 0.100 | 0.300 | 0.400 | 0.300 | 0.500 | 0.150 | 0.250 |")
-    assert lines[3].endswith("| AdamW | 0.900 | 0.200 | 0.600 | 0.100 | 0.800 | 0.600 | 0.900 | 0.300 | 0.450 |")
+    assert lines[3].endswith("| AdamW | > 10 | 0.200 | 0.600 | 0.100 | 0.800 | 0.600 | > 10 | 0.300 | > 10 |")
     assert lines[-2:] == [
         "| **torch_gbp** | NLL | 2 of 3 |",
         "| **torch_gbp** | NLL, best temperature of each rate | 2 of 3 |",
