@@ -17,6 +17,7 @@ from benchmarks import (
     local_learning,
     ood,
     passes,
+    study,
     tabular,
     uci,
     untouched,
@@ -27,7 +28,6 @@ from benchmarks.checks import curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
-from benchmarks.study import STUDIES
 from benchmarks.tasks import TASKS
 
 CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
@@ -35,7 +35,7 @@ CONTESTS |= {"untouched": untouched.CONTEST, "onepass": passes.ONEPASS, "cost": 
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
-    **{name: study.run for name, study in STUDIES.items()},
+    **{name: own.run for name, own in study.STUDIES.items()},
     "active": active.run,
     "continual": continual.run,
     "continual_search": partial(continual.run, search=True),
@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
     "graph_mnist": graph_images.run,
-    "graph_mnist_validation": partial(graph_images.run, validation=True),
+    "graph_mnist_search": graph_images.search,
     "graph_video": video.run,
     "ood": ood.run,
     "posterior": posterior.run,
@@ -73,6 +73,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
     "cost": passes.COST.entrants,
+    "local_feedback": study.FEEDBACK,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
     "onepass": passes.ONEPASS.entrants,
