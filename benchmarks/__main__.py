@@ -24,7 +24,7 @@ from benchmarks import (
     untuned,
     video,
 )
-from benchmarks.checks import curve, posterior, robust, thesis
+from benchmarks.checks import coverage, curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
@@ -40,7 +40,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "continual": continual.run,
     "continual_search": partial(continual.run, search=True),
     "corruptions": corruptions.run,
-    "coverage": curve.run_coverage,
+    "coverage": coverage.run,
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
     "graph_mnist": graph_images.run,
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", "--passes", type=int, default=None, help="passes (default: the task's)")
     parser.add_argument(
-        "--again", action="store_true", help="anynet, onepass, cost, untuned: make rows anew that the result file has already"
+        "--again", action="store_true", help="make rows anew that the file has: anynet, onepass, cost, untuned, thesis"
     )
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from benchmarks import active, frugal_figures, graph_images, video
+from benchmarks.checks import coverage as covered
 from benchmarks.checks import curve
 from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import SINGLE
@@ -146,14 +147,14 @@ def synthetic(results: Path) -> Figure | None:
 def coverage(results: Path) -> Figure | None:
     """A panel for each predictive: the share of networks whose interval covers the curve, against the credible level."""
     rows = [row for row in committed("coverage", results) if "needed" in row]
-    found = {method: own for method in curve.PREDICTIVES if (own := matching(rows, method=method))}
+    found = {method: own for method in covered.PREDICTIVES if (own := matching(rows, method=method))}
     if not found:
         return None
     figure, axes = make_panels(len(found))
     for own, (method, networks) in zip(axes, found.items(), strict=True):
         own.plot([0, 1], [0, 1], color=REFERENCE, linestyle=":")
         for region, (side, colour) in SIDES.items():
-            own.plot(curve.LEVELS, curve.coverage(networks, region), color=colour, label=side)
+            own.plot(covered.LEVELS, covered.coverage(networks, region), color=colour, label=side)
         own.legend(fontsize=7, frameon=False)
         title = "linear response" if method == "gbp_joint" else "marginals"
         dress(own, f"{title}, {len(networks)} networks", "credible level", "coverage of the curve")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import anynet, frugal_tables, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
+from benchmarks.checks import thesis_tables
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, matching, read
@@ -206,11 +207,14 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "robust": checks.robust_table,
     "synthetic": checks.synthetic,
     "tabular": other_tables.shipped_tables,
-    "thesis": checks.thesis_table,
+    "thesis": thesis_tables.accuracies,
+    "thesis_scores": thesis_tables.scores,
+    "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
     "untuned": frugal_tables.untuned_rates,
     "widening": widening,
 }
+FILE_OF = {"thesis_scores": "thesis", "thesis_widths": "thesis"}  # tables of another table's rows
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
     "graph_regression": other_tables.fitted_curve,
     "graph_xor": other_tables.xor,
@@ -221,7 +225,7 @@ def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
     """The table of a result file, or of all of them: `runs`."""
     if name == "runs":
         return provenance.runs(folder)
-    path = folder / f"{name}.json"
+    path = folder / f"{FILE_OF.get(name, name)}.json"
     content = read(path) if path.is_file() else {"rows": [], "settings": {}}
     rows = [row for row in content["rows"] if limit in (None, row["limit"])]
     if not rows:
