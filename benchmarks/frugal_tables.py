@@ -173,3 +173,6 @@ def _wins(rows: list[Row], titles: dict[str, str]) -> str:
 
 def _bold(method: str, title: str) -> str:
     return f"**{title}**" if method.startswith("gbp") else title
+
+
+OF_ROWS = {"cost": seconds, "onepass": one_pass, "untuned": untuned_rates}
