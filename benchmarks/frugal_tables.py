@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from benchmarks import passes, untuned
 from benchmarks.contest import SHIPPED
 from benchmarks.markdown import ACCURACY, ECE, NLL, Cell, Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.methods import METHODS
+from benchmarks.portions import Portion
 from benchmarks.results import Row, estimate, matching
 from benchmarks.tasks import TASKS
 
@@ -67,7 +68,7 @@ def one_pass(rows: list[Row]) -> str:
 
     lines = [
         Line([f"{passes.ONCE[net].title}, {limit:,} images", title], {"net": net, "limit": limit, "method": method})
-        for net, limit in distinct(rows, "net", "limit")
+        for net, limit in _cases(rows, passes.ONCE)
         for method, title in titles.items()
     ]
     columns = [
@@ -86,7 +87,7 @@ def seconds(rows: list[Row]) -> str:
     titles = {method: _bold(method, entrant.title) for method, entrant in passes.COST.entrants.items()}
     lines = [
         Line([f"{passes.COSTS[net].title}, {limit:,} images", title], {"net": net, "limit": limit, "method": method})
-        for net, limit in distinct(rows, "net", "limit")
+        for net, limit in _cases(rows, passes.COSTS)
         for method, title in titles.items()
     ]
 
@@ -132,7 +133,7 @@ def untuned_rates(rows: list[Row]) -> str:
     titles = {method: _bold(method, entrant.title) for method, entrant in untuned.ENTRANTS.items()}
     lines = [
         Line([f"{untuned.PORTIONS[net].title}, {limit:,} examples", title], {"net": net, "method": method})
-        for net, limit in distinct(rows, "net", "limit")
+        for net, limit in _cases(rows, untuned.PORTIONS)
         for method, title in titles.items()
     ]
     columns = [
@@ -180,6 +181,11 @@ def _wins(rows: list[Row], titles: dict[str, str]) -> str:
                 counts.append(f"{sum(worst < median for worst, median in both)} of {len(both)}")
             lines.append([titles[ours], words, *counts])
     return grid(["worst of five rates", "score", *(f"below the median of {titles[rival]}" for rival in rivals)], lines)
+
+
+def _cases(rows: list[Row], known: Mapping[str, Portion]) -> list[tuple[str, int]]:
+    """Networks and numbers of examples, in the order of the benchmark."""
+    return sorted(distinct(rows, "net", "limit"), key=lambda case: (list(known).index(case[0]), case[1]))
 
 
 def _bold(method: str, title: str) -> str:
