@@ -52,7 +52,7 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
 
 def low_data(results: Path) -> Figure | None:
     """A row of panels for each network: scores against the number of training images, a line for each single network."""
-    rows = as_they_come(committed("lowdata", results))
+    rows = [row for row in as_they_come(committed("lowdata", results)) if "nll_tempered" in row]
     panels = [(net, score) for net in dict.fromkeys(row["net"] for row in rows) for score in SCORES]
     return lines_by_images(panels, rows, {name: METHODS[name].title for name in SINGLE}, 3) if panels else None
 
