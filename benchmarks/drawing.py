@@ -46,7 +46,7 @@ def dress(axes: Any, title: str, x_title: str, y_title: str) -> None:
 
 
 def plain_numbers(axis: Any) -> None:
-    """Decimals on a logarithmic axis, at 1, 2 and 5 times the powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """Decimals on a logarithmic axis, at 1, 1.5, 2, 3, 5 and 7 times the powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -19,7 +19,7 @@ from benchmarks import active, frugal_figures, graph_images, video
 from benchmarks.checks import coverage as covered
 from benchmarks.checks import curve
 from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
-from benchmarks.frugal_tables import SINGLE
+from benchmarks.frugal_tables import SINGLE, as_they_come
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
 from benchmarks.tables import DATA, FULL
@@ -52,7 +52,7 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
 
 def low_data(results: Path) -> Figure | None:
     """A row of panels for each network: scores against the number of training images, a line for each single network."""
-    rows = committed("lowdata", results)
+    rows = [row for row in as_they_come(committed("lowdata", results)) if "nll_tempered" in row]
     panels = [(net, score) for net in dict.fromkeys(row["net"] for row in rows) for score in SCORES]
     return lines_by_images(panels, rows, {name: METHODS[name].title for name in SINGLE}, 3) if panels else None
 

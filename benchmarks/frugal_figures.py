@@ -48,9 +48,7 @@ def _dots(axes: Any, rows: list[Row]) -> None:
     ours = [by_multiple(own, "nll").worst for name in untuned.OURS if (own := matching(rows, method=name))]
     for worst, line in zip(ours, (":", "--"), strict=False):
         axes.axvline(worst, color=LOOKS["gbp"][0], linewidth=0.8, linestyle=line)
-    axes.set_yticks(
-        range(len(methods)), [untuned.ENTRANTS[method].title.partition(",")[0] + SHORT.get(method, "") for method in methods]
-    )
+    axes.set_yticks(range(len(methods)), [SHORT.get(method, untuned.ENTRANTS[method].title) for method in methods])
     axes.set_xscale("log")
     plain_numbers(axes.xaxis)
 

@@ -185,13 +185,13 @@ def local_search(rows: list[Row]) -> str:
 
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in (*TASKS, "untouched")},
+    **frugal_tables.OF_ROWS,
     "ablation": ablation,
     "active": other_tables.active_learning,
     "anynet": any_network,
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
-    "cost": frugal_tables.seconds,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
@@ -200,7 +200,6 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "local_ablation": local,
     "local_search": local_search,
     "lowdata": partial(frugal_tables.few_images, partial(comparison, "lowdata")),
-    "onepass": frugal_tables.one_pass,
     "ood": shift_tables.detection,
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
@@ -211,7 +210,6 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "thesis_scores": thesis_tables.scores,
     "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
-    "untuned": frugal_tables.untuned_rates,
     "widening": widening,
 }
 FILE_OF = {"thesis_scores": "thesis", "thesis_widths": "thesis"}  # tables of another table's rows

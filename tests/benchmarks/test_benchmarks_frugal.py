@@ -61,9 +61,9 @@ def test_costs_are_told_for_every_number_of_passes(call: Run, tmp_path: Path) ->
     assert "not run" not in tables.table("cost", folder=tmp_path)
 
 
-def test_rivals_have_eight_settings_each_and_both_ends_of_the_schedule() -> None:
-    for benchmark in (passes.ONEPASS, passes.COST):
-        assert [len(benchmark.entrants[name].grid) for name in ("adamw", "sgd_momentum")] == [8, 8]
+def test_rivals_have_as_many_settings_each_and_both_ends_of_the_schedule() -> None:
+    for benchmark, settings in ((passes.ONEPASS, 8), (passes.COST, 10)):
+        assert {len(benchmark.entrants[name].grid) for name in ("adamw", "sgd_momentum")} == {settings}
     ends = [(own["final"], own["tail"]) for own in passes.ONEPASS.entrants["adamw"].grid]
     assert sorted(ends) == [(0.0, 0.0)] * 4 + [(0.4, 0.125)] * 4
 
@@ -125,7 +125,7 @@ def spreads(method: str, net: str, values: tuple[float, ...]) -> list[Row]:
 
 RATES = [
     *spreads("gbp", "cancer", (0.5, 0.2, 0.1, 0.3, 0.4)),
-    *spreads("adamw", "cancer", (0.9, 0.2, 0.6, 0.1, 0.8)),
+    *spreads("adamw", "cancer", (90.0, 0.2, 0.6, 0.1, 0.8)),
     *spreads("gbp", "digits", (0.5, 0.2, 0.1, 0.3, 0.4)),
     *spreads("adamw", "digits", (0.9, 0.2, 0.4, 0.1, 0.8)),
     *spreads("gbp", "lenet", (0.5, 0.2, 0.1, 0.3, 0.4)),
@@ -135,8 +135,9 @@ RATES = [
 
 def test_the_worst_rate_is_held_against_the_median_of_a_rival() -> None:
     lines = frugal_tables.untuned_rates(RATES).splitlines()
-    assert lines[2].endswith("| **torch_gbp** | 0.500 | 0.200 | 0.100 | 0.300 | 0.400 | 0.300 | 0.500 | 0.150 | 0.250 |")
-    assert lines[3].endswith("| AdamW | 0.900 | 0.200 | 0.600 | 0.100 | 0.800 | 0.600 | 0.900 | 0.300 | 0.450 |")
+    assert [line.split(",")[0] for line in lines[2:8]] == ["| MNIST"] * 2 + ["| digits"] * 2 + ["| breast cancer"] * 2
+    assert lines[6].endswith("| **torch_gbp** | 0.500 | 0.200 | 0.100 | 0.300 | 0.400 | 0.300 | 0.500 | 0.150 | 0.250 |")
+    assert lines[7].endswith("| AdamW | > 10 | 0.200 | 0.600 | 0.100 | 0.800 | 0.600 | > 10 | 0.300 | > 10 |")
     assert lines[-2:] == [
         "| **torch_gbp** | NLL | 2 of 3 |",
         "| **torch_gbp** | NLL, best temperature of each rate | 2 of 3 |",
@@ -158,7 +159,8 @@ def images(method: str, limit: int, nll: float, **others: float) -> Row:
 
 def test_the_best_single_network_of_every_number_of_images_is_marked() -> None:
     rows = [images("gbp", 80, 0.3), images("adamw", 80, 0.4), images("ensemble", 80, 0.2)]
-    rows += [images("gbp", 160, 0.3), images("adamw", 160, 0.25)]
+    untempered = {"method": "gbp", "net": "mlp", "limit": 160, "seed": 0, "epochs": 8, "chosen_by": contest.SHIPPED, "nll": 0.3}
+    rows += [untempered, images("adamw", 160, 0.25)]
     told = tables.OF_ROWS["lowdata"](rows).splitlines()
     assert told[0] == "| net | method | 80 | 160 |"
     assert [line.split(" | ", 1)[1] for line in told[2:]] == [
