@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import torch_gbp as gbp
 from benchmarks.graph_recipes import (
@@ -22,16 +22,13 @@ from benchmarks.graph_recipes import (
     RECIPES,
     SIGMA,
     START,
-    STEP,
     SUMMED,
     Recipe,
     learned,
-    pooled,
 )
+from benchmarks.graph_rivals import BATCH, LARGEST, RIVALS, Predict, choose, learned_by
 from benchmarks.measure import predict
-from benchmarks.methods.base import train
-from benchmarks.methods.gradient import Descent
-from benchmarks.results import Request, Result, Row, say
+from benchmarks.results import Request, Result, Row, committed, key, say
 from benchmarks.tasks import QUICK_SCORED, SUBSET_SEED, TASKS, VALIDATION, Split
 from torch_gbp.errors import Diverged
 from torch_gbp.metrics import classification_scores
@@ -39,19 +36,24 @@ from torch_gbp.metrics import classification_scores
 LIMITS = (50, 100, 300, 600, 1000, 3000, 6000, 60000)
 CHUNK, QUICK_LIMIT = 500, 50
 PUBLISHED = {"mnist": 98.16, "fashion": 88.2, "cifar10": 53.1}
-ADAM_RATE, ADAM_BATCH, REPLAYS = 1e-3, 50, 10
+SEARCH = "graph_mnist_search"
 
 
-Predict = Callable[[Tensor], Tensor]
+def run(request: Request) -> Result:
+    """Every number of images and method, scored on the test images; rivals by the settings of their search."""
+    return Result({**_settings(), "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request))
 
 
-def run(request: Request, validation: bool = False) -> Result:
-    """Every number of images and method, scored on the test images, or on the last training images (`validation`)."""
-    adam = {"adam_rate": ADAM_RATE, "adam_batch": ADAM_BATCH, "replays": REPLAYS}
+def search(request: Request) -> Result:
+    """Every setting of the rivals' grids, and the factor graphs as they are, scored on the last training images; one seed."""
+    scored = f"{VALIDATION} held-out images"
+    return Result({**_settings(), "scored": scored, "subset_seed": SUBSET_SEED}, _searched(request))
+
+
+def _settings() -> Row:
     nets = {name: {**net._asdict(), "first": net.first and net.first._asdict()} for name, net in NETS.items()}
     network = {"sigma": SIGMA, "start": START, "filters": {"pixels": PIXELS, "patches": PATCHES}, "nets": nets}
-    told = {"recipes": {method: recipe.told() for method, recipe in RECIPES.items()}, **network, **adam}
-    return Result({**told, "published": PUBLISHED, "limits": LIMITS, "subset_seed": SUBSET_SEED}, _rows(request, validation))
+    return {"recipes": {method: recipe.told() for method, recipe in RECIPES.items()}, **network, "adam_batch": BATCH}
 
 
 def run_ablation(request: Request) -> Result:
@@ -60,13 +62,34 @@ def run_ablation(request: Request) -> Result:
     return Result({"variants": told, "scored": f"{VALIDATION} held-out images", "subset_seed": SUBSET_SEED}, _varied(request))
 
 
-def _rows(request: Request, validation: bool) -> Iterator[Row]:
-    (name,) = (request if request.net else request._replace(net="mnist")).asked(NETS)
-    images = load_images(name, request, validation)
+def _rows(request: Request) -> Iterator[Row]:
+    (name,) = _asked(request)
+    beside = request.beside.parent if request.beside else None
+    images, searched = load_images(name, request, False), (beside and committed(SEARCH, beside)) or committed(SEARCH)
     for limit in [QUICK_LIMIT] if request.quick else [request.limit] if request.limit else LIMITS:
         for seed in request.runs:
             for method in request.methods or METHODS:
-                yield {"method": method, **_told(name, method, METHODS[method], images, limit, seed)}
+                choice = choose(searched, name, method, limit) if method in RIVALS else None
+                learn, told = (learned_by(method, choice.settings), choice.told) if choice else (METHODS[method], {})
+                yield {"method": method, **_told(name, method, learn, images, limit, seed), **told}
+
+
+def _searched(request: Request) -> Iterator[Row]:
+    (name,) = _asked(request)
+    images, done = load_images(name, request, True), [key(row) for row in request.done]
+    for limit in [QUICK_LIMIT] if request.quick else [request.limit] if request.limit else LIMITS:
+        for method in request.methods or RIVALS:
+            for settings in RIVALS[method].grid(limit) if method in RIVALS else [{}]:
+                case: Row = {"method": method, "net": name, "limit": limit, "seed": request.seeds[0], "epochs": 1}
+                if (limit <= LARGEST or request.limit) and key(case | {"settings": settings}) not in done:
+                    learn = learned_by(method, settings) if settings else METHODS[method]
+                    title = f"{method} {settings}"
+                    yield {**case, "settings": settings, **_told(name, title, learn, images, limit, request.seeds[0])}
+
+
+def _asked(request: Request) -> list[str]:
+    """The network of the call, MNIST's if none is named."""
+    return (request if request.net else request._replace(net="mnist")).asked(NETS)
 
 
 def _varied(request: Request) -> Iterator[Row]:
@@ -131,31 +154,9 @@ def _by_graph(method: str, name: str, x: Tensor, y: Tensor) -> Predict:
     return _passed(RECIPES[method], name, x, y)
 
 
-def _adam(net: Callable[..., nn.Module], replays: int, name: str, x: Tensor, y: Tensor) -> Predict:
-    """One pass in the same batches; with replays every new batch is followed by so many of the images seen so far."""
-    model = net(x.shape[1:], NETS[name].window)
-    method = Descent(model, torch.optim.Adam(model.parameters(), lr=ADAM_RATE))
-    for batch in torch.arange(len(x)).split(ADAM_BATCH):
-        seen = int(batch[-1]) + 1
-        train(method, x, y, [batch, *(torch.randint(seen, (ADAM_BATCH,)) for _ in range(replays))])
-    return method.log_probabilities
-
-
-def _cnn(shape: torch.Size, window: int) -> nn.Module:
-    side = pooled(shape[-1] - 4, window)
-    features = nn.Conv2d(shape[0], 16, 5), nn.LeakyReLU(0.2), nn.MaxPool2d(window, STEP), nn.Flatten()
-    return nn.Sequential(*features, nn.Linear(16 * side * side, 10))
-
-
-def _linear(shape: torch.Size, _: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 10))
-
-
 METHODS: dict[str, Callable[[str, Tensor, Tensor], Predict]] = {
     **{method: partial(_by_graph, method) for method in RECIPES},
-    "linear_adam": partial(_adam, _linear, 0),
-    "cnn_adam": partial(_adam, _cnn, 0),
-    "cnn_adam_replay": partial(_adam, _cnn, REPLAYS),
+    **{method: learned_by(method, rival.defaults) for method, rival in RIVALS.items()},
 }
 ABLATION_LIMITS = {"mnist": 6000, "fashion": 6000, "cifar10": 3000}
 AS_IT_IS = RECIPES["graph"]

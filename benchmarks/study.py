@@ -8,23 +8,31 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks import local_learning
-from benchmarks.local_learning import Backprop, Local
+from benchmarks.local_learning import Backprop, Local, Recipe
 from benchmarks.measure import scores
 from benchmarks.methods.base import Settings
 from benchmarks.methods.gbp import GBP
 from benchmarks.race import Racer, Run, race
-from benchmarks.results import Request, Result, Row, committed
+from benchmarks.results import Request, Result, Row, committed, matching
 from benchmarks.tasks import SUBSET_SEED, TASKS, Trial, limited, load_held_out
 from torch_gbp import AveragedSites, Prior, calibrate
 from torch_gbp.local import GradientFeedback, RidgeFeedback, conv_head, heads_only, linear_head, variational
 
 
 class Study(NamedTuple):
-    """What is varied, on what, and what is told of a trained variant."""
+    """What is varied, on what, and what is told of a trained variant.
+
+    Args:
+        variants: runs by the name of their rows.
+        trials: held-out trials of the call.
+        rows: of a trained variant.
+        together: all variants of a trial in one race, in turns; else one after the other, and rows that are there are kept.
+    """
 
     variants: Callable[[], Mapping[str, Run]]
     trials: Callable[[Request], Iterator[Trial]]
     rows: Callable[[str, Racer], Iterator[Row]]
+    together: bool = True
 
     def run(self, request: Request) -> Result:
         """All variants on every network and seed of the call."""
@@ -32,10 +40,18 @@ class Study(NamedTuple):
         return Result(told, self._rows(request))
 
     def _rows(self, request: Request) -> Iterator[Row]:
-        variants = self.variants()
         for trial in self.trials(request):
-            for name, racer in zip(variants, race(list(variants.values()), trial), strict=True):
+            for name, racer in self._raced(trial, request):
                 yield from self.rows(name, racer)
+
+    def _raced(self, trial: Trial, request: Request) -> Iterator[tuple[str, Racer]]:
+        variants = {name: run for name, run in self.variants().items() if name in (request.methods or [name])}
+        if self.together:
+            yield from zip(variants, race(list(variants.values()), trial), strict=True)
+            return
+        for name, run in variants.items():
+            if not matching(request.done, method=name, **trial.told):
+                yield name, race([run], trial)[0]
 
 
 def _of_tasks(cases: list[tuple[str, str, int | None]], request: Request, told: bool = False) -> Iterator[Trial]:
@@ -109,7 +125,7 @@ def _local(blocks: int = 4, **changed: Any) -> Callable[..., Local]:
     return partial(Local, blocks=blocks, local_loss=partial(variational, **{**NARROW, **changed}))
 
 
-LOCAL = {
+LOCAL: dict[str, Callable[..., Recipe]] = {
     "as shipped": partial(Local, local_loss=variational),
     "base: narrow heads, 4 blocks": _local(),
     "1 block (backpropagation)": Backprop,
@@ -129,16 +145,23 @@ LOCAL = {
 }
 
 
+HEADS = {"no_heads": None, "linear_heads": linear_head, "narrow_heads": NARROW["head"], "wide_heads": conv_head}
+FEEDBACK = {  # with and without heads, without and with feedback; without both, only the last block learns
+    f"{name}{told}": _local(head=head, weight=0.1 if told else 0.0) for name, head in HEADS.items() for told in ("", "_feedback")
+}
+
+
 def _with_costs(name: str, racer: Racer) -> Iterator[Row]:
     for row in _scored(name, racer):
         yield row | local_learning.costs(racer)
 
 
-def _at_the_searched_rate() -> dict[str, Run]:
+def _at_the_searched_rate(variants: Mapping[str, Callable[..., Recipe]]) -> dict[str, Run]:
     chosen = local_learning.CONTEST.choose(committed("local_search"), "", "block_local", local_learning.SEARCH_PLAN.epochs)
-    return {name: Run(name, chosen.settings, make) for name, make in LOCAL.items()}
+    return {name: Run(name, chosen.settings, make) for name, make in variants.items()}
 
 
+_HELD_OUT = partial(local_learning.trials, held_out=True)
 STUDIES = {
     "ablation": Study(lambda: RECIPE, partial(_of_tasks, _RECIPE_CASES), _scored),
     "widening": Study(
@@ -146,5 +169,6 @@ STUDIES = {
         partial(_of_tasks, _WIDENING_CASES, told=True),
         _widened,
     ),
-    "local_ablation": Study(_at_the_searched_rate, lambda request: local_learning.trials(request, True), _with_costs),
+    "local_ablation": Study(lambda: _at_the_searched_rate(LOCAL), _HELD_OUT, _with_costs),
+    "local_feedback": Study(lambda: _at_the_searched_rate(FEEDBACK), _HELD_OUT, _with_costs, together=False),
 }

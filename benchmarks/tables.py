@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
+from benchmarks import anynet, frugal_tables, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.checks import thesis_tables
 from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
@@ -191,6 +191,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
+    "cost": frugal_tables.seconds,
     "coverage": checks.coverage,
     "graph_ablation": graph_ablation,
     "graph_mnist": one_pass,
@@ -198,6 +199,8 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "local": local,
     "local_ablation": local,
     "local_search": local_search,
+    "lowdata": partial(frugal_tables.few_images, partial(comparison, "lowdata")),
+    "onepass": frugal_tables.one_pass,
     "ood": shift_tables.detection,
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
@@ -205,12 +208,20 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "synthetic": checks.synthetic,
     "tabular": other_tables.shipped_tables,
     "thesis": thesis_tables.accuracies,
+    "prior_predictive": thesis_tables.prior_predictive,
+    "thesis_largest": thesis_tables.largest,
+    "thesis_times": thesis_tables.times,
     "thesis_scores": thesis_tables.scores,
     "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
+    "untuned": frugal_tables.untuned_rates,
     "widening": widening,
 }
-FILE_OF = {"thesis_scores": "thesis", "thesis_widths": "thesis"}  # tables of another table's rows
+FILE_OF = {
+    "thesis_scores": "thesis",
+    "thesis_widths": "thesis",
+    "thesis_largest": "thesis_times",
+}  # tables of another table's rows
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
     "graph_regression": other_tables.fitted_curve,
     "graph_xor": other_tables.xor,

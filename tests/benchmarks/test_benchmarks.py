@@ -175,8 +175,8 @@ def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, An
     assert lines[0] == "|  | MNIST, 6,000: accuracy | MNIST, 6,000: NLL |" and len(lines) == 2 + len(rows)
 
 
-def test_graph_mnist_validation_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:
-    rows = run("graph_mnist_validation", "--quick", "--methods", "cnn_adam")["rows"]
+def test_graph_mnist_search_trains_on_what_is_not_held_out(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("graph_mnist_search", "--quick", "--methods", "cnn_adam")["rows"]
     assert [row["limit"] for row in rows] == [32]
 
 
