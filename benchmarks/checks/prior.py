@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,7 @@ from benchmarks.checks.textbook import SLOPE
 from benchmarks.results import Request, Result, Row, say
 from torch_gbp.weights.variances import first_layer, offset_scaled, variance_preserving
 
-DEPTHS, WIDTHS, WIDTH, DEPTH = (1, 2, 4, 6, 8, 10), (4, 16, 64, 256, 1024), 100, 3  # hidden layers, units; where the other varies
+DEPTHS, WIDTHS, WIDTH, DEPTH = (1, 2, 4, 6, 8, 10), (4, 16, 64, 256), 100, 3  # hidden layers, units; where the other varies
 INPUTS, POINTS, NETWORKS, QUICK = 10, 50, 60, 3  # standard normal inputs; networks drawn one by one
 PRIORS = {  # the formula of the later layers and its scale, the first layer's, and what the prior means are
     "published": (offset_scaled, 1.0, "start"),
@@ -53,7 +54,7 @@ def make(prior: str, depth: int, width: int) -> nn.Sequential:
     formula, scale, mean = PRIORS[prior]
     layers: list[nn.Module] = []
     sizes = [INPUTS, *[width] * depth, 1]
-    for place, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         own = gbp.Prior(formula if place or prior == "default" else first_layer, scale=scale, mean=mean)
         layers += [gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, prior=own, covariance="diagonal"), gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])
