@@ -15,10 +15,10 @@ from torch_gbp.weights.variances import first_layer, offset_scaled, variance_pre
 
 DEPTHS, WIDTHS, WIDTH, DEPTH = (1, 2, 4, 6, 8, 10), (4, 16, 64, 256), 100, 3  # hidden layers, units; where the other varies
 INPUTS, POINTS, NETWORKS, QUICK = 10, 50, 60, 3  # standard normal inputs; networks drawn one by one
-PRIORS = {  # the formula of the later layers and its scale, the first layer's, and what the prior means are
-    "published": (offset_scaled, 1.0, "start"),
-    "corrected": (variance_preserving, 1.0, "start"),
-    "default": (offset_scaled, 0.1, 0.0),
+PRIORS = {  # the first layer's prior, and that of the others; their means are the random start, but the default's, which are 0
+    "published": (gbp.Prior(first_layer, scale=1.0, mean="start"), gbp.Prior(offset_scaled, scale=1.0, mean="start")),
+    "corrected": (gbp.Prior(first_layer, scale=1.0, mean="start"), gbp.Prior(variance_preserving, scale=1.0, mean="start")),
+    "default": (gbp.Prior(start_deviation=0.0), gbp.Prior(start_deviation=0.0)),
 }
 TITLES = {"published": "published code's", "corrected": "corrected derivation", "default": "torch_gbp's default"}
 
@@ -51,10 +51,8 @@ def _wide(prior: str, depth: int, width: int, seed: int) -> Row:
 
 def make(prior: str, depth: int, width: int) -> nn.Sequential:
     """So many hidden layers of this width, one output."""
-    formula, scale, mean = PRIORS[prior]
     layers: list[nn.Module] = []
-    sizes = [INPUTS, *[width] * depth, 1]
-    for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        own = gbp.Prior(formula if place or prior == "default" else first_layer, scale=scale, mean=mean)
+    for place, (fan_in, fan_out) in enumerate(itertools.pairwise([INPUTS, *[width] * depth, 1])):
+        own = PRIORS[prior][min(place, 1)]
         layers += [gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, prior=own, covariance="diagonal"), gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])
