@@ -52,9 +52,8 @@ def test_every_way_trains_and_what_is_there_is_left_alone(run: Callable[..., Row
     assert [(row["order"], row["method"]) for row in rows] == [*expected, ("searched", "adamw")]
     assert all(row["limit"] == 6 and row["epochs"] == 1 and row["nll"] > 0 and 0 <= row["ood_auroc"] <= 1 for row in rows)
     assert rows[2]["nll"] != rows[3]["nll"] and rows[4]["chosen_by"] and "curves" not in rows[0]
-    capsys.readouterr()
     assert run("thesis", *arguments, "--methods", "gbp_onehot", "plain", "averaged") == rows
-    assert "nothing to run" not in capsys.readouterr().out or len(rows) == 5
+    assert "nothing to run" in capsys.readouterr().out
 
 
 def test_a_call_may_name_ways(run: Callable[..., Rows]) -> None:
