@@ -92,8 +92,9 @@ def scores(rows: list[Row]) -> str:
     for told in PUBLISHED["figures"]:
         own = matching(rows, net=told["net"], limit=told["limit"])
         order = "averaged" if told["method"].startswith("gbp") else "plain"
-        ours = matching(own, method=told["method"], order=order)
-        key, case = told["score"], f"{NETS[told['net']].title}, {told['limit']:,} images"
+        key = told["score"]
+        ours = [row for row in matching(own, method=told["method"], order=order) if key in row]
+        case = f"{NETS[told['net']].title}, {told['limit']:,} images"
         best = number(matching(own, method="adamw"), key, 4)
         cells = [told["figure"], case, SCORES[key], METHODS[told["method"]], f"{told['value']:.4f}", number(ours, key, 4), best]
         lines.append(cells)
