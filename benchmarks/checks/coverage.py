@@ -33,7 +33,6 @@ class Case(NamedTuple):
     Args:
         function: the published name of the functions.
         scale: of the prior variances, 1: the textbook's.
-        first: the same of the first layer; None for the others' own.
         own: every network learns a function that is drawn from its own prior.
         fitting: how the messages enter.
     """
@@ -41,7 +40,6 @@ class Case(NamedTuple):
     title: str
     function: str = "the curve"
     scale: float = 1.0
-    first: float | None = None
     own: bool = False
     fitting: Fitting = GENTLE
 
@@ -50,7 +48,6 @@ OWN = "a function from the prior"
 CASES = {
     "1-32-32-1": Case("textbook prior", fitting=PARALLEL),
     "wide": Case("prior of twice its variance", scale=2.0),
-    "wide_later": Case("prior of three times its variance behind the first layer", scale=3.0, first=1.0),
     "own": Case("textbook prior", OWN, own=True),
     "own_wide": Case("prior of twice its variance", OWN, scale=2.0, own=True),
 }
@@ -89,7 +86,7 @@ def _rows(request: Request) -> Iterator[Row]:
 
 def _covered_by(case: Case, told: Row) -> Iterator[Row]:
     """The level at which each input's interval begins to cover the function, of one network, by each predictive."""
-    model, learnt = make(WIDTHS, told["seed"], case.scale, case.first), list[tuple[gbp.Trainer, float]]()
+    model, learnt = make(WIDTHS, told["seed"], case.scale), list[tuple[gbp.Trainer, float]]()
     x, y = points(told["limit"], *RANGE)
     truth = drawn_from(model, told["seed"]) if case.own else curve
     y = y - curve(x) + truth(x)  # the same noise about another function
@@ -106,7 +103,7 @@ def _learnt(case: Case, told: Row, x: Tensor, y: Tensor) -> tuple[gbp.Trainer, f
     """The trained network, and the damping with which its energy did not diverge."""
     damping = case.fitting.damping
     for left in range(TRIES, 0, -1):
-        model, likelihood = make(WIDTHS, told["seed"], case.scale, case.first), gbp.Regression(NOISE**2)
+        model, likelihood = make(WIDTHS, told["seed"], case.scale), gbp.Regression(NOISE**2)
         try:
             fitting = case.fitting._replace(damping=damping)
             return fitting.fit(model, likelihood, x, y, told["epochs"], told["seed"]), damping
