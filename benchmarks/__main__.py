@@ -24,7 +24,7 @@ from benchmarks import (
     untuned,
     video,
 )
-from benchmarks.checks import coverage, curve, posterior, robust, thesis
+from benchmarks.checks import coverage, curve, posterior, prior, robust, thesis, thesis_times
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
@@ -48,10 +48,12 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "graph_video": video.run,
     "ood": ood.run,
     "posterior": posterior.run,
+    "prior_predictive": prior.run,
     "robust": robust.run,
     "synthetic": curve.run_synthetic,
     "tabular": tabular.run,
     "thesis": thesis.run,
+    "thesis_times": thesis_times.run,
     "uci": uci.run,
     "untuned": untuned.run,
     "uci_validation": partial(uci.run, validation=True),
@@ -65,6 +67,7 @@ SEEDS = {  # the others: 0, 1, 2
     "ood": range(2),
     "coverage": range(100),
     "tabular": range(5),
+    "thesis_times": range(1),
     "uci": range(20),
     "untuned": range(2),
 }
@@ -78,6 +81,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "graph_mnist": graph_images.METHODS,
     "onepass": passes.ONEPASS.entrants,
     "posterior": posterior.POSTERIORS,
+    "prior_predictive": prior.PRIORS,
     "robust": robust.METHODS,
     "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
@@ -96,7 +100,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", "--passes", type=int, default=None, help="passes (default: the task's)")
     parser.add_argument(
-        "--again", action="store_true", help="make rows anew that the file has: anynet, onepass, cost, untuned, thesis"
+        "--again",
+        action="store_true",
+        help="make rows anew that the file has: anynet, onepass, cost, coverage, thesis, untuned",
     )
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")

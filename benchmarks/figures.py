@@ -16,8 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
 from benchmarks import active, frugal_figures, graph_images, video
-from benchmarks.checks import coverage as covered
-from benchmarks.checks import curve
+from benchmarks.checks import curve, thesis_figures
 from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import SINGLE, as_they_come
 from benchmarks.methods import METHODS
@@ -31,16 +30,15 @@ SCORES = {
     "test error (%)": ("accuracy", -100, 100),
     **{title: (key, 1, 0) for key, title in frugal_figures.TEMPERED.items()},
 }
-SIDES = {"left": ("x < -10", TRUTH), "inside": ("training range", GREEN), "right": ("x > 10", OURS)}
 ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the frame's part that is shown enlarged: the head
 MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves
 
 
 def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
-    makers = {"lowdata": low_data, "graph_mnist": one_pass, "synthetic": synthetic, "coverage": coverage, "graph_video": frames}
+    makers = {"lowdata": low_data, "graph_mnist": one_pass, "synthetic": synthetic, "graph_video": frames}
     makers |= {"active": label_curves, "cost": frugal_figures.cost, "untuned": frugal_figures.untuned_rates}
-    makers |= {"corruptions": frugal_figures.corrupted}
+    makers |= {"corruptions": frugal_figures.corrupted, **thesis_figures.MAKERS}
     drawn = {name: make(results) for name, make in (makers | {"graph_video_clip": whole_clip}).items()}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
@@ -141,23 +139,6 @@ def synthetic(results: Path) -> Figure | None:
         own.plot(*curve.points(row["limit"], *net.ends), ".", color=BLACK, markersize=1.5)
         own.set_ylim(-1.5, 3.0)
         dress(own, net.title, "x", f"y (log-likelihood {row['log_likelihood']:.2f})")
-    return figure
-
-
-def coverage(results: Path) -> Figure | None:
-    """A panel for each predictive: the share of networks whose interval covers the curve, against the credible level."""
-    rows = [row for row in committed("coverage", results) if "needed" in row]
-    found = {method: own for method in covered.PREDICTIVES if (own := matching(rows, method=method))}
-    if not found:
-        return None
-    figure, axes = make_panels(len(found))
-    for own, (method, networks) in zip(axes, found.items(), strict=True):
-        own.plot([0, 1], [0, 1], color=REFERENCE, linestyle=":")
-        for region, (side, colour) in SIDES.items():
-            own.plot(covered.LEVELS, covered.coverage(networks, region), color=colour, label=side)
-        own.legend(fontsize=7, frameon=False)
-        title = "linear response" if method == "gbp_joint" else "marginals"
-        dress(own, f"{title}, {len(networks)} networks", "credible level", "coverage of the curve")
     return figure
 
 

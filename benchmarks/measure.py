@@ -74,6 +74,13 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds(action: Callable[[], object]) -> float:
+    """Processor seconds of one call, which other work on the machine does not stretch."""
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
 def predict_seconds(method: Method, images: Tensor) -> float:
     """Median time to predict all images."""
     seconds: list[float] = []

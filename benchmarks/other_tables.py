@@ -150,9 +150,20 @@ def continual_search(rows: list[Row]) -> str:
 
 def _continual_lines(rows: list[Row]) -> list[Line]:
     titles = {name: f"**{entrant.title}**" if name == "gbp" else entrant.title for name, entrant in ENTRANTS.items()}
-    found, every = distinct(rows, "net", "method"), [(net, method) for net in SCENARIOS for method in ENTRANTS]
-    known = [pair for pair in every if pair in found]
-    return [Line([SCENARIOS[net].title, titles[method]], {"net": net, "method": method}) for net, method in known]
+    order = [(net, method) for net in SCENARIOS for method in ENTRANTS]
+    found = sorted(
+        distinct(rows, "net", "epochs", "method"),
+        key=lambda case: (list(SCENARIOS).index(case[0]), case[1], order.index(case[::2])),
+    )
+    return [
+        Line([_sequence(net, epochs), titles[method]], {"net": net, "epochs": epochs, "method": method})
+        for net, epochs, method in found
+    ]
+
+
+def _sequence(net: str, epochs: int) -> str:
+    """Title of a sequence of tasks, with the passes over each if there are several."""
+    return SCENARIOS[net].title + (f", {epochs} passes each" if epochs > 1 else "")
 
 
 def _settings(row: Row) -> str:

@@ -207,12 +207,19 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "synthetic": checks.synthetic,
     "tabular": other_tables.shipped_tables,
     "thesis": thesis_tables.accuracies,
+    "prior_predictive": thesis_tables.prior_predictive,
+    "thesis_largest": thesis_tables.largest,
+    "thesis_times": thesis_tables.times,
     "thesis_scores": thesis_tables.scores,
     "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
     "widening": widening,
 }
-FILE_OF = {"thesis_scores": "thesis", "thesis_widths": "thesis"}  # tables of another table's rows
+FILE_OF = {
+    "thesis_scores": "thesis",
+    "thesis_widths": "thesis",
+    "thesis_largest": "thesis_times",
+}  # tables of another table's rows
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
     "graph_regression": other_tables.fitted_curve,
     "graph_xor": other_tables.xor,

@@ -13,7 +13,7 @@ import torch_gbp as gbp
 from benchmarks.checks.curve import DATA_SEED, NOISE, QUICK_EPOCHS, curve, line, points, rounded
 from benchmarks.checks.textbook import PARALLEL, Fitting, make
 from benchmarks.measure import timed
-from benchmarks.results import Request, Result, Row, say
+from benchmarks.results import Request, Result, Row, matching, say
 from torch_gbp.errors import Diverged
 
 Function: TypeAlias = Callable[[Tensor], Tensor]
@@ -60,7 +60,10 @@ TITLES = {"gbp": "marginals", "gbp_joint": "linear response", "gbp_joint_samples
 
 
 def run(request: Request) -> Result:
-    """A row for each network and predictive, told by its seed, and one, "all", for the networks of this call together."""
+    """A row for each network and predictive, told by its seed, and one, "all", for the networks of this call together.
+
+    Networks that the result file has already are not trained again.
+    """
     told = {"inference": {name: case.fitting.told() for name, case in CASES.items()}, "samples": SAMPLES}
     return Result({**told, "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}, _rows(request))
 
@@ -71,7 +74,9 @@ def _rows(request: Request) -> Iterator[Row]:
         told = {"net": name, "limit": request.limit or POINTS, "epochs": epochs}
         found: list[Row] = []
         for seed in request.seeds[: QUICK_NETWORKS if request.quick else None]:
-            for row in _covered_by(CASES[name], {**told, "seed": seed}):
+            there = matching(request.done, **told, seed=seed)
+            found += there if len(there) == len(PREDICTIVES) else []
+            for row in () if len(there) == len(PREDICTIVES) else _covered_by(CASES[name], {**told, "seed": seed}):
                 found.append(row)
                 yield row
         for method in PREDICTIVES:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from statistics import mean
 
+from benchmarks.checks import prior, thesis_times
 from benchmarks.checks.thesis_nets import LIMITS, NETS, PUBLISHED, TABLE
 from benchmarks.checks.thesis_ways import WAYS
-from benchmarks.markdown import PERCENT, Column, Line, crossed, grid, number
+from benchmarks.markdown import PERCENT, Column, Line, cell, crossed, grid, number
 from benchmarks.results import Row, matching
 
 METHODS = {
@@ -91,9 +92,46 @@ def scores(rows: list[Row]) -> str:
     for told in PUBLISHED["figures"]:
         own = matching(rows, net=told["net"], limit=told["limit"])
         order = "averaged" if told["method"].startswith("gbp") else "plain"
-        ours = matching(own, method=told["method"], order=order)
-        key, case = told["score"], f"{NETS[told['net']].title}, {told['limit']:,} images"
+        key = told["score"]
+        ours = [row for row in matching(own, method=told["method"], order=order) if key in row]
+        case = f"{NETS[told['net']].title}, {told['limit']:,} images"
         best = number(matching(own, method="adamw"), key, 4)
         cells = [told["figure"], case, SCORES[key], METHODS[told["method"]], f"{told['value']:.4f}", number(ours, key, 4), best]
         lines.append(cells)
     return grid(["figure", "network", "score", "method", "published", "here", "AdamW, searched"], lines)
+
+
+def times(rows: list[Row]) -> str:
+    """Table 5.4: milliseconds of every layer, here and published; then a step of the network of 5.6 million weights."""
+    milliseconds = PUBLISHED["milliseconds"]
+    lines = [
+        Line([name, *(f"{milliseconds[place][name]:.1f}" for place in ("cpu", "gpu"))], {"net": name})
+        for name in (*thesis_times.LAYERS, *thesis_times.SIGNALS)
+    ]
+    columns = [Column(precision, cell("milliseconds", 2), {"method": precision}) for precision in thesis_times.DTYPES]
+    return crossed(rows, ["layer, ms", "published, CPU, float64", "published, GPU, float64"], lines, columns)
+
+
+def largest(rows: list[Row]) -> str:
+    """A step of the network of 5.6 million weights: processor time and memory."""
+    case = f"{NETS[thesis_times.LARGEST].title}, batches of {thesis_times.BATCH}, float32"
+    lines = [Line([case, METHODS[method]], {"net": thesis_times.LARGEST, "method": method}) for method in thesis_times.RIVALS]
+    columns = [
+        Column("a step, ms", cell("milliseconds", 0)),
+        Column("peak memory of a step", cell("peak_memory_mb", 0, unit=" MB")),
+    ]
+    return crossed(rows, ["network", "method"], lines, columns)
+
+
+def prior_predictive(rows: list[Row]) -> str:
+    """Deviation of an output before any data, by moments / of drawn networks, against depth and width."""
+
+    def told(own: list[Row]) -> str:
+        return f"{number(own, 'deviation', 2, spread=False)} / {number(own, 'drawn_deviation', 2, spread=False)}" if own else "-"
+
+    shapes = [*(("depth", depth, prior.WIDTH) for depth in prior.DEPTHS), *(("width", prior.DEPTH, own) for own in prior.WIDTHS)]
+    lines = [
+        Line([f"{depth} hidden layer{'s' * (depth > 1)} of {width}"], {"varied": varied, "depth": depth, "width": width})
+        for varied, depth, width in shapes
+    ]
+    return crossed(rows, ["network"], lines, [Column(title, told, {"method": method}) for method, title in prior.TITLES.items()])

@@ -116,16 +116,6 @@ def test_the_searched_temperature_stands_beside_the_plain_scores(
     assert adamw["nll_tempered"] < adamw["nll"] and adamw["ece_tempered"] != adamw["ece"]  # random labels again
 
 
-def test_thesis_tells_orders_apart(run: Callable[..., dict[str, Any]]) -> None:
-    content = run("thesis", "--quick", "--limit", "6", "--epochs", "1", "--methods", "gbp_onehot", "gbp_argmax")
-    rows = content["rows"]
-    assert [(row["order"], row["method"]) for row in rows] == [
-        (order, method) for order in ("sequential", "averaged") for method in ("gbp_onehot", "gbp_argmax")
-    ]
-    assert all(row["limit"] == 6 and row["epochs"] == 1 and row["nll"] > 0 and row["train_seconds"] > 0 for row in rows)
-    assert len(content["settings"]["published"]["gbp_onehot"]) == len(content["settings"]["limits"])
-
-
 def test_widening_scores_every_power_with_every_widening(run: Callable[..., dict[str, Any]]) -> None:
     rows = run("widening", "--quick", "--seeds", "0", "--net", "mlp", "--limit", "640")["rows"]
     assert len({row["method"] for row in rows}) == len(rows) == 12

@@ -130,8 +130,9 @@ def test_a_search_tries_every_setting_and_the_best_is_taken(data, monkeypatch):
         {"net": "permuted", "method": "ewc", "accuracy": 0.7, "settings": {"strength": 1.0}},
         {"net": "permuted", "method": "ewc", "accuracy": 0.8, "settings": {"strength": 30.0}},
     ])  # fmt: skip
-    assert continual.choose("permuted", "ewc") == {"strength": 30.0}
-    assert continual.choose("permuted", "gbp") == {"strength": 15.0} and continual.choose("stream", "ewc") == {}
+    assert continual.choose("permuted", "ewc", 1) == {"strength": 30.0}
+    assert continual.choose("permuted", "gbp", 1) == {"strength": 15.0} and continual.choose("stream", "ewc", 1) == {}
+    assert continual.choose("permuted", "gbp", 2) == {"strength": 20.0}
     assert [dict(one) for one in continual.tried(SCENARIOS["rotation"], "gbp")] == [
         {"drift": 0.0},
         {"drift": 0.03},

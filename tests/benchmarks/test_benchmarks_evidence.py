@@ -168,7 +168,12 @@ def test_a_calibrated_crowd_covers_as_often_as_it_says() -> None:
 def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     run: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20", "--net", "own_wide")
+    arguments = "--epochs", "1", "--limit", "20", "--net", "own_wide"
+    first = run("coverage", "--seeds", "0", *arguments)
+    covered = run("coverage", "--seeds", "0", "1", *arguments)
+    assert [row["networks"] for row in first if row["seed"] == "all"] == [1] * 3
+    covered = sorted(covered, key=lambda row: str(row["seed"]))
+    assert covered[:3] == first[:3]  # to the second: what is there is not trained again
     assert [row["seed"] for row in covered] == [0, 0, 0, 1, 1, 1, "all", "all", "all"]
     assert [row["method"] for row in covered] == list(coverage.PREDICTIVES) * 3
     table = check_tables.coverage(covered)
