@@ -234,7 +234,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkey
         path.write_bytes(b"half a picture")
         raise KeyboardInterrupt
 
-    store(tmp_path, "lowdata", [row("adamw", 0.5), row("gbp", 0.3)])
+    store(tmp_path, "lowdata", [row("adamw", 0.5, nll_tempered=0.5), row("gbp", 0.3, nll_tempered=0.3)])
     old = figures.draw(tmp_path, tmp_path / "figures")[0].read_bytes()
     monkeypatch.setattr(Figure, "savefig", killed)
     with pytest.raises(KeyboardInterrupt):
