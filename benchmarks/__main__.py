@@ -16,20 +16,22 @@ from benchmarks import (
     graph_images,
     local_learning,
     ood,
+    passes,
     study,
     tabular,
     uci,
     untouched,
+    untuned,
     video,
 )
-from benchmarks.checks import curve, posterior, robust, thesis
+from benchmarks.checks import coverage, curve, posterior, robust, thesis
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
 from benchmarks.tasks import TASKS
 
 CONTESTS = {name: image_contest(name) for name in TASKS} | {"anynet": anynet.CONTEST, "local": local_learning.CONTEST}
-CONTESTS["untouched"] = untouched.CONTEST
+CONTESTS |= {"untouched": untouched.CONTEST, "onepass": passes.ONEPASS, "cost": passes.COST}
 BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     **{name: contest.run for name, contest in CONTESTS.items()},
     **{f"{name}_search": contest.search for name, contest in CONTESTS.items()},
@@ -38,7 +40,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "continual": continual.run,
     "continual_search": partial(continual.run, search=True),
     "corruptions": corruptions.run,
-    "coverage": curve.run_coverage,
+    "coverage": coverage.run,
     "digits": digits.run,
     "graph_ablation": graph_images.run_ablation,
     "graph_mnist": graph_images.run,
@@ -51,28 +53,35 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "tabular": tabular.run,
     "thesis": thesis.run,
     "uci": uci.run,
+    "untuned": untuned.run,
     "uci_validation": partial(uci.run, validation=True),
 }
 SEEDS = {  # the others: 0, 1, 2
     "active": range(2),
     "anynet": range(2),
     "continual": range(2),
+    "cost": range(2),
+    "onepass": range(2),
     "ood": range(2),
     "coverage": range(100),
     "tabular": range(5),
     "uci": range(20),
+    "untuned": range(2),
 }
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
     "continual": continual.ENTRANTS,
+    "cost": passes.COST.entrants,
     "local_feedback": study.FEEDBACK,
     "local": local_learning.ENTRANTS,
     "graph_mnist": graph_images.METHODS,
+    "onepass": passes.ONEPASS.entrants,
     "posterior": posterior.POSTERIORS,
     "robust": robust.METHODS,
     "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
+    "untuned": untuned.ENTRANTS,
 }
 
 
@@ -86,7 +95,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default=None, help="one network only")
     parser.add_argument("--limit", type=int, default=None, help="number of training images (default: the task's)")
     parser.add_argument("--epochs", "--passes", type=int, default=None, help="passes (default: the task's)")
-    parser.add_argument("--again", action="store_true", help="anynet: make rows anew that the result file has already")
+    parser.add_argument(
+        "--again", action="store_true", help="make rows anew that the file has: anynet, onepass, cost, untuned, thesis"
+    )
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")

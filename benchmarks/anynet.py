@@ -6,6 +6,7 @@ start by He et al. 2015, transformers by torch's own start.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,15 +35,24 @@ QUICK_LIMIT, QUICK_EPOCHS = 40, 1
 
 
 class Case(NamedTuple):
-    """A network on a data set."""
+    """A network on a data set.
+
+    Args:
+        lr: smallest and largest rate of AdamW that a search tries.
+        weight_decay: the largest that it tries of AdamW and of SGD: few examples want more.
+        search: the plan of a search, where the network's own would take hours.
+    """
 
     data: str
     net: Net
     load: Load
+    lr: tuple[float, float] = (1e-3, 8e-3)
+    weight_decay: tuple[float, float] = (1.0, 1e-2)
+    search: Plan | None = None
 
-    def plan(self, request: Request) -> Plan:
-        """The network's own plan, changed by --quick, --limit and --passes."""
-        plan = self.net.plans[0]
+    def plan(self, request: Request, held_out: bool = False) -> Plan:
+        """The network's own plan, or that of a search, changed by --quick, --limit and --passes."""
+        plan = self.search if held_out and self.search else self.net.plans[0]
         if request.quick:
             plan = plan._replace(epochs=QUICK_EPOCHS, limit=QUICK_LIMIT)
         return plan._replace(limit=request.limit or plan.limit, epochs=request.epochs or plan.epochs)
@@ -57,8 +67,9 @@ def _entrant(title: str, make: Any, settings: list[Settings], usual: int) -> Ent
     return Entrant(title, make, settings[usual], settings, chosen_by="nll_tempered")
 
 
-_ADAMW = ((1e-3, 2e-3, 4e-3, 8e-3), (0.01, 0.1, 1.0))  # few images want much weight decay
+_ADAMW = ((5e-4, 1e-3, 2e-3, 4e-3, 8e-3), (0.01, 0.1, 1.0))  # of which a network tries what `wanted` says
 _MOMENTUM = ((0.02, 0.05, 0.1, 0.2), (1e-4, 1e-3, 1e-2))
+SMALLEST_MOMENTUM = _MOMENTUM[0][0]  # rates of SGD and IVON begin above those of AdamW
 _IVON = grid(lr=(0.05, 0.1, 0.2), hess_init=(0.5,), weight_decay=(1e-4, 1e-3, 1e-2))
 _WARM_END, _TO_ZERO = (0.4, 0.125), (0.0, 0.0)  # what is left of the rate, and the share of the steps whose weights are averaged
 _LIKE_OURS = "warm end, tail average"
@@ -78,7 +89,7 @@ def trials(request: Request, held_out: bool) -> Iterator[Trial]:
     """The networks and seeds of the call."""
     for name in request.asked(CASES):
         case = CASES[name]
-        plan = case.plan(request)
+        plan = case.plan(request, held_out)
         split = limited(case.load(request, held_out), plan.limit)
         for seed in request.runs:
             yield Trial(name, case.net, plan, split, seed)
@@ -91,7 +102,14 @@ def told(request: Request) -> Row:
     return {"plans": {name: CASES[name].plan(request)._asdict() for name in asked}, **source}
 
 
-CONTEST = Contest("anynet", trials, ENTRANTS, step_costs(ENTRANTS[BASELINE]), told, together=False)
+def wanted(net: str, settings: Settings) -> bool:
+    """Whether the network's search tries these settings: those of SGD have another weight decay than those of AdamW."""
+    case, by_momentum = CASES[net], settings["lr"] >= SMALLEST_MOMENTUM
+    smallest, largest = (0.0, math.inf) if by_momentum else case.lr
+    return smallest <= settings["lr"] <= largest and settings["weight_decay"] <= case.weight_decay[by_momentum]
+
+
+CONTEST = Contest("anynet", trials, ENTRANTS, step_costs(ENTRANTS[BASELINE]), told, together=False, wanted=wanted)
 
 
 @lru_cache(maxsize=1)
@@ -126,25 +144,47 @@ def _he(make: Callable[..., nn.Module], *arguments: Any, **options: Any) -> Call
     return lambda: he_started(make(*arguments, **options))
 
 
+class HalfPrecision(nn.Module):
+    """A network whose forward pass runs under bfloat16 autocast, with channels last; weights and outputs are float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.network(x.contiguous(memory_format=torch.channels_last)).float()
+
+
+def _half_precision(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: HalfPrecision(make())
+
+
 def _images(name: str, half: bool = False) -> Load:
     return lambda asked, held_out: images(name, half, asked.data_dir, asked.accept_altered, asked.quick, held_out)
 
 
 _MNIST, _CIFAR, _HALF = _images("mnist"), _images("cifar10"), _images("cifar10", half=True)
+_OF_MANY: dict[str, Any] = {"weight_decay": (0.1, 1e-3)}
+_OF_TRANSFORMERS: dict[str, Any] = {"lr": (5e-4, 4e-3), **_OF_MANY}
 _FEW, _LONG = Plan(60, 640, 16, 16), Plan(15, None, 64, 64)
 _FLIPS = Augmentation(crop=0, flip=True, black=[])
 _CROPS = Augmentation(crop=4, flip=True, black=[0.0] * 3)  # what is added around is the mean pixel, 0
 _VIT, _RESNET8 = partial(ViT, HALF_SHAPE, patch=2), _he(ResNet, HALF_SHAPE, depth=1)
 _FRN = _he(ResNet, CIFAR_SHAPE, norm=FilterResponseNorm, activation=nn.SiLU)  # as the long chains of Izmailov et al. 2021 had it
+_CHARACTERS = Case("Python sources", Net("character model", CharacterModel, [Plan(3, 20_000, 16, 16)]), text.load)
+_CONV = Case("CIFAR-10", Net("conv net, 890k weights", _half_precision(_he(conv890k)), [Plan(6)]), _CIFAR)
+_RESNET20 = Case("CIFAR-10", Net("ResNet-20, BatchNorm", _half_precision(_he(ResNet)), [_LONG], _CROPS), _CIFAR)
+_RESNET20_FRN = Case("CIFAR-10", Net("ResNet-20, FRN, SiLU", _half_precision(_FRN), [_LONG]), _CIFAR)
 CASES: dict[str, Case] = {
     "mlp_small": Case("MNIST", Net("MLP 784-128-128-10", _he(mlp, hidden=(128, 128)), [_FEW]), _MNIST),
     "lenet_small": Case("MNIST", Net("LeNet-5", _he(lenet5), [_FEW]), _MNIST),
     "mlp": Case("MNIST", Net("MLP 784-256-256-10", _he(mlp), [Plan(8)]), _MNIST),
     "lenet": Case("MNIST", Net("LeNet-5", _he(lenet5), [Plan(5)]), _MNIST),
     "resnet8": Case("CIFAR-10, 16 x 16", Net("ResNet-8, BatchNorm", _RESNET8, [Plan(5, 10_000, 32, 32)], _FLIPS), _HALF),
-    "vit": Case("CIFAR-10, 16 x 16", Net("ViT", _VIT, [Plan(8, 5_000, 32, 32)]), _HALF),
-    "characters": Case("Python sources", Net("character model", CharacterModel, [Plan(3, 20_000, 16, 16)]), text.load),
-    "conv890k": Case("CIFAR-10", Net("conv net, 890k weights", _he(conv890k), [Plan(6)]), _CIFAR),
-    "resnet20": Case("CIFAR-10", Net("ResNet-20, BatchNorm", _he(ResNet), [_LONG], _CROPS), _CIFAR),
-    "resnet20_frn": Case("CIFAR-10", Net("ResNet-20, FRN, SiLU", _FRN, [_LONG]), _CIFAR),
+    "vit": Case("CIFAR-10, 16 x 16", Net("ViT", _VIT, [Plan(8, 5_000, 32, 32)]), _HALF, **_OF_TRANSFORMERS),
+    "characters": _CHARACTERS._replace(**_OF_TRANSFORMERS, search=Plan(3, 5_000, 16, 16)),
+    "conv890k": _CONV._replace(**_OF_MANY, search=Plan(3, 10_000)),
+    "resnet20": _RESNET20._replace(**_OF_MANY, search=Plan(5, 2_500, 64, 64)),
+    "resnet20_frn": _RESNET20_FRN._replace(**_OF_MANY, search=Plan(5, 2_500, 64, 64)),
 }

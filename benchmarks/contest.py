@@ -52,6 +52,7 @@ class Contest(NamedTuple):
         told: settings for the result file.
         together: all methods in one race, in turns; else one after the other, and rows that are there are not made again.
         search_net: the network whose search counts for all of them; None if each has its own.
+        wanted: which settings of the grids a network's search tries.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Contest(NamedTuple):
     told: Callable[[Request], Row]
     together: bool = True
     search_net: str | None = None
+    wanted: Callable[[str, Settings], bool] = lambda net, settings: True
 
     def run(self, request: Request) -> Result:
         """All methods of the call whose packages are installed, scored on test examples by the settings of the search."""
@@ -147,7 +149,7 @@ class Contest(NamedTuple):
         """The grid, each with what is lent; of a method without one what is chosen already."""
         entrant, epochs = self.entrants[method], trial.plan.epochs
         lent = self._lent(searched, self.search_net or trial.name, entrant, epochs)
-        grid: list[Settings] = [{**lent, **settings} for settings in entrant.grid]
+        grid: list[Settings] = [{**lent, **settings} for settings in entrant.grid if self.wanted(trial.name, settings)]
         few = grid[: QUICK_SETTINGS if quick and len(grid) > FEW else None]
         return few or [self.choose(searched, trial.name, method, epochs).settings]
 

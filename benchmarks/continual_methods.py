@@ -1,208 +1,14 @@
-"""Methods that learn task after task: torch_gbp, and plain networks that go on, hold weights by a penalty, or keep examples.
-
-A penalty is P(w) = sum over the tasks before of strength / 2 n_t (w - w_t)' F_t (w - w_t) for n_t examples with Fisher
-information F_t each, divided by the number of examples of the task under way, as the loss is a mean.
-"""
+"""Methods of the benchmark `continual`: torch_gbp and its rivals, with the settings that a search tries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-import torch_gbp as gbp
-from benchmarks.continual_tasks import HIDDEN, PIXELS, Part, Scenario
+from benchmarks.continual_learners import GBP, Learner, Shuffled, Stream
+from benchmarks.continual_rivals import EWC, KEPT, Finetune, OnlineLaplace, Replay
 from benchmarks.methods.base import Settings, grid
-
-RATE = 1e-3  # of Adam
-KEPT = 200  # examples of each task in the replay buffer
-FISHER = 2000  # examples of a task from which its Fisher information is estimated
-
-
-class Heads(nn.Module):
-    """A perceptron 784-256-256 with one or several heads."""
-
-    def __init__(self, heads: tuple[int, ...]) -> None:
-        super().__init__()
-        widths = (PIXELS, *HIDDEN)
-        layers = [layer for i, o in zip(widths, HIDDEN, strict=False) for layer in (nn.Linear(i, o), nn.LeakyReLU(0.1))]
-        self.trunk = nn.Sequential(*layers)
-        self.heads = nn.ModuleList(nn.Linear(widths[-1], outputs) for outputs in heads)
-
-    def forward(self, x: Tensor, head: int) -> Tensor:
-        return self.heads[head](self.trunk(x))
-
-
-class Learner:
-    """Learns a task, and answers for all."""
-
-    network: nn.Module
-
-    def learn(self, part: Part, passes: int, batch: int) -> None:
-        """All passes over what is there now, and nothing of what was before."""
-        raise NotImplementedError
-
-    def finish(self, passes: int, batch: int) -> None:
-        """Work after the last task."""
-
-    def log_probabilities(self, x: Tensor, head: int) -> Tensor:
-        """Log-probabilities (n, classes)."""
-        return torch.log_softmax(self.network(x, head), 1)
-
-
-class GBP(Learner):
-    """torch_gbp as it comes, with a precision for each weight; `advance` after every task.
-
-    Args:
-        strength, drift: as in `torch_gbp.advance`.
-    """
-
-    def __init__(self, scenario: Scenario, strength: float = 1.0, drift: float = 0.0) -> None:
-        self.strength, self.drift, self.likelihood = strength, drift, gbp.Softmax()
-        self.network = gbp.from_torch(Heads(scenario.heads), fresh=True, moments=True, covariance="diagonal")
-
-    def learn(self, part: Part, passes: int, batch: int) -> None:
-        optimizer = gbp.MessagePassing(self.network.parameters(), num_data=len(part.x), epochs=passes)
-        for index in _batches(len(part.x), passes, batch):
-            optimizer.zero_grad()
-            self.likelihood(self.network(part.x[index], part.head), part.y[index]).backward()
-            optimizer.step()
-        optimizer.use_averaged_means()
-        gbp.advance(self.network, optimizer, strength=self.strength, drift=self.drift)
-
-    def log_probabilities(self, x: Tensor, head: int) -> Tensor:
-        return self.likelihood.predictive(self.network(x, head)).logits  # type: ignore[attr-defined]
-
-
-class Shuffled(GBP):
-    """torch_gbp with everything at hand: the tasks of one head are put together, and learnt in the end."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario)
-        self.parts: list[Part] = []
-
-    def learn(self, part: Part, passes: int, batch: int) -> None:
-        self.parts.append(part)
-
-    def finish(self, passes: int, batch: int) -> None:
-        x, y = torch.cat([part.x for part in self.parts]), torch.cat([part.y for part in self.parts])
-        super().learn(Part(x, y), passes, batch)
-
-
-class Finetune(Learner):
-    """Adam on the task at hand."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.network = Heads(scenario.heads)
-        self.layers = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)]
-
-    def learn(self, part: Part, passes: int, batch: int) -> None:
-        optimizer = torch.optim.Adam(self.network.parameters(), RATE)
-        for index in _batches(len(part.x), passes, batch):
-            optimizer.zero_grad()
-            (self.loss(part, index) + self.pull() / len(part.x)).backward()
-            optimizer.step()
-        self.remember(part)
-
-    def loss(self, part: Part, index: Tensor) -> Tensor:
-        return F.cross_entropy(self.network(part.x[index], part.head), part.y[index])
-
-    def pull(self) -> Tensor | float:
-        """A number whose gradient is that of the penalty: weights times the penalty's gradient, which is known."""
-        gradients = self.gradients()
-        return sum((joined(own) * each).sum() for own, each in zip(self.layers, gradients, strict=True)) if gradients else 0.0
-
-    @torch.no_grad()
-    def gradients(self) -> list[Tensor]:
-        """Of the penalty, for every layer; none where tasks before say nothing of the weights."""
-        return []
-
-    def remember(self, part: Part) -> None:
-        """Keeps what tasks after are to know."""
-
-
-class Factor(NamedTuple):
-    """What an example of a task says of a layer: inputs with a 1 for the bias, and scores of drawn labels (n, ...)."""
-
-    inputs: Tensor
-    scores: Tensor
-
-
-class EWC(Finetune):
-    """Online elastic weight consolidation: one penalty, by the diagonal Fisher informations of all tasks, about the last weights.
-
-    Source: Kirkpatrick et al. 2017; Schwarz et al. 2018, with gamma = 1 unless given.
-    """
-
-    def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:
-        super().__init__(scenario)
-        self.strength, self.gamma = strength, gamma
-        self.information = [torch.zeros_like(joined(layer)) for layer in self.layers]
-        self.centres = [joined(layer).detach() for layer in self.layers]
-
-    @torch.no_grad()
-    def gradients(self) -> list[Tensor]:
-        parts = zip(self.layers, self.centres, self.information, strict=True)
-        return [self.strength * held * (joined(own) - centre) for own, centre, held in parts]
-
-    def remember(self, part: Part) -> None:
-        for held, factor in zip(self.information, fishers(self, part), strict=True):
-            if factor is not None:
-                each = len(part.x) / len(factor.inputs)
-                held.mul_(self.gamma).add_(factor.scores.square().T @ factor.inputs.square(), alpha=each)
-        self.centres = [joined(layer).detach() for layer in self.layers]
-
-
-class OnlineLaplace(EWC):
-    """Online structured Laplace: the Fisher information of a layer as a Kronecker product, factors added up over the tasks.
-
-    The sum of products is taken to be (sum of A) x (sum of G) / tasks, A = E[a a'], G = E[g g'].
-    Source: Ritter, Botev & Barber 2018.
-    """
-
-    def __init__(self, scenario: Scenario, strength: float = 1.0, gamma: float = 1.0) -> None:
-        super().__init__(scenario, strength, gamma)
-        self.sums: list[tuple[Tensor, Tensor, int] | None] = [None for _ in self.layers]
-
-    @torch.no_grad()
-    def gradients(self) -> list[Tensor]:
-        found = []
-        for own, centre, sums in zip(self.layers, self.centres, self.sums, strict=True):
-            moved = joined(own) - centre
-            found.append(torch.zeros_like(moved) if sums is None else sums[1] @ moved @ sums[0] * (self.strength / sums[2]))
-        return found
-
-    def remember(self, part: Part) -> None:
-        for i, factor in enumerate(fishers(self, part)):
-            if factor is not None:
-                n, size = len(factor.inputs), len(part.x)
-                a, g = factor.inputs.T @ factor.inputs / n, factor.scores.T @ factor.scores / n * size
-                before = self.sums[i]
-                self.sums[i] = (a, g, 1) if before is None else (before[0] + a, before[1] * self.gamma + g, before[2] + 1)
-        self.centres = [joined(layer).detach() for layer in self.layers]
-
-
-class Replay(Finetune):
-    """Adam on the task at hand and, in equal numbers, on examples that were stored of the tasks before."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario)
-        self.kept: list[Part] = []
-
-    def loss(self, part: Part, index: Tensor) -> Tensor:
-        own = super().loss(part, index)
-        if not self.kept:
-            return own
-        old = self.kept[int(torch.randint(len(self.kept), ()))]
-        return own + super().loss(old, torch.randint(len(old.x), (len(index),)))
-
-    def remember(self, part: Part) -> None:
-        index = torch.randperm(len(part.x))[:KEPT]
-        self.kept.append(Part(part.x[index], part.y[index], part.head))
 
 
 class Entrant(NamedTuple):
@@ -214,51 +20,15 @@ class Entrant(NamedTuple):
     drifting: Sequence[Settings] = ()
 
 
-STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 30.0, 100.0)), grid(gamma=(1.0, 0.8, 0.5))
+STRENGTHS, GAMMAS = grid(strength=(1.0, 10.0, 30.0, 100.0, 300.0)), grid(gamma=(1.0, 0.8, 0.5))
 ENTRANTS = {
     "gbp": Entrant("torch_gbp", GBP, grid(strength=(1.0, 4.0, 16.0)), grid(drift=(0.0, 0.03, 0.3))),
+    "gbp_stream": Entrant("torch_gbp, one optimizer that is told how many examples will come", Stream),
+    "gbp_stream_4": Entrant("torch_gbp, one optimizer that is told four times as many", partial(Stream, told=4.0)),
     "gbp_shuffled": Entrant("torch_gbp, all at hand and shuffled", Shuffled),
     "finetune": Entrant("fine-tuning", Finetune),
     "ewc": Entrant("EWC, online (diagonal Laplace)", EWC, STRENGTHS, GAMMAS),
     "laplace": Entrant("online Laplace, Kronecker", OnlineLaplace, STRENGTHS, GAMMAS),
     "replay": Entrant(f"replay, {KEPT} stored examples a task", Replay),
 }
-
-
-def joined(layer: nn.Linear) -> Tensor:
-    """Weights and biases as one matrix."""
-    return torch.cat([layer.weight, layer.bias[:, None]], 1)
-
-
-def fishers(learner: Finetune, part: Part) -> list[Factor | None]:
-    """Inputs and scores of every layer, for labels that the network itself expects; None for heads that were not asked."""
-    index = torch.randperm(len(part.x))[:FISHER]
-    with captured(learner.layers) as caught:
-        outputs = learner.network(part.x[index], part.head)
-        labels = torch.distributions.Categorical(logits=outputs.detach()).sample()
-        F.cross_entropy(outputs, labels, reduction="sum").backward()
-    learner.network.zero_grad()
-    return [Factor(*caught[layer]) if layer in caught else None for layer in learner.layers]
-
-
-@contextmanager
-def captured(layers: list[nn.Linear]) -> Iterator[dict[nn.Module, list[Tensor]]]:
-    """Inputs (with a 1) and gradients of the outputs of layers, as a sweep forward and back meets them."""
-    caught: dict[nn.Module, list[Tensor]] = {}
-
-    def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        x = inputs[0].detach()
-        caught[layer] = [torch.cat([x, torch.ones_like(x[:, :1])], 1)]
-        output.register_hook(caught[layer].append)
-
-    handles = [layer.register_forward_hook(hook) for layer in layers]
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _batches(size: int, passes: int, batch: int) -> Iterator[Tensor]:
-    for _ in range(passes):
-        yield from torch.randperm(size).split(batch)
+OF_ONE = ("gbp_stream", "gbp_stream_4", "gbp_shuffled")  # take the tasks for parts of one

@@ -52,6 +52,7 @@ class Scenario(NamedTuple):
         passes, batch: over every task.
         drifting: what was learnt becomes wrong; every task is scored as it comes, before it is learnt.
         joins: the tasks are parts of one, which could be shuffled.
+        examples: how many come in all.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Scenario(NamedTuple):
     batch: int = 128
     drifting: bool = False
     joins: bool = False
+    examples: int = 0
 
 
 def held_out(data: Data) -> Data:

@@ -11,34 +11,26 @@ from typing import Any
 
 import numpy
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from benchmarks import active, graph_images, video
+from benchmarks import active, frugal_figures, graph_images, video
+from benchmarks.checks import coverage as covered
 from benchmarks.checks import curve
+from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
+from benchmarks.frugal_tables import SINGLE
 from benchmarks.markdown import DATA, FULL
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
 from benchmarks.tasks import TASKS
 
 FIGURES = Path(__file__).parent / "figures"
-DPI, SIZE = 150, (3.9, 3.2)  # pixels per inch, inches of a panel
-# Okabe & Ito's colours, told apart by colour-blind readers too, and a grey.
-OURS, TRUTH, REFERENCE, BLACK, GREEN = "#D55E00", "#0072B2", "#8C8C8C", "#000000", "#009E73"
-LOOKS = {  # colour and line of a method; one family, one colour
-    **{name: (OURS, line) for name, line in (("gbp", "-"), ("gbp_basis", "--"), ("gbp_onehot", "-."), ("gbp_argmax", ":"))},
-    **{name: (BLACK, line) for name, line in (("adamw", "-"), ("adamw_tail", "--"))},
-    **{name: (REFERENCE, line) for name, line in (("sgd", "-"), ("sgd_momentum", "--"), ("linear_adam", "-"))},
-    **{name: (colour, "-") for name, colour in (("ivon", TRUTH), ("vi", GREEN), ("laplace", "#CC79A7"), ("ensemble", "#E69F00"))},
-    **{name: (GREEN, line) for name, line in (("dropout", "--"), ("swag", "-."))},
-    **{name: ("#CC79A7", line) for name, line in (("laplace_held_out", "--"), ("vbll", "-."))},
-    **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
-    **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},
-}
 WAYS = {"random": REFERENCE, "entropy": TRUTH, "margin": "#CC79A7", "bald": OURS, "batchbald": GREEN}  # of choosing what to label
-SCORES = {"test error (%)": ("accuracy", -100, 100), "negative log-likelihood": ("nll", 1, 0), "ECE": ("ece", 1, 0)}
+SCORES = {
+    "test error (%)": ("accuracy", -100, 100),
+    **{title: (key, 1, 0) for key, title in frugal_figures.TEMPERED.items()},
+}
 SIDES = {"left": ("x < -10", TRUTH), "inside": ("training range", GREEN), "right": ("x > 10", OURS)}
 ZOOM = slice(118, 182), slice(45, 141)  # rows and columns of the frame's part that is shown enlarged: the head
 MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halves
@@ -47,7 +39,8 @@ MILLISECONDS, GAP = 400, 4  # a frame of the clip, white pixels between its halv
 def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
     """Draws every figure whose results are there; tells the files."""
     makers = {"lowdata": low_data, "graph_mnist": one_pass, "synthetic": synthetic, "coverage": coverage, "graph_video": frames}
-    makers |= {"active": label_curves}
+    makers |= {"active": label_curves, "cost": frugal_figures.cost, "untuned": frugal_figures.untuned_rates}
+    makers |= {"corruptions": frugal_figures.corrupted}
     drawn = {name: make(results) for name, make in (makers | {"graph_video_clip": whole_clip}).items()}
     paths = {figures / f"{name}.png": figure for name, figure in drawn.items() if figure is not None}
     for path, figure in paths.items():
@@ -58,10 +51,10 @@ def draw(results: Path = RESULTS, figures: Path = FIGURES) -> list[Path]:
 
 
 def low_data(results: Path) -> Figure | None:
-    """A row of panels for each network: the scores against the number of training images, a line for each method."""
+    """A row of panels for each network: scores against the number of training images, a line for each single network."""
     rows = committed("lowdata", results)
     panels = [(net, score) for net in dict.fromkeys(row["net"] for row in rows) for score in SCORES]
-    return lines_by_images(panels, rows, {name: own.title for name, own in METHODS.items()}, 3) if panels else None
+    return lines_by_images(panels, rows, {name: METHODS[name].title for name in SINGLE}, 3) if panels else None
 
 
 def one_pass(results: Path) -> Figure | None:
@@ -79,7 +72,10 @@ def lines_by_images(panels: Sequence[tuple[str, str]], rows: list[Row], titles: 
         limits = _lines(own, matching(rows, net=net), score, titles)
         title = f"{DATA[net]}, one pass" if net in DATA else f"MNIST, {TASKS['lowdata'].nets[net].title}"
         dress(own, title, "training images", score)
-        own.set(xscale="log", yscale="linear" if "(%)" in score else "log")
+        own.set_xscale("log")
+        if "(%)" not in score:
+            own.set_yscale("log")
+            plain_numbers(own.yaxis)
         own.xaxis.set_major_locator(FixedLocator(limits[::-2]))
         own.xaxis.set_minor_locator(NullLocator())
         own.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -152,14 +148,14 @@ def synthetic(results: Path) -> Figure | None:
 def coverage(results: Path) -> Figure | None:
     """A panel for each predictive: the share of networks whose interval covers the curve, against the credible level."""
     rows = [row for row in committed("coverage", results) if "needed" in row]
-    found = {method: own for method in curve.PREDICTIVES if (own := matching(rows, method=method))}
+    found = {method: own for method in covered.PREDICTIVES if (own := matching(rows, method=method))}
     if not found:
         return None
     figure, axes = make_panels(len(found))
     for own, (method, networks) in zip(axes, found.items(), strict=True):
         own.plot([0, 1], [0, 1], color=REFERENCE, linestyle=":")
         for region, (side, colour) in SIDES.items():
-            own.plot(curve.LEVELS, curve.coverage(networks, region), color=colour, label=side)
+            own.plot(covered.LEVELS, covered.coverage(networks, region), color=colour, label=side)
         own.legend(fontsize=7, frameon=False)
         title = "linear response" if method == "gbp_joint" else "marginals"
         dress(own, f"{title}, {len(networks)} networks", "credible level", "coverage of the curve")
@@ -226,27 +222,6 @@ def whole_clip(results: Path) -> Figure | None:
     dress(axes, f"DAVIS bear, a tenth of the pixels replaced: {noisy:.1f} dB", "frame", "PSNR (dB)")
     axes.legend(fontsize=7.5, frameon=False)
     return figure
-
-
-def make_panels(count: int, columns: int = 3, size: tuple[float, float] = SIZE, dpi: int = DPI) -> tuple[Figure, list[Any]]:
-    """A figure with so many panels, row by row."""
-    lines, columns = -(-count // columns), min(count, columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * lines), dpi=dpi, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for spare in axes[count:]:
-        spare.remove()
-    return figure, axes[:count]
-
-
-def dress(axes: Any, title: str, x_title: str, y_title: str) -> None:
-    """Titles and a light grid."""
-    axes.set_title(title, loc="left", fontsize=9, weight="bold")
-    axes.set_xlabel(x_title, fontsize=8)
-    axes.set_ylabel(y_title, fontsize=8)
-    axes.tick_params(labelsize=7.5)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _picture(folder: Path, name: str, index: int, whole: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,12 +31,16 @@ class Run(NamedTuple):
 
 
 class Racer:
-    """A method in training, with a clock and random numbers of its own: they do not depend on who else takes part."""
+    """A method in training, with a clock and random numbers of its own: they do not depend on who else takes part.
+
+    `processor_seconds` of training are this process' own: with one thread, what another program on the machine hardly changes.
+    """
 
     def __init__(self, run: Run, trial: Trial) -> None:
         self.run, self.trial, self.passes, self.finish_seconds = run, trial, list[float](), 0.0
-        training = make_training(trial)
+        training, begin = make_training(trial), time.process_time()
         self.make_seconds = timed(lambda: setattr(self, "method", made(run, training, trial.seed)))
+        self.processor_seconds = time.process_time() - begin
         self.augment = training.augment
         self._random = torch.get_rng_state()
 
@@ -49,12 +54,12 @@ class Racer:
         """Learns from a few batches."""
         x, y, augment = self.trial.split.x, self.trial.split.y, self.augment
         self.method.network.train()
-        with self._own_random():
+        with self._at_work():
             self.passes[-1] += timed(lambda: train(self.method, x, y, batches, augment))
 
     def finish(self) -> None:
         """The method's work after the last batch."""
-        with self._own_random():
+        with self._at_work():
             self.finish_seconds = timed(self.method.finish)
 
     def predict(self, images: Tensor, how: str | None = None) -> Tensor:
@@ -63,6 +68,14 @@ class Racer:
         log_probabilities = self.method.predictives()[how] if how else self.method.log_probabilities
         with self._own_random():
             return predict(log_probabilities, images)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Training: with the method's own random numbers, by its own clock."""
+        begin = time.process_time()
+        with self._own_random():
+            yield
+        self.processor_seconds += time.process_time() - begin
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:

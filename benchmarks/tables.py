@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, graph_tables, local_tables, other_tables, provenance, shift_tables, untouched
+from benchmarks import anynet, frugal_tables, graph_tables, local_tables, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
+from benchmarks.checks import thesis_tables
 from benchmarks.markdown import ACCURACY, DATA, ECE, NLL, SMALLEST_SET, Column, Line, cell, crossed, distinct, number, passes
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, read
@@ -120,6 +121,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
+    "cost": frugal_tables.seconds,
     "coverage": checks.coverage,
     "graph_ablation": graph_tables.ablation,
     "graph_mnist": graph_tables.one_pass,
@@ -129,16 +131,22 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "local_ablation": local_tables.compared,
     "local_feedback": local_tables.feedback,
     "local_search": local_tables.search,
+    "lowdata": partial(frugal_tables.few_images, partial(comparison, "lowdata")),
+    "onepass": frugal_tables.one_pass,
     "ood": shift_tables.detection,
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
     "robust": checks.robust_table,
     "synthetic": checks.synthetic,
     "tabular": other_tables.shipped_tables,
-    "thesis": checks.thesis_table,
+    "thesis": thesis_tables.accuracies,
+    "thesis_scores": thesis_tables.scores,
+    "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
+    "untuned": frugal_tables.untuned_rates,
     "widening": widening,
 }
+FILE_OF = {"thesis_scores": "thesis", "thesis_widths": "thesis"}  # tables of another table's rows
 OF_SETTINGS: dict[str, Callable[[list[Row], Row], str]] = {
     "graph_regression": other_tables.fitted_curve,
     "graph_xor": other_tables.xor,
@@ -149,7 +157,7 @@ def table(name: str, limit: int | None = None, folder: Path = RESULTS) -> str:
     """The table of a result file, or of all of them: `runs`."""
     if name == "runs":
         return provenance.runs(folder)
-    path = folder / f"{name}.json"
+    path = folder / f"{FILE_OF.get(name, name)}.json"
     content = read(path) if path.is_file() else {"rows": [], "settings": {}}
     rows = [row for row in content["rows"] if limit in (None, row["limit"])]
     if not rows:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn import datasets
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
@@ -28,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.results import Request, Result, Row, matching, say
+from torch_gbp.metrics import regression_scores
 from torch_gbp.sklearn import GBPClassifier, GBPRegressor
 
 FOLDS = 5
@@ -112,9 +114,9 @@ def classified(made: Any, x: np.ndarray, y: np.ndarray) -> Row:
 
 def regressed(made: Any, x: np.ndarray, y: np.ndarray) -> Row:
     """Root mean squared error, and NLL of the Gaussian with the predicted deviation, in the targets' units."""
-    mean, std = made.predict(x, return_std=True)
-    nll = 0.5 * np.log(2 * np.pi * std**2) + 0.5 * ((y - mean) / std) ** 2
-    return {"rmse": float(np.sqrt(np.mean((y - mean) ** 2))), "nll": float(nll.mean())}
+    mean, std, target = (torch.as_tensor(part).double()[:, None] for part in (*made.predict(x, return_std=True), y))
+    found = regression_scores(mean, std.square(), target)
+    return {"rmse": found["rmse"], "nll": -found["log_likelihood"]}
 
 
 class WithDeviation(BaseEstimator):

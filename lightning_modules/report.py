@@ -39,6 +39,7 @@ def main(args: Sequence[str]) -> Path:
         options.out,
         ood={name: x for name, (x, _) in zip(outside, others, strict=True)},
         near=options.near,
+        train=_training(data) if others and options.ood_score == "features" else None,
         resamples=options.resamples,
         title=options.title or f"{type(data).__name__}: {', '.join(names)}",
         classes=_classes(modules[0]),
@@ -54,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", default="report.html", help="(default: %(default)s)")
     parser.add_argument("--name", action="append", default=[], help="of a model, in the order of the checkpoints")
     parser.add_argument("--near", action="append", default=[], help="name of a set of other inputs that is near to the data")
+    parser.add_argument(
+        "--ood-score",
+        choices=("features", "prediction"),
+        default="features",
+        help="what tells other inputs apart: OODScore, which reads the training data once, or how sure the prediction is",
+    )
     parser.add_argument("--resamples", type=int, default=100, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--title")
     parser.add_argument("--data ...", dest="unused", help="another data module with its options; default: that of the runs")
@@ -104,6 +111,14 @@ def _sets(data: Any) -> list[Pairs]:
     every = [_joined(loader) for loader in (loaders if isinstance(loaders, (list, tuple)) else [loaders])]
     mean, std = getattr(data, "target_mean", None), getattr(data, "target_std", None)
     return [(x, y if mean is None or std is None else y * std + mean) for x, y in every]
+
+
+def _training(data: Any) -> Any:
+    """The training loader; None of real targets, which have no OODScore."""
+    if getattr(data, "target_mean", None) is not None:
+        return None
+    data.setup("fit")
+    return data.train_dataloader()
 
 
 def _joined(loader: Iterable[Any]) -> Pairs:

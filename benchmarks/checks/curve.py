@@ -1,30 +1,21 @@
-"""The thesis' curve, learnt by deeper and wider networks (`synthetic`), and covered by the intervals of 100 (`coverage`)."""
+"""The thesis' curve, learnt by deeper and wider networks (`synthetic`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 import torch_gbp as gbp
-from benchmarks.checks.textbook import PARALLEL, SEQUENTIAL, Fitting, make
+from benchmarks.checks.textbook import SEQUENTIAL, Fitting, make
 from benchmarks.measure import timed
 from benchmarks.results import Request, Result, Row, say
 
 NOISE = 0.05  # standard deviation, known to the network
 DATA_SEED = 98  # every network sees the same points
-DRAWN, QUICK_EPOCHS, QUICK_NETWORKS = 81, 2, 3  # inputs of the drawn predictive
-WIDTHS, RANGE, POINTS, INPUTS = [1, 32, 32, 1], (-0.5, 0.5), 200, 41  # of `coverage`: network, data, inputs of each region
-REGIONS = {"left": (-20.0, -10.0), "inside": RANGE, "right": (10.0, 20.0)}
-LEVELS = torch.linspace(0, 1, 101, dtype=torch.float64)
-SIGMAS = {"sigma1": 0.6827, "sigma2": 0.9545, "sigma3": 0.9973}
-PREDICTIVES: dict[str, Callable[[gbp.Trainer, Tensor, Tensor], Callable[[Tensor], Any]]] = {
-    "gbp": lambda trainer, x, y: trainer.predict,
-    "gbp_joint": lambda trainer, x, y: gbp.LinearResponse(trainer.model, trainer.likelihood, x, y).predict,
-}
+DRAWN, QUICK_EPOCHS = 81, 2  # inputs of the drawn predictive
 
 
 class Scaled(NamedTuple):
@@ -72,12 +63,6 @@ def run_synthetic(request: Request) -> Result:
     return Result({"inference": SEQUENTIAL.told(), "data_seed": DATA_SEED, "noise": NOISE}, rows)
 
 
-def run_coverage(request: Request) -> Result:
-    """A row for each network and predictive, told by its seed, and one, "all", for the networks of this call together."""
-    told = {"inference": PARALLEL.told(), "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}
-    return Result(told, _coverage_rows(request))
-
-
 def _learnt(fitting: Fitting, widths: list[int], case: Row, x: Tensor, y: Tensor) -> tuple[gbp.Trainer, float]:
     """A network whose prior means and order of examples come from the seed, after so many sweeps; and the seconds."""
     trained: list[gbp.Trainer] = []
@@ -102,68 +87,6 @@ def _synthetic(name: str, net: Scaled, request: Request, seed: int) -> Row:
     return {**case, **scores, "train_seconds": seconds, "mean": rounded(drawn.mean), "deviation": rounded(drawn.stddev)}
 
 
-def _coverage_rows(request: Request) -> Iterator[Row]:
-    epochs = request.epochs or (QUICK_EPOCHS if request.quick else PARALLEL.epochs)
-    case = {"net": "-".join(map(str, WIDTHS)), "limit": request.limit or POINTS, "epochs": epochs}
-    found: list[Row] = []
-    for seed in request.seeds[: QUICK_NETWORKS if request.quick else None]:
-        for row in _covered_by({**case, "seed": seed}):
-            found.append(row)
-            yield row
-    for method in PREDICTIVES:
-        own = [row for row in found if row["method"] == method]
-        yield {"method": method, **case, "seed": "all", "networks": len(own), **summary(own)}
-
-
-def _covered_by(case: Row) -> Iterator[Row]:
-    """The level at which each input's interval begins to cover the curve, of one network, by each predictive."""
-    x, y = points(case["limit"], *RANGE)
-    trainer, seconds = _learnt(PARALLEL, WIDTHS, case, x, y)
-    for method, predictive in PREDICTIVES.items():
-        predict, inputs = predictive(trainer, x, y), {name: line(*ends, INPUTS) for name, ends in REGIONS.items()}
-        needed = {name: rounded(needed_level(predict(own), curve(own))) for name, own in inputs.items()}
-        yield {"method": method, **case, "needed": needed, "train_seconds": seconds}
-
-
-def needed_level(found: Normal, truth: Tensor) -> Tensor:
-    """The smallest p whose interval [cdf^-1(1/2 - p/2), cdf^-1(1/2 + p/2)] holds the truth.
-
-    >>> needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0]))
-    tensor([0.0000, 0.6827])
-    """
-    return (2 * found.cdf(truth) - 1).abs()
-
-
-def coverage(rows: list[Row], region: str) -> Tensor:
-    """Share of networks whose interval of each level covers the curve: the median over the region's inputs, (101,)."""
-    return (_needed(rows, region) <= LEVELS[:, None, None]).double().mean(1).median(1).values
-
-
-def summary(rows: list[Row]) -> Row:
-    """Correlation of level and coverage, overall (the left and right medians together) and for each side; coverage of
-    1, 2 and 3 sigma in each region."""
-    curves = {region: coverage(rows, region) for region in REGIONS}
-    found: Row = {"correlation": correlation(LEVELS.repeat(2), torch.cat([curves["left"], curves["right"]]))}
-    found |= {f"correlation_{side}": correlation(LEVELS, curves[side]) for side in ("left", "right")}
-    for name, level in SIGMAS.items():
-        shares = {region: (_needed(rows, region) <= level).double().mean(0) for region in REGIONS}
-        found |= {f"{name}_{region}": float(share.median()) for region, share in shares.items()}
-    return found | {"coverage": {region: rounded(own) for region, own in curves.items()}}
-
-
-def correlation(x: Tensor, y: Tensor) -> float:
-    """Pearson's; 0 for a coverage that is the same at all levels, which tells nothing of the level.
-
-    >>> correlation(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]))
-    1.0
-    """
-    return float(torch.corrcoef(torch.stack([x, y])).nan_to_num()[0, 1])
-
-
 def rounded(values: Tensor) -> list[float]:
     """Four digits after the point, so that the file stays small."""
     return [round(value, 4) for value in values.flatten().tolist()]
-
-
-def _needed(rows: list[Row], region: str) -> Tensor:
-    return torch.tensor([row["needed"][region] for row in rows], dtype=torch.float64)

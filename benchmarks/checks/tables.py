@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 from statistics import mean
 
-from benchmarks.checks import curve, posterior, robust, thesis
-from benchmarks.markdown import PERCENT, Column, Line, cell, crossed, distinct, grid, number
+from benchmarks.checks import coverage as covered
+from benchmarks.checks import curve, posterior, robust
+from benchmarks.checks.thesis_nets import PUBLISHED
+from benchmarks.markdown import Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.results import Row, matching
 
 
@@ -21,17 +23,39 @@ def synthetic(rows: list[Row]) -> str:
 
 
 def coverage(rows: list[Row]) -> str:
-    """Correlation of credible level and coverage, and the coverage of 1, 2 and 3 sigma, by each predictive."""
-    titles = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
+    """Correlation of credible level and coverage, and the coverage of 1, 2 and 3 sigma, by each prior and predictive."""
     lines = []
-    for row in matching(rows, seed="all"):
-        case = ["linear response" if row["method"] == "gbp_joint" else "marginals", str(row["networks"])]
-        for region, title in titles.items():
-            correlation = f"{row[key]:.3f}" if (key := f"correlation_{region}") in row else ""
-            lines.append([*case, title, correlation, *(f"{100 * row[f'{name}_{region}']:.0f} %" for name in curve.SIGMAS)])
-        lines.append([*case, "both sides", f"{row['correlation']:.3f}", *("" for _ in curve.SIGMAS)])
-    headings = ["predictive", "networks", "region", "correlation", *(f"{name[-1]} sigma" for name in curve.SIGMAS)]
-    return grid(headings, lines)
+    for name, case in covered.CASES.items():
+        if own := matching(rows, seed="all", net=name):
+            lines += _published_coverage(case.function)
+            for row in own:
+                lines += _covered(case, row)
+    headings = ["functions", "prior", "predictive", "networks", "region", "correlation"]
+    return grid([*headings, *(f"{name[-1]} sigma" for name in covered.SIGMAS)], lines)
+
+
+_SIDES = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
+
+
+def _covered(case: covered.Case, row: Row) -> list[list[str]]:
+    told = [case.function, case.title, covered.TITLES[row["method"]], str(row["networks"])]
+    lines = []
+    for region, title in _SIDES.items():
+        correlation = f"{row[key]:.3f}" if (key := f"correlation_{region}") in row else ""
+        lines.append([*told, title, correlation, *(f"{100 * row[f'{name}_{region}']:.0f} %" for name in covered.SIGMAS)])
+    return [*lines, [*told, "both sides", f"{row['correlation']:.3f}", *("" for _ in covered.SIGMAS)]]
+
+
+def _published_coverage(function: str) -> list[list[str]]:
+    """What the thesis tells of these functions: 100 networks."""
+    found, lines = PUBLISHED["coverage"][function], []
+    for region, title in (_SIDES | {"both sides": "both sides"}).items():
+        shares = [f"{share} %" for share in found.get(region, [])]
+        correlation = found.get("correlation", {}).get(region)
+        if shares or correlation:
+            told = [function, "the thesis'", "published", "100", title, "" if correlation is None else f"{correlation:.2f}"]
+            lines.append([*told, *shares, *("" for _ in range(len(covered.SIGMAS) - len(shares)))])
+    return lines
 
 
 def distances(rows: list[Row]) -> str:
@@ -69,30 +93,6 @@ def reference(rows: list[Row]) -> str:
     columns += [Column("effective samples", cell("effective_samples", 0)), Column("divergences", cell("divergences", 0))]
     lines = [Line([net], {"net": net}) for (net,) in distinct(rows, "net")]
     return crossed(rows, ["problem"], lines, [*columns, Column("steps a sample", cell("steps_per_sample", 0))])
-
-
-def thesis_table(rows: list[Row]) -> str:
-    """The thesis' table 5.1: its published accuracies, ours in its order, and ours in batches."""
-    titles = {"gbp_onehot": "one-hot", "gbp_argmax": "argmax", "gbp_argmax_plain": "argmax without +-1", "gbp": "softmax"}
-    published = thesis.PUBLISHED.items()
-    lines = [
-        Line([f"{limit:,}", *(f"{accuracies[place]:.2f}" for _, accuracies in published)], {"limit": limit})
-        for place, limit in enumerate(thesis.LIMITS)
-    ]
-    columns = [
-        Column(f"{title}, {order}", PERCENT, {"method": method, "order": order})
-        for method, title in titles.items()
-        for order, way in thesis.WAYS.items()
-        if method in way.likelihoods
-    ]
-
-    def ratio(own: list[Row]) -> str:
-        """How many times longer the one-hot method takes in the thesis' order."""
-        found = [[row["train_seconds"] for row in matching(own, order=order) if "train_seconds" in row] for order in thesis.WAYS]
-        return f"{mean(found[0]) / mean(found[1]):.0f}" if all(found) else "-"
-
-    columns.append(Column("time, sequential / averaged", ratio, {"method": "gbp_onehot"}))
-    return crossed(rows, ["images", *(f"{titles[method]}, published" for method, _ in published)], lines, columns)
 
 
 def robust_table(rows: list[Row]) -> str:

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import torch_gbp as gbp
 
 SLOPE = 0.1
-TEXTBOOK: dict[str, Any] = {"prior": gbp.Prior(scale=1.0, mean="start"), "covariance": "diagonal"}
 
 
 class Fitting(NamedTuple):
@@ -60,15 +59,15 @@ PARALLEL = Fitting(gbp.BatchSites, epochs=3000, schedule=gbp.AllAtOnce, damping=
 AVERAGED = Fitting(gbp.AveragedSites, epochs=100, batch=10, rate=1.0)
 
 
-def make(widths: Sequence[int], seed: int) -> nn.Sequential:
-    """Layers of these widths, prior scale 1, a precision for every weight, and random prior means from the seed.
+def make(widths: Sequence[int], seed: int, scale: float = 1.0) -> nn.Sequential:
+    """Layers of these widths, a precision for every weight, prior variances of this scale, and random prior means from the seed.
 
     The means break the symmetry of the hidden units (AMP-BNN, "spectral" means); being the prior's, they are no free start.
     """
-    layers: list[nn.Module] = []
+    layers, prior = list[nn.Module](), gbp.Prior(scale=scale, mean="start")
     with torch.random.fork_rng(devices=[]):  # who asks for the prior in the middle of a training keeps his random numbers
         torch.manual_seed(seed)
         for fan_in, fan_out in itertools.pairwise(widths):
-            layer = gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, **TEXTBOOK)
+            layer = gbp.GBPLinear(fan_in, fan_out, dtype=torch.float64, prior=prior, covariance="diagonal")
             layers += [layer, gbp.GBPLeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])

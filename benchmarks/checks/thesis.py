@@ -1,139 +1,77 @@
-"""The thesis' table 5.1 for the MLP: classification of few MNIST images, in the published order and in batched ones."""
+"""The thesis' tables 5.1 to 5.3: few and many images, in the published order, in batched ones, by gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Categorical
-from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.measure import CHUNK, scores, timed
-from benchmarks.results import Request, Result, Row, say
-from benchmarks.tasks import SUBSET_SEED, TASKS, Split, limited, load
-from examples.networks import mlp
-from torch_gbp import (
-    Argmax,
-    BatchSites,
-    ExampleByExample,
-    FixedBatches,
-    GBPLeakyReLU,
-    GBPLinear,
-    Inference,
-    Likelihood,
-    OneHotRegression,
-    PairwiseArgmax,
-    Prior,
-    Softmax,
-    Trainer,
-    from_torch,
-    thesis_iterations,
-    thesis_rate,
-)
+from benchmarks.checks.thesis_curves import curves
+from benchmarks.checks.thesis_nets import LIMITS, NETS, TABLE, Case
+from benchmarks.checks.thesis_ways import BATCH, EPOCHS, METHODS_OF_WAYS, PLAIN_EPOCHS, RATE, WAYS, Trained, Way
+from benchmarks.measure import predict, scores, timed
+from benchmarks.results import Request, Result, Row, key, say
+from benchmarks.tasks import SUBSET_SEED, Split, limited
+from torch_gbp import thesis_iterations
 
-LIMITS = (80, 160, 320, 640, 1280, 2560, 5120, 10240, 60000)
-EPOCHS, BATCH = 18, 320  # of the published schedule
-FIRST_LAYER = 1.5 / 784  # prior variance of the first layer in the published code; the others take its formula
-PUBLISHED = {
-    "gbp_onehot": (30.01, 61.79, 77.61, 85.69, 88.95, 91.72, 94.85, 96.25, 98.33),
-    "gbp_argmax": (31.88, 61.08, 80.79, 85.50, 87.92, 91.56, 94.08, 95.72, 98.21),
-}
-
-
-class Way(NamedTuple):
-    """An order, the likelihood of each method in it, and the most images it is run on unless the call asks for more."""
-
-    train: Callable[[Likelihood, Split, Request], Trainer]
-    likelihoods: dict[str, Callable[[], Likelihood]]
-    largest: int = LIMITS[-1]
+METHODS = (*METHODS_OF_WAYS, *WAYS)  # a call may also name ways; it has all of them otherwise
+DRAWN = (16, 640, 5120, 60_000)  # images of the trainings whose curves are kept; the first are those of --quick
 
 
 def run(request: Request) -> Result:
     """Every order, method and number of images; `order` tells them apart, `published` is the thesis' accuracy."""
-    settings = {"published": PUBLISHED, "limits": LIMITS, "batch": BATCH, "iterations": thesis_iterations(EPOCHS)}
-    return Result({**settings, "subset_seed": SUBSET_SEED}, _rows(request))
+    plain = {"rate": RATE, "epochs": PLAIN_EPOCHS}
+    told = {
+        "published": "benchmarks/published/thesis.json",
+        "limits": LIMITS,
+        "batch": BATCH,
+        "iterations": thesis_iterations(EPOCHS),
+        "plain": plain,
+    }
+    return Result({**told, "subset_seed": SUBSET_SEED}, _rows(request))
 
 
 def _rows(request: Request) -> Iterator[Row]:
-    data = load(TASKS["mnist"]._replace(ood={}), request)
-    for limit in [request.limit or 16] if request.quick else [request.limit] if request.limit else LIMITS:
-        ways = {order: way for order, way in WAYS.items() if request.limit or limit <= way.largest}
-        for seed in request.runs:
-            split = limited(data, limit, draw=seed)
-            for order, way in ways.items():
-                for method in [name for name in way.likelihoods if name in (request.methods or way.likelihoods)]:
-                    yield _row(order, way, method, split, seed, request)
+    for name in request.asked(NETS) if request.net else TABLE:
+        case = NETS[name]
+        data = case.load(request)
+        for limit in case.limits(request):
+            for seed in request.runs:
+                split = limited(data, limit, draw=seed)
+                for order in [order for order in WAYS if _wanted(order, case, limit, request)]:
+                    for method in _asked(WAYS[order], case, request):
+                        yield from _row(order, method, case, split, seed, request)
 
 
-def _row(order: str, way: Way, method: str, split: Split, seed: int, request: Request) -> Row:
+def _wanted(order: str, case: Case, limit: int, request: Request) -> bool:
+    way, named = WAYS[order], [name for name in WAYS if name in (request.methods or ())]
+    fits = case.name in (way.nets or NETS) and (request.limit is not None or limit <= way.largest)
+    return fits and order in (named or WAYS)
+
+
+def _asked(way: Way, case: Case, request: Request) -> list[str]:
+    named = [name for name in METHODS_OF_WAYS if name in (request.methods or ())]
+    return [name for name in way.methods if name in (named or case.methods or way.methods)]
+
+
+def _row(order: str, method: str, case: Case, split: Split, seed: int, request: Request) -> Iterator[Row]:
+    """The training, unless the result file has it, with its curves where they are drawn."""
+    way, found = WAYS[order], list[Trained]()
+    told = {"net": case.name, "limit": len(split.x), "seed": seed, "epochs": way.epochs(case, len(split.x), request)}
+    row = {"method": method, "order": order, **told}
+    if any(key(other) == key(row) and (len(split.x) not in DRAWN or "curves" in other) for other in request.done):
+        return
     torch.manual_seed(seed)
-    trained: list[Trainer] = []
-    seconds = timed(lambda: trained.append(way.train(way.likelihoods[method](), split, request)))
-    case: Row = {"net": "mlp", "limit": len(split.x), "seed": seed, "epochs": trained[0].epochs}
-    found = scores(_log_probabilities(trained[0], split.scored_x), split.scored_y)
-    say(case, f"{method}, {order}: {100 * found['accuracy']:.2f} % in {seconds:.0f} s")
-    return {"method": method, "order": order, **case, **found, "train_seconds": seconds}
+    seconds = timed(lambda: found.append(way.train(way.methods[method], case, split, told["epochs"])))
+    scored = _scored(found[0], split)
+    say(told, f"{method}, {order}: {100 * scored['accuracy']:.2f} % in {seconds:.0f} s")
+    yield {**row, **found[0].settings, **scored, "train_seconds": seconds}
 
 
-def _sequential(likelihood: Likelihood, split: Split, request: Request) -> Trainer:
-    """As published: float64, one example after the other, exact messages, 90 sweeps of every batch in 18 passes."""
-    options: dict[str, Any] = {"covariance": "diagonal", "dtype": torch.float64}
-    prior = Prior(scale=1.0, mean="start")
-    first = GBPLinear(784, 256, prior=Prior(FIRST_LAYER, mean="start"), **options)
-    layers = [first, GBPLeakyReLU(0.1), GBPLinear(256, 256, prior=prior, **options)]
-    model = nn.Sequential(nn.Flatten(), *layers, GBPLeakyReLU(0.1), GBPLinear(256, 10, prior=prior, **options))
-    epochs = request.epochs or (2 if request.quick else EPOCHS)
-    inference = Inference(thesis_iterations(epochs), thesis_rate, schedule=ExampleByExample())
-    batches = FixedBatches(TensorDataset(split.x.double(), split.y), BATCH, seed=None)
-    trainer = Trainer(model, likelihood, epochs, store=BatchSites(), inference=inference, progress=False)
-    trainer.fit(DataLoader(batches, batch_size=None, shuffle=True))
-    return trainer
-
-
-def _averaged(likelihood: Likelihood, split: Split, request: Request) -> Trainer:
-    """torch_gbp as it comes: batched messages, averaged sites, the passes and batches of `lowdata` and `mnist`."""
-    plans = {plan.limit: plan for plan in TASKS["lowdata"].nets["mlp"].plans}
-    plan = plans.get(len(split.x), TASKS["mnist"].nets["mlp"].plans[0])
-    epochs = request.epochs or (2 if request.quick else plan.epochs)
-    trainer = Trainer(from_torch(mlp(), fresh=True, moments=True), likelihood, epochs, progress=False)
-    trainer.fit(DataLoader(TensorDataset(split.x, split.y), plan.batch, shuffle=True))
-    return trainer
-
-
-WAYS = {
-    "sequential": Way(
-        _sequential,
-        {
-            "gbp_onehot": lambda: OneHotRegression(0.01, power=1),
-            "gbp_argmax": PairwiseArgmax,
-            "gbp_argmax_plain": lambda: PairwiseArgmax(regulariser_variance=None),
-            "gbp": lambda: Softmax(power=1),
-        },
-        largest=2560,  # an hour and more for 5,120
-    ),
-    "averaged": Way(
-        _averaged,
-        {
-            "gbp_onehot": OneHotRegression,
-            "gbp_argmax": Argmax,
-            "gbp_argmax_plain": lambda: Argmax(regulariser_variance=None),
-            "gbp": Softmax,
-        },
-    ),
-}
-METHODS = tuple(dict.fromkeys(method for way in WAYS.values() for method in way.likelihoods))
-
-
-@torch.no_grad()
-def _log_probabilities(trainer: Trainer, images: Tensor) -> Tensor:
-    """Of every class for every image, in the precision of the network."""
-    images = images.to(next(trainer.model.parameters()).dtype)
-    return torch.cat([_categorical(trainer, chunk).logits for chunk in images.split(CHUNK)]).float()
-
-
-def _categorical(trainer: Trainer, images: Tensor) -> Categorical:
-    predictive = trainer.predict(images)
-    assert isinstance(predictive, Categorical)
-    return predictive
+def _scored(trained: Trained, split: Split) -> Row:
+    """All scores, and the curves of the thesis' figures where the number of images is one of theirs."""
+    logs, outside = predict(trained.log_probabilities, split.scored_x), {}
+    for column, images in split.ood.items():
+        outside[column] = predict(trained.log_probabilities, images)
+    found: Row = scores(logs, split.scored_y, outside)
+    return found | ({"curves": curves(logs, split.scored_y, outside)} if len(split.x) in DRAWN else {})

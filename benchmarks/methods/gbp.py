@@ -9,10 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
 from benchmarks.methods.base import Entrant, Method, Settings, Training, log_softmax, renew_statistics
+from torch_gbp.optim.plain_parameters import RATE
 
 SHIPPED: Settings = {}
 
@@ -31,6 +33,11 @@ class MessagePassed(Method):
     def log_probabilities(self, x: Tensor) -> Tensor:
         return self.likelihood.predictive(self.network(x)).logits  # type: ignore[attr-defined]
 
+    def pace(self, rate: float) -> None:
+        """Multiplies the marginals' rates, which the library has chosen; 1 is the largest that it takes."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = min(1.0, rate * group["lr"])
+
 
 class GBP(MessagePassed):
     """Moment sweeps with the library's defaults.
@@ -39,6 +46,7 @@ class GBP(MessagePassed):
         kind: the likelihood's class.
         follow: show `from_torch` the training images, so that a first linear layer's prior follows them.
         likelihood, prior, optimizer: settings in place of defaults, for studies.
+        rate: factor on the rate that the library chooses, for studies.
     """
 
     def __init__(
@@ -49,23 +57,32 @@ class GBP(MessagePassed):
         likelihood: Settings = SHIPPED,
         prior: Settings = SHIPPED,
         optimizer: Settings = SHIPPED,
+        rate: float = 1.0,
     ) -> None:
         inputs = training.x if follow else None
         network = gbp.from_torch(training.network, fresh=True, inputs=inputs, moments=True, **prior)
         passing = gbp.MessagePassing(network.parameters(), len(training.x), **{"epochs": training.epochs, **optimizer})
         super().__init__(network, kind(**likelihood), passing)
+        self.pace(rate)
 
 
 class MeansSweep(MessagePassed):
     """Means sweeps on any network, AdamW for what stays plain; predicts at the means, or by sampled networks.
 
     The labels of an example are examples to the likelihood: outputs (..., classes) become (n, classes).
+
+    Args:
+        samples: tell the predictive of sampled networks too, in rows of its own.
+        rate: factor on the rates that the library chooses, that of the plain parameters too, for studies.
     """
 
-    def __init__(self, training: Training) -> None:
-        self.training = training
+    def __init__(self, training: Training, samples: bool = True, rate: float = 1.0) -> None:
+        self.training, self.samples = training, samples
         network = nn.Sequential(gbp.from_torch(training.network, fresh=True), nn.Flatten(0, -2))
-        super().__init__(network, gbp.Softmax(), gbp.configure_optimizers(network, training.y.numel(), epochs=training.epochs))
+        plain = None if rate == 1 else partial(torch.optim.AdamW, lr=rate * RATE, weight_decay=0.0)
+        passing = gbp.configure_optimizers(network, training.y.numel(), epochs=training.epochs, plain=plain)
+        super().__init__(network, gbp.Softmax(), passing)
+        self.pace(rate)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         super().step(x, y.flatten())
@@ -78,7 +95,7 @@ class MeansSweep(MessagePassed):
         return log_softmax(self.network(x))
 
     def predictives(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        return {"gbp_samples": self._sampled}
+        return {"gbp_samples": self._sampled} if self.samples else {}
 
     def _sampled(self, x: Tensor) -> Tensor:
         return gbp.predict(self.network, self.likelihood, x, how="samples").distribution.logits  # type: ignore[attr-defined]
@@ -86,5 +103,6 @@ class MeansSweep(MessagePassed):
 
 SOFTMAX = Entrant("torch_gbp", GBP)
 BASIS = Entrant("torch_gbp, input basis", partial(GBP, follow=True))
+MEANS = Entrant("torch_gbp, means", partial(MeansSweep, samples=False))
 ONE_HOT = Entrant("torch_gbp, one-hot", partial(GBP, kind=gbp.OneHotRegression))
 ARGMAX = Entrant("torch_gbp, argmax", partial(GBP, kind=gbp.Argmax))

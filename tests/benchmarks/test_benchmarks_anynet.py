@@ -17,7 +17,7 @@ from torch.testing import assert_close
 
 from benchmarks import anynet, contest, text
 from benchmarks.__main__ import main
-from benchmarks.anynet import CASES, ENTRANTS
+from benchmarks.anynet import CASES, ENTRANTS, HalfPrecision
 from benchmarks.methods.base import Method, Training
 from benchmarks.methods.gbp import MeansSweep
 from benchmarks.methods.gradient import cross_entropy, warm_cosine
@@ -257,6 +257,35 @@ def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
     )
     assert lines[3].startswith(f"| LeNet-5; {few} | **torch_gbp, means** | 90.00 % | 0.5000 | 0.0100 |")
     assert lines[4].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
+
+
+def test_a_search_tries_what_suits_the_network(
+    call: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "QUICK_SETTINGS", None)
+    wanted = {net: [own for own in ENTRANTS["adamw"].grid if anynet.wanted(net, own)] for net in ("mlp_small", "vit", "resnet20")}
+    ranges = {net: (own[0]["lr"], own[-1]["lr"], max(one["weight_decay"] for one in own)) for net, own in wanted.items()}
+    assert ranges == {"mlp_small": (1e-3, 8e-3, 1.0), "vit": (5e-4, 4e-3, 0.1), "resnet20": (1e-3, 8e-3, 0.1)}
+    tried = [row["settings"] for row in call("anynet_search", "--net", "vit", "--methods", "adamw", "sgd_cosine")]
+    assert [own for own in tried if own["lr"] < anynet.SMALLEST_MOMENTUM] == wanted["vit"]
+    assert {own["weight_decay"] for own in tried if own["lr"] >= anynet.SMALLEST_MOMENTUM} == {1e-4, 1e-3}
+
+
+def test_large_networks_run_in_half_precision_with_weights_and_outputs_in_single() -> None:
+    torch.manual_seed(0)
+    network, x = CASES["resnet20_frn"].net.make().eval(), torch.randn(2, 3, 32, 32)
+    assert isinstance(network, HalfPrecision)
+    seen = list[torch.dtype]()
+    next(own for own in network.modules() if isinstance(own, nn.Conv2d)).register_forward_hook(
+        lambda *call: seen.append(call[2].dtype)
+    )
+    outputs, exact = network(x), network.network(x)
+    outputs.sum().backward()
+    assert seen[0] == torch.bfloat16
+    assert outputs.dtype == torch.float32 and {p.grad.dtype for p in network.parameters() if p.grad is not None} == {
+        torch.float32
+    }
+    assert 0 < (outputs - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def test_unknown_networks_are_named() -> None:

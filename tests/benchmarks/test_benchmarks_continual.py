@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+import torch_gbp as gbp
 from benchmarks import continual, other_tables
-from benchmarks.continual_methods import ENTRANTS, EWC, OnlineLaplace, Replay, fishers, joined
+from benchmarks.continual_methods import ENTRANTS, OF_ONE
+from benchmarks.continual_rivals import EWC, OnlineLaplace, Replay, fishers, joined
 from benchmarks.continual_tasks import PIXELS, SCENARIOS, Data, Part, Scenario, held_out, permuted
 
 
@@ -100,11 +102,27 @@ def test_every_method_is_scored_and_tabled(data, name):
         scenario = scenario._replace(tasks=lambda data, seed: iter(list(SCENARIOS[name].tasks(data, seed))[:3]))
     rows = []
     for method in ENTRANTS:
-        if method != "gbp_shuffled" or scenario.joins:
+        if method not in OF_ONE or scenario.joins:
             found = continual.score(scenario, method, {}, data, 0)
             rows.append({"method": method, "net": name, "seed": 0, "limit": 80, "epochs": 1, "settings": {}, **found})
             assert 0 <= found["accuracy"] <= 1 and found["train_seconds"] > 0
     assert other_tables.continual_tasks(rows).count("\n") == len(rows) + 2
+
+
+def test_a_stream_has_one_optimizer_that_is_told_how_much_will_come(data, monkeypatch):
+    told, learnt, make = [], [], gbp.MessagePassing
+
+    def noted(*args, **options):
+        told.append(options["num_data"])
+        return make(*args, **options)
+
+    monkeypatch.setattr(gbp, "MessagePassing", noted)
+    monkeypatch.setattr(gbp, "advance", lambda *args, **options: learnt.append(args))
+    scenario = SCENARIOS["split_single"]
+    for method, wanted in (("gbp_stream", [80]), ("gbp_stream_4", [320]), ("gbp", [16] * 5)):
+        told.clear(), learnt.clear()
+        continual.score(scenario, method, {}, data, 0)
+        assert told == wanted and len(learnt) == (0 if method in OF_ONE else 5)
 
 
 def test_a_search_tries_every_setting_and_the_best_is_taken(data, monkeypatch):
@@ -113,7 +131,7 @@ def test_a_search_tries_every_setting_and_the_best_is_taken(data, monkeypatch):
         {"net": "permuted", "method": "ewc", "accuracy": 0.8, "settings": {"strength": 30.0}},
     ])  # fmt: skip
     assert continual.choose("permuted", "ewc") == {"strength": 30.0}
-    assert continual.choose("permuted", "gbp") == {"strength": 10.0} and continual.choose("stream", "ewc") == {}
+    assert continual.choose("permuted", "gbp") == {"strength": 15.0} and continual.choose("stream", "ewc") == {}
     assert [dict(one) for one in continual.tried(SCENARIOS["rotation"], "gbp")] == [
         {"drift": 0.0},
         {"drift": 0.03},

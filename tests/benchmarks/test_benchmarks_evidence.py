@@ -12,7 +12,7 @@ import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from benchmarks import figures, other_tables, tables
-from benchmarks.checks import curve, posterior
+from benchmarks.checks import coverage, curve, posterior
 from benchmarks.checks import tables as check_tables
 from benchmarks.checks.posterior import distances, levels, told, told_by_samples, wasserstein2
 from benchmarks.checks.problems import PROBLEMS, SCORED, marginals, network, plain
@@ -152,26 +152,27 @@ def test_every_posterior_is_told(run: Callable[..., list[dict[str, Any]]], monke
 
 def test_a_calibrated_crowd_covers_as_often_as_it_says() -> None:
     """Networks whose truths are draws of their own predictives."""
-    known = curve.needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0, 1.959964]))
+    known = coverage.needed_level(Normal(0.0, 1.0), torch.tensor([0.0, -1.0, 1.959964]))
     torch.testing.assert_close(known, torch.tensor([0.0, 0.682689, 0.95]), atol=1e-5, rtol=0)
     generator = torch.Generator().manual_seed(0)
     truths = torch.randn(2000, 5, generator=generator, dtype=torch.float64)
-    needed = curve.needed_level(Normal(torch.zeros(5, dtype=torch.float64), 1.0), truths).tolist()
-    rows = [{"needed": dict.fromkeys(curve.REGIONS, own)} for own in needed]
-    found = curve.summary(rows)
+    needed = coverage.needed_level(Normal(torch.zeros(5, dtype=torch.float64), 1.0), truths).tolist()
+    rows = [{"needed": dict.fromkeys(coverage.REGIONS, own)} for own in needed]
+    found = coverage.summary(rows)
     assert found["correlation"] > 0.999
     assert found["sigma1_left"] == pytest.approx(0.6827, abs=0.03) and found["sigma3_inside"] == pytest.approx(0.9973, abs=0.01)
-    torch.testing.assert_close(curve.coverage(rows, "right"), curve.LEVELS, atol=0.03, rtol=0)
+    torch.testing.assert_close(coverage.coverage(rows, "right"), coverage.LEVELS, atol=0.03, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore::torch_gbp.errors.NotLearning")  # one pass of a few steps
 def test_coverage_and_synthetic_write_what_tables_and_figures_need(
     run: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20")
-    assert [row["seed"] for row in covered] == [0, 0, 1, 1, "all", "all"]
-    assert [row["method"] for row in covered] == ["gbp", "gbp_joint", "gbp", "gbp_joint", "gbp", "gbp_joint"]
-    assert "| linear response | 2 | x < -10 |" in check_tables.coverage(covered)
+    covered = run("coverage", "--seeds", "0", "1", "--epochs", "1", "--limit", "20", "--net", "own_wide")
+    assert [row["seed"] for row in covered] == [0, 0, 0, 1, 1, 1, "all", "all", "all"]
+    assert [row["method"] for row in covered] == list(coverage.PREDICTIVES) * 3
+    table = check_tables.coverage(covered)
+    assert "| linear response | 2 | x < -10 |" in table and "| published | 100 | x > 10 |  | 90 % |" in table
     run("synthetic", "--net", "width4", "--seeds", "3", "--epochs", "1")
     assert curve.NETS["width4"].title in tables.table("synthetic", folder=tmp_path)
     assert [path.name for path in figures.draw(tmp_path, tmp_path)] == ["synthetic.png", "coverage.png"]

@@ -182,7 +182,8 @@ def test_a_file_of_another_code_version_is_refused_by_tables_and_runs(tmp_path: 
 
 
 def test_figures_are_drawn_from_what_is_there(tmp_path: Path) -> None:
-    store(tmp_path, "lowdata", [row(method, 1 / limit, limit=limit) for method in ("gbp", "vi") for limit in (80, 640, 160)])
+    few_rows = [row(method, 1, limit=limit, nll_tempered=1 / limit) for method in ("gbp", "vi") for limit in (80, 640, 160)]
+    store(tmp_path, "lowdata", few_rows)
     accuracies = {("graph", 60_000): (0.98, 0.99), ("graph", 300): (0.9,), ("cnn_adam", 300): (0.7,)}
     rows = [
         {"method": method, "net": "mnist", "limit": limit, "seed": seed, "accuracy": accuracy, "processor_seconds": 10.0}

@@ -88,6 +88,53 @@ def test_detectors_are_those_that_both_sides_know():
     assert found == {"AUROC", "AUROC_entropy", "AUROC_energy"}
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """A network of two clusters, its likelihood, and what it was trained on."""
+    torch.manual_seed(0)
+    y = torch.arange(200) % 2
+    x = torch.randn(200, 3) + 2.0 * (2 * y[:, None] - 1) * torch.tensor([1.0, 0.0, 0.0])
+    model = nn.Sequential(gbp.GBPLinear(3, 8), gbp.GBPLeakyReLU(0.1), gbp.GBPLinear(8, 2))
+    likelihood = gbp.Softmax()
+    gbp.Trainer(model, likelihood, 3, progress=False).fit(DataLoader(TensorDataset(x, y), 20))
+    return model, likelihood, x, y
+
+
+def test_with_training_data_other_inputs_are_told_by_their_features(trained):
+    """Far away predictions are surer than on the data: by them these are not found, by the features all are."""
+    model, likelihood, x, y = trained
+    far = {"x 10": 10 * x}
+    for train in ((x, y), DataLoader(TensorDataset(x, y), 50)):
+        card = gbp.evaluate(model, (x, y), likelihood, ood=far, train=train, resamples=0)
+        assert card["ood/x 10/AUROC"].value > 0.95 > 0.5 > card["ood/x 10/AUROC_msp"].value
+        wanted = gbp.OODScore(model, likelihood, [(x, y)])
+        torch.testing.assert_close(card.outcome.ood_score, wanted(x))
+    without = gbp.evaluate(model, (x, y), likelihood, ood=far, resamples=0)
+    assert without["ood/x 10/AUROC"].value == card["ood/x 10/AUROC_msp"].value
+
+
+def test_plain_networks_have_features_too_and_functions_have_none(trained):
+    *_, x, y = trained
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    options = {"ood": {"x 10": 10 * x}, "train": (x, y), "resamples": 0}
+    card = gbp.evaluate(network, (x, y), outputs="logits", **options)
+    wanted = gbp.OODScore(network, gbp.Softmax(), [(x, y)], how="means")
+    torch.testing.assert_close(card.outcome.ood_score, wanted(x))
+    assert card["ood/x 10/AUROC"].value > 0.95
+    for model, outputs in ((network.forward, "logits"), ([network, network], "logits")):
+        assert "ood/x 10/AUROC_msp" not in gbp.evaluate(model, (x, y), outputs=outputs, **options)
+    probabilities = nn.Sequential(network, nn.Softmax(1))
+    assert "ood/x 10/AUROC_msp" not in gbp.evaluate(probabilities, (x, y), outputs="probabilities", **options)
+
+
+def test_training_data_that_can_be_read_once_are_refused(trained):
+    model, likelihood, x, y = trained
+    for train in (((x, y) for _ in range(1)), TensorDataset(x, y)):
+        with pytest.raises(InvalidInput, match="training data are a loader or a pair of tensors"):
+            gbp.evaluate(model, (x, y), likelihood, ood={"x 10": 10 * x}, train=train, resamples=0)
+
+
 def test_a_card_is_a_mapping_that_prints():
     card = gbp.evaluate(P, LABELS, name="three", resamples=10)
     assert isinstance(card, Scorecard) and len(card) == 14 and next(iter(card)) == "cls/Acc"

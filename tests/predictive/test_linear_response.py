@@ -91,6 +91,29 @@ def test_works_for_images_and_changes_nothing():
     assert changed(before, model) == [] and all(p.grad is None for p in model.parameters())
 
 
+def test_samples_of_a_linear_layer_have_the_mean_and_the_variance():
+    x, new = torch.randn(30, 4) @ torch.randn(4, 4), torch.randn(9, 4)
+    model = GBPLinear(4, 2, prior=gbp.Prior(variance=2.0))
+    joint = LinearResponse(model, Regression(0.1), x, torch.randn(30, 2))
+    belief, drawn = joint(new), joint.sample(new, 4000)
+    assert_close((drawn.mean(0) - belief.mean) / belief.variance.sqrt(), torch.zeros(9, 2), atol=0.06, rtol=0)
+    assert_close(drawn.var(0) / belief.variance, torch.ones(9, 2), atol=0.1, rtol=0)
+
+
+def test_samples_are_whole_networks_and_the_frozen_part_stays():
+    model, (x, y) = nn.Sequential(wide(3, 4), gbp.GBPLeakyReLU(0.1), wide(4, 3)), three_classes(9)
+    before = marginals(model)
+    drawn = LinearResponse(model, Softmax(1.0), x, y).sample(x, 3, torch.Generator().manual_seed(1))
+    assert drawn.shape == (3, 9, 3) and drawn.std(0).min() > 0 and changed(before, model) == []
+    again = LinearResponse(model, Softmax(1.0), x, y).sample(x, 3, torch.Generator().manual_seed(1))
+    assert_close(drawn, again, rtol=0, atol=0)
+    model[0].requires_grad_(False)  # known, so what is left is linear
+    model[0].weight.precision.data.fill_(1e14)
+    model[0].bias.precision.data.fill_(1e14)
+    joint = LinearResponse(model, Softmax(1.0), x, y)
+    assert_close(joint.sample(x, 4000).var(0) / joint(x).variance, torch.ones(9, 3), atol=0.1, rtol=0)
+
+
 def test_frozen_layers_count_as_known():
     model, (x, y) = nn.Sequential(wide(3, 4), wide(4, 3)), three_classes(9)
     whole = LinearResponse(model, Softmax(1.0), x, y)(x).variance

@@ -12,6 +12,7 @@ from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.adapter import Adapter, adapter
 from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.data import given, predicted, predicted_inputs
+from torch_gbp.evaluation.detector import network_of, with_ood_score
 from torch_gbp.evaluation.outcome import Outcome, Predictions
 from torch_gbp.evaluation.reading import tensor
 from torch_gbp.evaluation.scorecard import RESAMPLES, Scorecard, score
@@ -27,6 +28,7 @@ def evaluate(
     outputs: str | None = None,
     ood: Mapping[str, Any] | None = None,
     near: Collection[str] = (),
+    train: Any = None,
     name: str | None = None,
     how: str | None = None,
     samples: int = SAMPLES,
@@ -50,6 +52,8 @@ def evaluate(
             "probabilities", "mean_std", "mean_variance".
         ood: other inputs by the names of the sets: loaders, data sets, tensors or arrays; of predictions, predictions.
         near: names of the sets that are near to the data.
+        train: loader of the training data, or a pair of tensors: with `ood`, networks with marginals and modules of logits then
+            tell other inputs by `torch_gbp.OODScore`, which sees them far away too, where predictions grow surer again.
         name: of the model; None takes that of its class.
         how, samples: of networks with marginals, as in `torch_gbp.predict`.
         resamples, seed: of the bootstrap, as in `score`.
@@ -70,7 +74,10 @@ def evaluate(
     others = _sets(ood)
     known = given(model, outputs)
     if known is None:
-        found = _of_model(adapter(model, likelihood, outputs, how, samples), data, others, keep_inputs)
+        ask = adapter(model, likelihood, outputs, how, samples)
+        if others:
+            ask = with_ood_score(ask, network_of(model, likelihood, outputs, how), train, samples)
+        found = _of_model(ask, data, others, keep_inputs)
     else:
         found = _of_predictions(known, data, others, outputs)
     own, targets, outside = found

@@ -22,7 +22,8 @@ Measure = Callable[[Rows], dict[str, float]]
 
 LEVELS = (0.5, 0.9, 0.95)  # of the intervals whose coverage and width are noted
 RISING = ("Acc", "Cov_5Risk", "RelativeAUC", "AUROC", "AUPR")  # the larger the better
-DETECTORS: dict[str, Callable[[Predictions], Tensor | None]] = {  # larger outside; the first one bears the plain names
+DETECTORS: dict[str, Callable[[Predictions], Tensor | None]] = {  # larger outside; the first known one has plain names
+    "ood_score": lambda found: found.ood_score,
     "msp": lambda found: None if found.probabilities is None else -found.probabilities.max(1).values,
     "entropy": lambda found: None if found.probabilities is None else torch.special.entr(found.probabilities).sum(1),
     "std": lambda found: None if found.std is None else found.std.mean(1),
@@ -96,12 +97,10 @@ def of_real_targets(outcome: Outcome) -> Measure:
 
 def of_other_inputs(outcome: Outcome) -> Measure:
     """Detection of each OOD set by each number that is known of it and of the data, and means over the near and the far sets."""
-    inside = {name: detector(outcome) for name, detector in DETECTORS.items()}
     pairs = [
-        (name, detector, *_ranks(own, other))
+        (name, detector, *_ranks(*values))
         for name, found in outcome.ood.items()
-        for detector, own in inside.items()
-        if own is not None and (other := DETECTORS[detector](found)) is not None
+        for detector, values in detectors(outcome, found).items()
     ]
     plain = pairs[0][1]  # of the detectors, the first
 
@@ -114,6 +113,12 @@ def of_other_inputs(outcome: Outcome) -> Measure:
         return found | _over_groups(found, outcome)
 
     return scores
+
+
+def detectors(outcome: Predictions, found: Predictions) -> dict[str, tuple[Tensor, Tensor]]:
+    """Numbers by which the data and other inputs may be told apart, of both, by the names of those that are known of both."""
+    asked = {name: (detector(outcome), detector(found)) for name, detector in DETECTORS.items()}
+    return {name: (own, other) for name, (own, other) in asked.items() if own is not None and other is not None}
 
 
 def _ranks(own: Tensor, other: Tensor) -> list[Tensor]:

@@ -35,6 +35,7 @@ class Predictions:
         mixture: of Gaussians, the whole distribution of real targets; None if that is the Gaussian of `mean` and `std`.
         epistemic: what the weights' uncertainty adds: mutual information (n,) in nats, or variance (n, k); None if unknown.
         energy: (n,), -log sum exp of the logits, the larger the stranger; None without logits.
+        ood_score: (n,), how far an input is from the training data, as by `torch_gbp.OODScore`; None if nobody has asked.
         inputs: (n, ...), as a report shows them; None if they were not kept.
 
     Raises:
@@ -53,11 +54,12 @@ class Predictions:
     mixture: Mixture | None = None
     epistemic: Tensor | None = None
     energy: Tensor | None = None
+    ood_score: Tensor | None = None
     inputs: Tensor | None = None
 
     def __post_init__(self) -> None:
         require_one_kind(self.probabilities, self.mean, self.std)
-        for name in ("probabilities", "mean", "std", "epistemic", "energy"):
+        for name in ("probabilities", "mean", "std", "epistemic", "energy", "ood_score"):
             setattr(self, name, _plain(getattr(self, name)))
         if self.probabilities is not None:
             require_probabilities(self.probabilities)
@@ -67,7 +69,7 @@ class Predictions:
             require_deviations(self.mean, self.std)
         if self.mixture is not None:
             self.mixture = Mixture(*(part.detach().cpu().double() for part in self.mixture))
-        require_parts(len(self), epistemic=self.epistemic, energy=self.energy, inputs=self.inputs)
+        require_parts(len(self), epistemic=self.epistemic, energy=self.energy, ood_score=self.ood_score, inputs=self.inputs)
 
     @property
     def kind(self) -> Kind:

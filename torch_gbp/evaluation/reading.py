@@ -117,7 +117,7 @@ def tensor(values: Any) -> Tensor:
 def joined(parts: list[Predictions]) -> Predictions:
     """Predictions of several batches as those of one; what only some of them know is left out."""
     together: dict[str, Any] = {}
-    for name in ("probabilities", "mean", "std", "epistemic", "energy", "inputs"):
+    for name in ("probabilities", "mean", "std", "epistemic", "energy", "ood_score", "inputs"):
         own = [getattr(part, name) for part in parts]
         together[name] = None if any(part is None for part in own) else torch.cat(own)
     if any(part.mixture is not None for part in parts):

@@ -9,11 +9,13 @@ so the weights' joint posterior is a Gaussian there, as it would be if messages 
 R0 prior precisions, J_n what a unit score at the outputs of example n says to the means of the weights (a message of no
 precision, so the derivative of the linearised network), C_n the curvature of the likelihood at its mean outputs, times its power.
 It is worked out in the space of outputs, with k(x, x') = J_x diag(R0)^-1 J_x', so that no matrix has the size of the weights.
+`sample` lets the networks that the joint Gaussian draws predict as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.message_weight import full_power
 from torch_gbp.optim.stores.batch_sites import require_memory
 from torch_gbp.predictive.examples import evaluating, output_of, require_network
+from torch_gbp.predictive.known import Network
 from torch_gbp.weights.parameter import GaussianParameter
 
 ROUNDING = 1e-4  # curvatures may be negative by this much of the largest
@@ -83,6 +86,33 @@ class LinearResponse:
         """Predictive distribution of the targets at x."""
         with torch.no_grad():
             return self.likelihood.predictive(self(x))
+
+    def sample(self, x: Tensor, samples: int = 200, generator: torch.Generator | None = None) -> Tensor:
+        """Outputs at x of whole networks whose weights are drawn from the joint Gaussian, (samples, n, outputs).
+
+        Nothing but the weights' posterior is linear here: far from the data, where units bend that have been straight so far, the
+        outputs scatter more than the linearised ones do.
+        """
+        network = Network(self.model, "LinearResponse.sample")
+        owners = {id(own): name for name, own in network.owners.items()}
+        names = [owners[id(own)] for own in self.weights]
+        draw = partial(self._draw, generator or torch.Generator(self._told.device).manual_seed(0))
+        with evaluating(self.model), torch.no_grad():
+            drawn = (network.means() | dict(zip(names, draw(), strict=True)) for _ in range(samples))
+            return torch.stack([network.carrying(weights, x).mean for weights in drawn])
+
+    def _draw(self, generator: torch.Generator) -> list[Tensor]:
+        """Weights from N(m, S): S^(1/2) e as what is left of a draw of the prior once a draw of the data's noise was observed."""
+        sizes, told = [own.mean.numel() for own in self.weights], self._told
+        prior, noise = (
+            torch.randn(n, generator=generator, device=told.device, dtype=told.dtype) for n in (sum(sizes), len(told))
+        )
+        explained = torch.cholesky_solve((told @ prior + noise).unsqueeze(1), self._factor).squeeze(1)
+        parts = (prior - told.T @ explained).split(sizes)
+        return [
+            own.mean.detach() + own.prior_precision.rsqrt() * part.view_as(own.mean)
+            for own, part in zip(self.weights, parts, strict=True)
+        ]
 
     @torch.no_grad()
     def _mean(self, x: Tensor) -> Tensor:

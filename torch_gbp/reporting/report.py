@@ -25,6 +25,7 @@ def report(
     outputs: str | None = None,
     ood: Mapping[str, Any] | None = None,
     near: Iterable[str] = (),
+    train: Any = None,
     how: str | None = None,
     samples: int = SAMPLES,
     resamples: int = RESAMPLES,
@@ -47,7 +48,7 @@ def report(
     Args:
         models: by name: what `torch_gbp.evaluate` takes; a network with marginals as the pair (network, likelihood), or its
             `Trainer`. Or without `data` what is known of them: an `Outcome` or what `evaluate` returns, or a list of these.
-        data, outputs, ood, near, how, samples, resamples, seed: as in `torch_gbp.evaluate`, for all models.
+        data, outputs, ood, near, train, how, samples, resamples, seed: as in `torch_gbp.evaluate`, for all models.
         path: of the file; its folder is made if it is missing.
         title, subtitle: of the page.
         classes: names of the classes.
@@ -70,7 +71,8 @@ def report(
     True
     """
     require_settings(path, title, subtitle, classes)
-    options = {"outputs": outputs, "ood": ood, "near": near, "how": how, "samples": samples, "resamples": resamples, "seed": seed}
+    options = {"outputs": outputs, "ood": ood, "near": near, "train": train, "how": how, "samples": samples}
+    options |= {"resamples": resamples, "seed": seed}
     found = read_subjects(models, data, options)
     looks = examples.Looks(classes, inputs)
     require_fitting([own.card.outcome for own in found], looks, networks, histories)
