@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import graph_images
+from benchmarks.contest import BUILT_IN
 from benchmarks.graph_rivals import RIVALS
 from benchmarks.markdown import DATA, FULL, PERCENT, Cell, Column, Line, cell, crossed
 from benchmarks.results import Row, matching
@@ -11,10 +12,16 @@ from benchmarks.results import Row, matching
 def one_pass(rows: list[Row]) -> str:
     """A line for each data set and number of images: accuracies in percent by method, those published, processor time."""
     present = {method: title for method, title in graph_images.TITLES.items() if matching(rows, method=method)}
-    columns = [Column(title, PERCENT, {"method": method}) for method, title in present.items()]
+    columns = [Column(title, _of_rival if method in RIVALS else PERCENT, {"method": method}) for method, title in present.items()]
     columns += [Column(f"published: {title}", _published(own)) for title, own in graph_images.PUBLISHED.items()]
     columns.append(Column("factor graph, CPU seconds", cell("processor_seconds", 0), {"method": "graph"}))
     return crossed(rows, ["data", "images"], _cases(rows), columns)
+
+
+def _of_rival(own: list[Row]) -> str:
+    """Its accuracy, marked where its settings are those of the built-in defaults."""
+    searched = all(row.get("chosen_by", BUILT_IN) != BUILT_IN for row in own)
+    return PERCENT(own) + ("" if searched else " *")
 
 
 def _published(figures: dict[str, str]) -> Cell:

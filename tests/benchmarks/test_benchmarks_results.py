@@ -214,7 +214,7 @@ def test_one_pass_over_images_is_told_by_number_and_method() -> None:
     published = "published: factor graph | published: random layers | published: Lucibello et al."
     assert lines[0] == f"| data | images | factor graph | CNN, Adam | {published} | factor graph, CPU seconds |"
     assert lines[2:] == [
-        "| MNIST | 300 | 90.00 | 70.00 | - | - | - | 10 |",
+        "| MNIST | 300 | 90.00 | 70.00 * | - | - | - | 10 |",
         "| MNIST | 60,000 | 98.50 ± 0.50 | - | 98.16 | 98.11 | 97.40 | 10 ± 0 |",
     ]
 
