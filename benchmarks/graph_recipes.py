@@ -33,7 +33,8 @@ class Net(NamedTuple):
     dense_deviation: float = 0.15  # of that prior
     first: Pacing | None = None  # in place of the recipe's: windows that overlap answer alike, and weights overshoot
     later: Pacing | None = None
-    forming: int | None = None  # images of the first pace, in place of the recipe's
+    forming: int | None = None  # images of the first pace, and of a batch, in place of the recipe's
+    batch: int | None = None
     upper_deviation: float = 0.1  # of the prior of filters above the first ones, and of their random start
     depth: int = 2  # layers with weights: the dense one alone, or behind so many convolutions less one
 
@@ -42,7 +43,7 @@ class Net(NamedTuple):
         return {**self._asdict(), "first": self.first and self.first._asdict(), "later": self.later and self.later._asdict()}
 
 
-_UPPER_PACE: dict[str, Any] = {"first": Pacing(300, 0.9, 0.98), "later": Pacing(60, 0.9, 0.98), "forming": 250}
+_UPPER_PACE: dict[str, Any] = {"first": Pacing(300, 0.9, 0.98), "later": Pacing(60, 0.9, 0.98), "forming": 100, "batch": 100}
 NETS = {
     "mnist": Net(),
     "mnist_wide": Net(8, 2.0, 0.25, first=Pacing(64, 0.65, 0.8)),
@@ -103,7 +104,7 @@ def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module,
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
     paces, forming = (net.first or recipe.first, net.later or recipe.later), net.forming or recipe.forming
     first, later = (_inference(recipe.schedule, pacing, net.depth > 2) for pacing in paces)
-    for batch in torch.arange(len(x)).split(recipe.batch):
+    for batch in torch.arange(len(x)).split(net.batch or recipe.batch):
         (first if batch[0] < forming else later)(model, likelihood, propagate, x[batch], y[batch])
     return model, likelihood
 
