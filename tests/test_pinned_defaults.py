@@ -65,7 +65,7 @@ TABLE = {
     "bases.patch": {"EXPLAINED": 1.0, "POWER": -0.25, "IMAGES": 2000},
     "likelihoods.argmax": {"REGULARISER_VARIANCE": 0.1},
     "factors.numerics": {"COMPARISON_NOISE": 0.3},
-    "likelihoods.regression": {"FIRST_NOISE": 0.01, "HOLD": 0.25, "RATE_FACTOR": 2.5},
+    "likelihoods.regression": {"FIRST_NOISE": 0.01, "HOLD": 0.25, "RATE_FACTOR": 2.5, "SHALLOW": 2, "DEEP": 4, "STEEP": 4},
     "optim.schedule": {"FINAL": 0.4, "NO_SCHEDULE": 2.0},
     "optim.update_checks": {"FARTHEST": 1000000.0, "TOLERANCE": 1e-05},
     "layers.standardise": {"MEAN": 5.0, "SCALE": 30.0, "RATIO": 100.0, "FEWEST": 8},

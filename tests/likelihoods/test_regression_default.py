@@ -11,7 +11,17 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_modules import GBPRegressor
-from torch_gbp import Gaussian, GBPLeakyReLU, GBPLinear, Inference, MessagePassing, Regression, Trainer
+from torch_gbp import (
+    Gaussian,
+    GBPLeakyReLU,
+    GBPLinear,
+    Inference,
+    MessagePassing,
+    Regression,
+    Trainer,
+    configure_optimizers,
+    from_torch,
+)
 from torch_gbp.errors import InvalidInput
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in IGNORED]
@@ -153,6 +163,23 @@ def test_the_default_rate_is_that_of_the_store_times_two_and_a_half():
         sweep(MessagePassing(model.parameters(), 20, lr=lr, warmup=0.0), model, likelihood, x, y)
         grown.append(marginals(model)["weight.precision"])
     assert_close(grown[0], grown[1], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("moments", [True, False])
+@pytest.mark.parametrize(
+    ("layers", "frozen", "wanted"), [(1, 0, 1.0), (2, 0, 1.0), (3, 0, (2 / 3) ** 4), (4, 0, 1 / 16), (4, 1, (2 / 3) ** 4)]
+)
+def test_more_layers_learn_at_a_smaller_rate(layers, frozen, wanted, moments):
+    """0.4 x 2.5 (2 / layers)^4 in the first step without warm-up; frozen layers do not count."""
+    x, y = curve(200)
+    y = y.expand(-1, 2)
+    plain = nn.Sequential(nn.Linear(1, 2), *(nn.Linear(2, 2) for _ in range(layers - 1)))
+    for layer in plain[:frozen]:
+        layer.requires_grad_(False)
+    model, likelihood = from_torch(plain, fresh=True, moments=moments), Regression().fit_targets(y)
+    learner = configure_optimizers(model, 200, warmup=0.0, report_every=1)
+    sweep(learner, model, likelihood, x, y)
+    assert learner.report.rate == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_rate_of_the_inference_is_the_users_own():

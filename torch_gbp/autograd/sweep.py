@@ -63,7 +63,7 @@ class Sweep:
         automatic: bool = False,
         learn: MStep | None = None,
         hold: float = 0.0,
-        rate_factor: Callable[[float], float] | None = None,
+        rate_factor: Callable[[float, int], float] | None = None,
         outcome: Outcome | None = None,
         power: float = 1.0,
         means: bool = False,
@@ -71,7 +71,7 @@ class Sweep:
     ) -> None:
         self.examples, self.log_evidence = examples, log_evidence
         self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
-        self.rate_factor = rate_factor  # number of batches in a pass -> factor on the store's own rate
+        self.rate_factor = rate_factor  # (batches in a pass, layers) -> factor on the store's own rate
         self.outcome = outcome  # for the watch over the run (optim/monitor.py)
         self.power, self.means = power, means  # what its messages are to be multiplied by; whether the outputs were plain tensors
         self.steady = steady  # the likelihood's curvature does not fall as the fit gets better
@@ -140,9 +140,9 @@ class Listener:
         dist.all_reduce(numbers)
         return Total(int(numbers[1]), numbers[0])
 
-    def rate_factor(self, batches: float) -> float:
-        """The smallest of their factors on the store's own rate, where a pass has so many batches."""
-        return min((sweep.rate_factor(batches) for sweep in self.sweeps if sweep.rate_factor is not None), default=1.0)
+    def rate_factor(self, batches: float, layers: int) -> float:
+        """The smallest of their factors on the store's own rate, with so many batches in a pass, and layers with weights."""
+        return min((sweep.rate_factor(batches, layers) for sweep in self.sweeps if sweep.rate_factor is not None), default=1.0)
 
     @property
     def power(self) -> float:

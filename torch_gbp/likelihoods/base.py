@@ -148,8 +148,9 @@ class Likelihood(Predicting):
         """
         raise NotImplementedError
 
-    def rate_factor(self, batches: float) -> float:
-        """Factor on the store's own rate where a pass has so many batches: min(1, sqrt(B / 40)), see benchmarks/README.md."""
+    def rate_factor(self, batches: float, layers: int) -> float:
+        """Factor on the store's own rate where a pass has so many batches and the network so many layers with weights:
+        min(1, sqrt(B / 40)), see benchmarks/README.md."""
         return min(1.0, math.sqrt(batches / MANY))
 
     def m_step(self, output: Gaussian, target: Tensor, known: Tensor | None = None) -> MStep | None:

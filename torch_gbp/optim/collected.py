@@ -90,7 +90,12 @@ class MessageOptimizer(MarginalOptimizer):
     @property
     def probed_depth(self) -> float:
         """The same, by all weights of two axes or more: whether their layers carry moments does not count in a means sweep."""
-        return depth(sum(map(moves_weights, self.marginals)), self._sizes, self.param_groups[0]["num_data"])
+        return depth(self._moved, self._sizes, self.param_groups[0]["num_data"])
+
+    @property
+    def _moved(self) -> int:
+        """How many layers with weights it moves, with moments or without."""
+        return sum(map(moves_weights, self.marginals))
 
     @property
     def power_factor(self) -> float:
@@ -172,7 +177,7 @@ class MessageOptimizer(MarginalOptimizer):
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
         rate = rate_of(group, examples)
         if self._own_rate and self.store.rated_by_likelihood:
-            rate *= self._listener.rate_factor(batches)
+            rate *= self._listener.rate_factor(batches, self._moved)
         return Step(
             min(1.0, rate),
             batches,
