@@ -53,7 +53,8 @@ def split(rows: Rows, held_out: bool, quick: bool = False) -> Split:
     if held_out:
         scored, train = train.split([round(HELD_OUT * len(train)), len(train) - round(HELD_OUT * len(train))])
     axes = (0,) if x.ndim == 2 else tuple(range(x.ndim))
-    mean, std = x[train].mean(axes), x[train].std(axes).clamp_min(1e-6)
+    mean, std = x[train].mean(axes), x[train].std(axes)
+    std = std.where(std > 0, 1.0)  # a pixel that is dark in all training rows is left as it is in the others
     scored = scored[: QUICK_SCORED if quick else None]
     return Split((x[train] - mean) / std, y[train], (x[scored] - mean) / std, y[scored], {})
 

@@ -161,6 +161,15 @@ def test_images_have_one_mean_for_all_pixels() -> None:
     assert found.mean((0, 1, 2)).abs().max() > 0.1
 
 
+def test_a_column_that_is_constant_in_training_stays_within_bounds_where_it_is_scored() -> None:
+    x = torch.zeros(30, 2)
+    x[:, 0] = torch.arange(30)
+    scored = torch.randperm(30, generator=torch.Generator().manual_seed(untouched.SUBSET_SEED))[:10]
+    x[scored, 1] = 3.0
+    found = untouched.split((x, torch.arange(30) % 2), False)
+    assert found.scored_x[:, 1].tolist() == [3.0] * 10 and not found.x[:, 1].any()
+
+
 def test_untouched_data_has_a_search_and_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contest, "committed", lambda *_: [])
     request = Request(tmp_path, [0], quick=True, net="iris", methods=["gbp", "adamw"])

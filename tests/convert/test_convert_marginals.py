@@ -151,6 +151,41 @@ def test_given_weights_start_with_a_small_share_of_their_energy_and_fresh_ones_w
         assert own.fresh() and not own.surplus and torch.equal(own.precision, own.prior_precision.expand_as(own.precision))
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("parts", ["layer", "bias"])
+def test_frozen_layers_stay_frozen_and_known_where_moments_are_carried(fresh, parts):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(4 * 36, 3))
+    frozen = network[0] if parts == "layer" else network[0].bias
+    frozen.requires_grad_(False)
+    twin, x, y = gbp.from_torch(network, fresh=fresh, moments=True), torch.randn(20, 1, 8, 8), torch.arange(20) % 3
+    held = [twin[0].weight, twin[0].bias] if parts == "layer" else [twin[0].bias]
+    before = {name: value.clone() for name, value in twin.state_dict().items()}
+    assert [p.requires_grad for own in held for p in own.parameters()] == [False] * 2 * len(held)
+    assert all(p.requires_grad for own in twin[3].children() for p in own.parameters())
+    assert torch.equal(twin[0].bias.mean, network[0].bias)
+    if parts == "layer":
+        features = twin[0](x)
+        assert_close(features.mean, network[0](x), atol=1e-5, rtol=1e-5)
+        assert features.variance.sqrt().max() < 1e-2 * features.mean.std()
+    optimizer = gbp.MessagePassing(twin.parameters(), 20, epochs=3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        gbp.Softmax()(twin(x), y).backward()
+        optimizer.step()
+    changed = {name for name, value in twin.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in changed} == ({"3"} if parts == "layer" else {"0", "3"})
+    assert not any(name.startswith("0.bias") for name in changed)
+
+
+def test_inputs_cannot_shape_a_frozen_first_layer():
+    network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    network[0].requires_grad_(False)
+    for moments in (True, False):
+        with pytest.raises(InvalidInput, match=r"made anew.*frozen"):
+            gbp.from_torch(network, fresh=True, inputs=torch.randn(20, 3), moments=moments)
+
+
 def test_a_fresh_start_draws_plain_parts_as_torch_does_and_keeps_frozen_statistics():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Bilinear(4, 4, 2))
     for parameter in network.parameters():

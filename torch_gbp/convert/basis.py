@@ -30,6 +30,13 @@ def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Lin
     first = next((module for module in network.modules() if isinstance(module, WEIGHTED)), None)
     if not isinstance(first, nn.Linear):
         return None
+    if not first.weight.requires_grad:
+        raise InvalidInput(
+            "a first layer whose prior follows the inputs is made anew",
+            where="from_torch",
+            got="a frozen one",
+            fix="unfreeze it by requires_grad_(), or leave inputs out",
+        )
     basis = InputBasis.fit(inputs).to(first.weight.device, first.weight.dtype)
     require_features(len(basis.mean), first.in_features, "features", first)
     return first, basis

@@ -34,7 +34,8 @@ def from_torch(
 
     The result is the same network, with the same `forward`, on tensors, and the same predictions: its weights are the marginals'
     means. `MessagePassing` learns the marginals, any torch optimizer what has none (`configure_optimizers` sets up both).
-    `summary` says what became of every parameter. Tied parameters share a marginal; frozen ones stay frozen and plain.
+    `summary` says what became of every parameter. Tied parameters share a marginal; frozen ones stay frozen
+    and plain, or with `moments` frozen and known.
 
     Args:
         network: any module.

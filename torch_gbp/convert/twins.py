@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torch_gbp.convert.basis import WEIGHTED, first_basis
@@ -41,6 +42,7 @@ TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.Sigmoid: GBPSigmoid.from_torch,
 }
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten)
+KNOWN = 1e-3  # deviation of a frozen weight, as a share of its prior's
 
 
 def twin_of(kind: type[nn.Module]) -> Callable[..., nn.Module] | None:
@@ -49,7 +51,7 @@ def twin_of(kind: type[nn.Module]) -> Callable[..., nn.Module] | None:
 
 
 def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor | None, options: dict[str, Any]) -> nn.Module:
-    """The GBP twin of a torch network: a deep copy with every layer replaced by its twin.
+    """The GBP twin of a torch network: a deep copy with every layer replaced by its twin; what is frozen stays so, and is known.
 
     Raises:
         MissingRule: layers that have no GBP twin, all of them.
@@ -62,6 +64,9 @@ def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor 
         for module in twin.modules():
             if isinstance(module, WeightedLayer):
                 module.reset_parameters()
+    for module, layer in made.items():
+        if isinstance(module, WEIGHTED) and isinstance(layer, WeightedLayer):
+            _freeze(layer, module)
     return twin
 
 
@@ -87,6 +92,17 @@ def _follow(network: nn.Module, inputs: Tensor, fresh: bool, options: dict[str, 
     like: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
     layer = GBPLinear(basis.basis.shape[1], first.out_features, first.bias is not None, **like, **options)
     return {first: nn.Sequential(basis, layer)}
+
+
+@torch.no_grad()
+def _freeze(twin: WeightedLayer, layer: nn.Module) -> None:
+    """Freezes what is frozen in the torch layer, at its weights, with a variance that does not count."""
+    for own, theirs in ((twin.weight, layer.weight), (twin.bias, layer.bias)):
+        if own is not None and isinstance(theirs, Tensor) and not theirs.requires_grad:
+            own.mean.copy_(theirs)
+            own.precision.copy_((own.floor / KNOWN**2).expand_as(own.precision))
+            own.mark_written()
+            own.requires_grad_(False)
 
 
 def _twin(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, options: dict[str, Any]) -> nn.Module:
