@@ -19,9 +19,9 @@ from benchmarks import active, frugal_figures, graph_images, video
 from benchmarks.checks import curve, thesis_figures
 from benchmarks.drawing import BLACK, GREEN, LOOKS, OURS, REFERENCE, TRUTH, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import SINGLE, as_they_come
+from benchmarks.markdown import DATA, FULL
 from benchmarks.methods import METHODS
 from benchmarks.results import RESULTS, Row, committed, estimate, matching, replacing
-from benchmarks.tables import DATA, FULL
 from benchmarks.tasks import TASKS
 
 FIGURES = Path(__file__).parent / "figures"
@@ -77,8 +77,9 @@ def lines_by_images(panels: Sequence[tuple[str, str]], rows: list[Row], titles: 
         own.xaxis.set_major_locator(FixedLocator(limits[::-2]))
         own.xaxis.set_minor_locator(NullLocator())
         own.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        if net in graph_images.PUBLISHED and limits[-1] >= FULL and net in DATA:
-            own.plot(limits[-1], graph_images.PUBLISHED[net], "*", color=BLACK, markersize=8, zorder=3, label="published")
+        published = graph_images.PUBLISHED["factor graph"]
+        if net in published and limits[-1] >= FULL and net in DATA:
+            own.plot(limits[-1], float(published[net]), "*", color=BLACK, markersize=8, zorder=3, label="published")
     shown = {label: handle for own in axes for handle, label in zip(*own.get_legend_handles_labels(), strict=True)}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, fontsize=7.5, frameon=False)
     return figure

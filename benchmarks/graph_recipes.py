@@ -13,7 +13,7 @@ from torch_gbp.inference.schedule import Schedule
 SIGMA = 0.01  # standard deviation of the factors between layers
 START = 0.1  # standard deviation of the dense layer's random weights at the first linearisation
 PIXELS, PATCHES = 0.1, 0.03  # of the filters' prior and of their random start: on pixels, on patches' features of mean square 1
-FILTERS, KERNEL, CLASSES = 16, 5, 10
+FILTERS, KERNEL, UPPER, CLASSES = 16, 5, 3, 10  # the kernel of a convolution on pixels, and of those above it
 STEP = 2  # between the pool's windows
 
 
@@ -32,9 +32,27 @@ class Net(NamedTuple):
     length: float = 1.0  # of the smooth prior of the dense weights, in positions behind the pool
     dense_deviation: float = 0.15  # of that prior
     first: Pacing | None = None  # in place of the recipe's: windows that overlap answer alike, and weights overshoot
+    later: Pacing | None = None
+    forming: int | None = None  # images of the first pace, and of a batch, in place of the recipe's
+    batch: int | None = None
+    upper_deviation: float = 0.1  # of the prior of filters above the first ones, and of their random start
+    depth: int = 2  # layers with weights: the dense one alone, or behind so many convolutions less one
+
+    def told(self) -> dict[str, Any]:
+        """For the settings of a result file."""
+        return {**self._asdict(), "first": self.first and self.first._asdict(), "later": self.later and self.later._asdict()}
 
 
-NETS = {"mnist": Net(), "mnist_wide": Net(8, 2.0, 0.25, first=Pacing(64, 0.65, 0.8)), "fashion": Net(), "cifar10": Net()}
+_UPPER_PACE: dict[str, Any] = {"first": Pacing(300, 0.9, 0.98), "later": Pacing(60, 0.9, 0.98), "forming": 100, "batch": 100}
+NETS = {
+    "mnist": Net(),
+    "mnist_wide": Net(8, 2.0, 0.25, first=Pacing(64, 0.65, 0.8)),
+    "fashion": Net(),
+    "cifar10": Net(),
+    "mnist_depth1": Net(length=2.0, dense_deviation=0.02, depth=1),
+    "mnist_depth3": Net(depth=3, **_UPPER_PACE),
+    "mnist_depth4": Net(depth=4, **_UPPER_PACE),
+}
 
 
 class Recipe(NamedTuple):
@@ -84,14 +102,15 @@ def learned(recipe: Recipe, name: str, x: Tensor, y: Tensor) -> tuple[nn.Module,
     model = behind_basis(x, recipe, net) if recipe.basis else network(x.shape[1:], recipe, net)
     likelihood = gbp.SquaredSoftmax(recipe.label_sigma[name])
     propagate = gbp.MessagePassing(model.parameters(), num_data=len(x), store=gbp.Filtering(), epochs=None)
-    first, later = (_inference(recipe.schedule, pacing) for pacing in (net.first or recipe.first, recipe.later))
-    for batch in torch.arange(len(x)).split(recipe.batch):
-        (first if batch[0] < recipe.forming else later)(model, likelihood, propagate, x[batch], y[batch])
+    paces, forming = (net.first or recipe.first, net.later or recipe.later), net.forming or recipe.forming
+    first, later = (_inference(recipe.schedule, pacing, net.depth > 2) for pacing in paces)
+    for batch in torch.arange(len(x)).split(net.batch or recipe.batch):
+        (first if batch[0] < forming else later)(model, likelihood, propagate, x[batch], y[batch])
     return model, likelihood
 
 
-def _inference(schedule: Schedule, pacing: Pacing) -> gbp.Inference:
-    damping, count = gbp.Damping(pacing.damping, pacing.weight_damping), pacing.iterations
+def _inference(schedule: Schedule, pacing: Pacing, from_start: bool) -> gbp.Inference:
+    damping, count = gbp.Damping(pacing.damping, pacing.weight_damping, from_start=from_start), pacing.iterations
     return gbp.Inference(count, damping=damping, schedule=schedule, check=count, approximation="linearised", exchange=False)
 
 
@@ -104,15 +123,24 @@ def behind_basis(x: Tensor, recipe: Recipe, net: Net = NETS["mnist"]) -> nn.Sequ
 def network(
     shape: torch.Size, recipe: Recipe, net: Net = NETS["mnist"], kernel: int = KERNEL, deviation: float = PIXELS
 ) -> nn.Sequential:
-    """16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool, dense; the published noises and priors."""
-    side = pooled(shape[-1] - kernel + 1, net.window)
-    prior = gbp.Prior(deviation**2, start_deviation=deviation, bias=0.1**2)
-    filters = gbp.GBPConv2d(shape[0], FILTERS, kernel, prior=prior, covariance="full" if recipe.joint else "diagonal")
+    """Convolutions, dense: 16 filters, LeakyReLU of slope 0.2 inside the factor, max-pool; the published noises and priors."""
+    layers, channels, side = list[nn.Module](), shape[0], shape[-1]
+    for place in range(net.depth - 1):
+        own = (kernel, deviation, net.window) if place == 0 else (UPPER, net.upper_deviation, 2)
+        layers, channels = [*layers, *_stage(channels, recipe, *own)], FILTERS
+        side = pooled(side - own[0] + 1, own[2])
     prior = gbp.Prior(net.dense_deviation**2, start_deviation=START, bias=0.1**2)
-    dense = gbp.GBPLinear(FILTERS * side**2, CLASSES, prior=prior, covariance="shared_full" if recipe.shared else "full")
-    smooth = [gbp.CosineBasis(FILTERS, side, net.length)] if recipe.smooth else []
-    bend, pool, inner = gbp.GBPLeakyReLU(0.2), gbp.GBPMaxPool2d(net.window, STEP), gbp.GBPNoise(SIGMA, 3.0)
-    return nn.Sequential(filters, bend, inner, pool, inner, nn.Flatten(), *smooth, dense, gbp.GBPNoise(SIGMA, recipe.logit_sigma))
+    dense = gbp.GBPLinear(channels * side**2, CLASSES, prior=prior, covariance="shared_full" if recipe.shared else "full")
+    smooth = [gbp.CosineBasis(channels, side, net.length)] if recipe.smooth else []
+    return nn.Sequential(*layers, nn.Flatten(), *smooth, dense, gbp.GBPNoise(SIGMA, recipe.logit_sigma))
+
+
+def _stage(channels: int, recipe: Recipe, kernel: int, deviation: float, window: int) -> list[nn.Module]:
+    """A convolution with its activation and pool."""
+    prior = gbp.Prior(deviation**2, start_deviation=deviation, bias=0.1**2)
+    filters = gbp.GBPConv2d(channels, FILTERS, kernel, prior=prior, covariance="full" if recipe.joint else "diagonal")
+    bend, pool, inner = gbp.GBPLeakyReLU(0.2), gbp.GBPMaxPool2d(window, STEP), gbp.GBPNoise(SIGMA, 3.0)
+    return [filters, bend, inner, pool, inner]
 
 
 def pooled(side: int, window: int) -> int:

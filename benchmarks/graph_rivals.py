@@ -17,44 +17,50 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from benchmarks.contest import BUILT_IN, SEARCHED, Choice
-from benchmarks.graph_recipes import FILTERS, KERNEL, NETS, STEP, pooled
+from benchmarks.graph_recipes import CLASSES, FILTERS, KERNEL, NETS, STEP, UPPER, Net, pooled
 from benchmarks.methods.base import Settings, grid, train
 from benchmarks.methods.gradient import Descent
 from benchmarks.results import Row, matching
 
 BATCH, FEW, LARGEST = 50, 1000, 6000  # images of a batch, the fewer images that want more steps, the most that a search trains on
 RATES = (0.0003, 0.001, 0.003, 0.01)
-SEARCHED_ON_FEWER, SEARCHED_NARROW = "search with {:,} images", "search with windows of 2 x 2"
+BASE = "mnist"  # whose search counts where a network or data set has none of its own
+SEARCHED_AT, SEARCHED_ON_BASE = "search with {:,} images", "search on MNIST, pool 2 x 2"
 Predict = Callable[[Tensor], Tensor]
 
 
 class Rival(NamedTuple):
-    """A plain torch network for images of a shape behind windows of a size, and the settings that a search tries."""
+    """A plain torch network for images of a shape, and the settings that a search tries, by the number of images."""
 
-    network: Callable[[torch.Size, int], nn.Module]
+    network: Callable[[torch.Size, Net], nn.Module]
     grid: Callable[[int], list[Settings]]
     defaults: Settings
 
 
-def linear(shape: torch.Size, _: int) -> nn.Module:
+def linear(shape: torch.Size, _: Net) -> nn.Module:
     """Pixels to logits."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), CLASSES))
 
 
-def cnn(shape: torch.Size, window: int) -> nn.Module:
+def cnn(shape: torch.Size, net: Net) -> nn.Module:
     """The layers of the factor graph."""
-    side = pooled(shape[-1] - KERNEL + 1, window)
-    features = nn.Conv2d(shape[0], FILTERS, KERNEL), nn.LeakyReLU(0.2), nn.MaxPool2d(window, STEP), nn.Flatten()
-    return nn.Sequential(*features, nn.Linear(FILTERS * side * side, 10))
+    layers, channels, side = list[nn.Module](), shape[0], shape[-1]
+    for place in range(net.depth - 1):
+        kernel, window = (KERNEL, net.window) if place == 0 else (UPPER, 2)
+        layers += [nn.Conv2d(channels, FILTERS, kernel), nn.LeakyReLU(0.2), nn.MaxPool2d(window, STEP)]
+        channels, side = FILTERS, pooled(side - kernel + 1, window)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side**2, CLASSES))
 
 
 RIVALS = {
-    "linear_adam": Rival(linear, lambda _: grid(lr=RATES, steps=(300, 3000)), {"lr": 1e-3, "steps": 3000}),
-    "cnn_adam": Rival(cnn, lambda limit: grid(lr=RATES, repeats=(10, 50) if limit <= FEW else (1, 5)), {"lr": 1e-3}),
+    "linear_adam": Rival(
+        linear, lambda limit: grid(lr=RATES, steps=(100, 1000) if limit <= FEW else (600, 3000)), {"lr": 1e-3, "steps": 1000}
+    ),
+    "cnn_adam": Rival(cnn, lambda limit: grid(lr=RATES, repeats=(5, 25) if limit <= FEW else (1, 4)), {"lr": 1e-3}),
     "cnn_adam_replay": Rival(
         cnn,
-        lambda limit: grid(lr=RATES[1:3], replays=(10, 40) if limit <= FEW else (3, 10), stored=(0.1, 1.0)),
-        {"lr": 1e-3, "replays": 10},
+        lambda limit: grid(lr=RATES[1:3], replays=(5, 20) if limit <= FEW else (2, 8), stored=(0.1, 1.0)),
+        {"lr": 1e-3, "replays": 5},
     ),
 }
 
@@ -64,7 +70,7 @@ def learn(rival: Rival, settings: Settings, name: str, x: Tensor, y: Tensor) -> 
     mean, deviation = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
     own = dict(settings)
     lr, batches = own.pop("lr"), list(order(len(x), **own))
-    model = rival.network(x.shape[1:], NETS[name].window)
+    model = rival.network(x.shape[1:], NETS[name])
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     method = Descent(model, optimizer, schedule=CosineAnnealingLR(optimizer, len(batches)))
     train(method, (x - mean) / deviation, y, batches)
@@ -99,11 +105,11 @@ def learned_by(method: str, settings: Settings) -> Callable[[str, Tensor, Tensor
 
 def choose(searched: list[Row], name: str, method: str, limit: int) -> Choice:
     """The settings with the best held-out accuracy: of this network and number of images, else of the nearest searched."""
-    own = matching(searched, net=name, method=method) or matching(searched, net=name.removesuffix("_wide"), method=method)
+    own = matching(searched, net=name, method=method) or matching(searched, net=BASE, method=method)
     if not own:
         return Choice(RIVALS[method].defaults, BUILT_IN)
     nearest = min((row["limit"] for row in own), key=lambda size: abs(size - limit))
     own = matching(own, limit=nearest)
     best: dict[str, Any] = max(own, key=lambda row: row["accuracy"])
-    elsewhere = [SEARCHED_NARROW] * (best["net"] != name) + [SEARCHED_ON_FEWER.format(nearest)] * (nearest != limit)
+    elsewhere = [SEARCHED_ON_BASE] * (best["net"] != name) + [SEARCHED_AT.format(nearest)] * (nearest != limit)
     return Choice(best["settings"], ", ".join(elsewhere) or SEARCHED, tried=len(own))

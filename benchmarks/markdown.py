@@ -9,6 +9,18 @@ from typing import Any, NamedTuple
 from benchmarks.results import Row, estimate, matching
 
 Cell = Callable[[list[Row]], str]
+DATA = {
+    "mnist": "MNIST",
+    "mnist_wide": "MNIST, pool 8 x 8",
+    "mnist_depth1": "MNIST, dense layer alone",
+    "mnist_depth3": "MNIST, two convolutions",
+    "mnist_depth4": "MNIST, three convolutions",
+    "lowdata": "MNIST",
+    "fashion": "FashionMNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+}
+SMALLEST_SET, FULL = 50_000, 45_000  # images: CIFAR-10 has 50,000, and fewer are a part of a set; as many have published figures
 
 
 class Column(NamedTuple):
@@ -72,3 +84,8 @@ def distinct(rows: list[Row], *keys: str) -> list[tuple[Any, ...]]:
 
 ACCURACY, NLL, ECE = cell("accuracy", 2, 100, " %"), cell("nll"), cell("ece")
 PERCENT = cell("accuracy", 2, 100)
+
+
+def passes(epochs: int) -> str:
+    """The words for so many."""
+    return f"{epochs} pass{'es' if epochs > 1 else ''}"

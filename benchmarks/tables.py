@@ -11,26 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, frugal_tables, graph_images, local_learning, other_tables, provenance, shift_tables, untouched
+from benchmarks import anynet, frugal_tables, graph_tables, local_tables, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.checks import thesis_tables
-from benchmarks.markdown import ACCURACY, ECE, NLL, PERCENT, Column, Line, cell, crossed, distinct, number
+from benchmarks.markdown import ACCURACY, DATA, ECE, NLL, SMALLEST_SET, Column, Line, cell, crossed, distinct, number, passes
 from benchmarks.methods import METHODS
-from benchmarks.results import RESULTS, Row, matching, read
+from benchmarks.results import RESULTS, Row, read
 from benchmarks.study import CALIBRATED
 from benchmarks.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN = "(not run yet)\n"
-DATA = {"mnist": "MNIST", "mnist_wide": "MNIST, pool 8 x 8", "lowdata": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
 NETS = {"mlp": "MLP", "lenet": "LeNet-5"}
-SMALLEST_SET, FULL = 50_000, 45_000  # images: CIFAR-10 has 50,000, and fewer are a part of a set; as many have published figures
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def passes(epochs: int) -> str:
-    """The words for so many."""
-    return f"{epochs} pass{'es' if epochs > 1 else ''}"
 
 
 def case_title(name: str, net: str, limit: int, epochs: int) -> str:
@@ -120,69 +113,6 @@ def widening(rows: list[Row]) -> str:
     return crossed(rows, ["power, widening"], _methods(rows), columns)
 
 
-def graph_ablation(rows: list[Row]) -> str:
-    """A line for each variant, two columns for each data set: accuracy in percent, and NLL."""
-    columns = []
-    for name, limit in graph_images.ABLATION_LIMITS.items():
-        if matching(rows, net=name):
-            heading = f"{DATA[name]}, {limit:,}"
-            columns.append(Column(f"{heading}: accuracy", PERCENT, {"net": name}))
-            columns.append(Column(f"{heading}: NLL", cell("nll", 3), {"net": name}))
-    lines = [Line([variant], {"settings": {"variant": variant}}) for variant in graph_images.VARIANTS]
-    return crossed(rows, [""], lines, columns)
-
-
-def one_pass(rows: list[Row]) -> str:
-    """A line for each data set and number of images: accuracies in percent by method, the published one, processor time."""
-    cases = [(name, limit) for name in DATA for limit in sorted({row["limit"] for row in matching(rows, net=name)})]
-    lines = []
-    for name, limit in cases:
-        lines.append(Line([DATA[name], f"{limit:,}"], {"net": name, "limit": limit}))
-
-    def published(own: list[Row]) -> str:
-        name, limit = own[0]["net"], own[0]["limit"]
-        return f"{graph_images.PUBLISHED[name]:g}" if limit >= FULL and name in graph_images.PUBLISHED else "-"
-
-    present = {method: title for method, title in graph_images.TITLES.items() if matching(rows, method=method)}
-    columns = [Column(title, PERCENT, {"method": method}) for method, title in present.items()]
-    columns += [
-        Column("published", published),
-        Column("factor graph, CPU seconds", cell("processor_seconds", 0), {"method": "graph"}),
-    ]
-    return crossed(rows, ["data", "images"], lines, columns)
-
-
-def local(rows: list[Row]) -> str:
-    """A line for each data set and method of block-local learning, or variant of it."""
-    titles = {name: entrant.title for name, entrant in local_learning.ENTRANTS.items()}
-    lines = []
-    for data, limit, epochs, method, blocks in distinct(rows, "data", "limit", "epochs", "method", "blocks"):
-        case = f"{DATA[data]}, {limit:,} images, {epochs} passes"
-        own = {"data": data, "limit": limit, "epochs": epochs, "method": method, "blocks": blocks}
-        lines.append(Line([case, titles.get(method) or method, str(blocks)], own))
-    columns = [
-        Column("accuracy", ACCURACY),
-        Column("NLL", NLL),
-        Column("activations kept", cell("activation_mb", 1, unit=" MB", spread=False)),
-        Column("peak memory", cell("peak_memory_mb", 1, unit=" MB", spread=False)),
-        Column("training", cell("train_seconds", 0, unit=" s", spread=False)),
-    ]
-    return crossed(rows, ["data", "method", "blocks"], lines, columns)
-
-
-def local_search(rows: list[Row]) -> str:
-    """One line for every method, its held-out accuracy at every rate, the best in bold."""
-    best = {row["method"]: max(own["accuracy"] for own in matching(rows, method=row["method"])) for row in rows}
-
-    def told(own: list[Row]) -> str:
-        return "-" if not own else f"**{ACCURACY(own)}**" if own[0]["accuracy"] == best[own[0]["method"]] else ACCURACY(own)
-
-    rates = sorted({row["settings"]["lr"] for row in rows})
-    columns = [Column(f"rate {rate:g}", told, {"settings": {"lr": rate}}) for rate in rates]
-    lines = [Line([local_learning.ENTRANTS[method].title], {"method": method}) for (method,) in distinct(rows, "method")]
-    return crossed(rows, ["method"], lines, columns)
-
-
 OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **{name: partial(comparison, name) for name in (*TASKS, "untouched")},
     **frugal_tables.OF_ROWS,
@@ -193,12 +123,14 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
     "coverage": checks.coverage,
-    "graph_ablation": graph_ablation,
-    "graph_mnist": one_pass,
+    "graph_ablation": graph_tables.ablation,
+    "graph_mnist": graph_tables.one_pass,
+    "graph_mnist_search": graph_tables.search,
     "graph_video": other_tables.denoised,
-    "local": local,
-    "local_ablation": local,
-    "local_search": local_search,
+    "local": local_tables.compared,
+    "local_ablation": local_tables.compared,
+    "local_feedback": local_tables.feedback,
+    "local_search": local_tables.search,
     "lowdata": partial(frugal_tables.few_images, partial(comparison, "lowdata")),
     "ood": shift_tables.detection,
     "posterior": checks.distances,

@@ -9,7 +9,7 @@ from lightning_modules.block_local_classifier import BlockLocalClassifier
 from lightning_modules.calibrate import Calibrate
 from lightning_modules.checkpoints import PortableModule, load_module, network_of
 from lightning_modules.classifier import GBPClassifier
-from lightning_modules.data import CIFAR10, CSV, MNIST, UCI, Digits, FashionMNIST
+from lightning_modules.data import CIFAR10, CIFAR100, CSV, MNIST, UCI, Digits, FashionMNIST
 from lightning_modules.denoiser import GBPDenoiser
 from lightning_modules.learn_priors import LearnPriors
 from lightning_modules.next_task import advanced
@@ -19,6 +19,7 @@ from lightning_modules.regressor import GBPRegressor
 
 __all__ = [
     "CIFAR10",
+    "CIFAR100",
     "CSV",
     "MNIST",
     "UCI",

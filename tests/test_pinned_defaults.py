@@ -174,7 +174,7 @@ TABLE = {
     "AveragedSites": {"momentum": 0.9, "trust_radius": 16.0, "tail": 0.125, "anneal": True},
     "BatchSites": {"device": None},
     "CosineBasis": {"length": 1.0, "smoothness": 0.0},
-    "Damping": {"messages": 0.0, "weights": None, "dropout": 0.0, "undamped_first": False},
+    "Damping": {"messages": 0.0, "weights": None, "dropout": 0.0, "undamped_first": False, "from_start": False},
     "FactorGraph": {
         "likelihood": None,
         "target": None,

@@ -1,4 +1,4 @@
-"""Data modules for images: digits, MNIST, FashionMNIST, CIFAR-10, with OOD test sets and augmentation."""
+"""Data modules for images: digits, MNIST, FashionMNIST, CIFAR-10 and CIFAR-100, with OOD test sets and augmentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_modules.data.augmentation import Augmentation, check_crop, check_options, smoothed
 from lightning_modules.data.base import Parts, TensorDataModule
-from lightning_modules.data.images import Images, load_cifar10, load_digits, load_fashion_mnist, load_mnist
+from lightning_modules.data.images import Images, load_cifar10, load_cifar100, load_digits, load_fashion_mnist, load_mnist
 from lightning_modules.data.loading import TensorPairs, split_indices
 from lightning_modules.data.ood import Source, ood_images
 from lightning_modules.data.preparation import Preparation
@@ -164,3 +164,12 @@ class CIFAR10(ImageDataModule):
 
     def load(self) -> Images:
         return load_cifar10(self.data_dir, self.download, self.accept_altered)
+
+
+class CIFAR100(CIFAR10):
+    """CIFAR-100: a hundred kinds of things, 3 x 32 x 32; arguments as of `CIFAR10`."""
+
+    sizes = CIFAR_SHAPE, 100
+
+    def load(self) -> Images:
+        return load_cifar100(self.data_dir, self.download, self.accept_altered)

@@ -65,20 +65,40 @@ def load_cifar10(data_dir: str | Path, download: bool = True, accept_altered: bo
     return _load_torchvision(_AnyCIFAR10 if accept_altered else datasets.CIFAR10, data_dir, download)
 
 
+def load_cifar100(data_dir: str | Path, download: bool = True, accept_altered: bool = False) -> Images:
+    """CIFAR-100 from DIR/cifar-100-python: 50000 and 10000 images, 3 x 32 x 32, the 100 fine classes.
+
+    Args:
+        accept_altered: as in `load_cifar10`.
+
+    Raises:
+        InvalidInput: files missing, or altered without `accept_altered`.
+    """
+    return _load_torchvision(_AnyCIFAR100 if accept_altered else datasets.CIFAR100, data_dir, download)
+
+
 def load_notmnist(data_dir: str | Path) -> Tensor:
     """The notMNIST images (letters, uint8 (n, 1, 28, 28)) from DIR/notMNIST/raw/t10k-images-idx3-ubyte."""
     return read_idx(Path(data_dir) / "notMNIST" / "raw" / "t10k-images-idx3-ubyte", axes=3).unsqueeze(1)
 
 
-class _AnyCIFAR10(datasets.CIFAR10):
-    """CIFAR-10 without checksums: the files have to exist, their content is taken as it is."""
+class _Unchecked(datasets.CIFAR10):
+    """CIFAR without checksums: the files have to exist, their content is taken as it is."""
 
     def _check_integrity(self) -> bool:
         folder = Path(self.root) / self.base_folder
-        return all((folder / name).is_file() for name, _ in self.train_list + self.test_list)
+        return all((folder / name).is_file() for name, _ in [*self.train_list, *self.test_list])
 
     def _load_meta(self) -> None:
         """The class names are not used."""
+
+
+class _AnyCIFAR10(_Unchecked):
+    """CIFAR-10 without checksums."""
+
+
+class _AnyCIFAR100(_Unchecked, datasets.CIFAR100):
+    """CIFAR-100 without checksums."""
 
 
 def _load_torchvision(kind: Any, data_dir: str | Path, download: bool) -> Images:
@@ -97,11 +117,11 @@ def _tensors(data: Any) -> tuple[Tensor, Tensor]:
 
 
 def _missing(kind: Any, data_dir: str | Path, download: bool) -> InvalidInput:
-    cifar, altered = issubclass(kind, datasets.CIFAR10), issubclass(kind, _AnyCIFAR10)
+    cifar, altered = issubclass(kind, datasets.CIFAR10), issubclass(kind, _Unchecked)
     advice = "accept_altered=True reads a copy with other checksums, if you trust it" if cifar and not altered else ""
     advice = "pass the folder that holds it" + ("" if download else ", or download=True") + (f"; {advice}" if advice else "")
     return InvalidInput(
-        f"{kind.__mro__[1].__name__ if altered else kind.__name__} was not found or has other checksums than the original",
+        f"{kind.__name__.removeprefix('_Any')} was not found or has other checksums than the original",
         where=str(data_dir),
         cause="another data_dir, or a copy whose files were rewritten" if cifar else "another data_dir",
         fix=advice,

@@ -1,5 +1,6 @@
 """Networks of plain torch, to be trained by message passing, by gradients, or in blocks; and named GBP twins of some."""
 
+from lightning_modules.networks.bottleneck import BlockResNet50, BottleneckResNet
 from lightning_modules.networks.classic import (
     MLP,
     Conv890k,
@@ -23,6 +24,8 @@ __all__ = [
     "MNIST_SHAPE",
     "SYMBOLS",
     "BlockResNet",
+    "BlockResNet50",
+    "BottleneckResNet",
     "CharacterModel",
     "Conv890k",
     "ConvOnePass",

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning_helpers import write_image_sets
+from lightning_helpers import write_cifar100, write_image_sets
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks import study, tables
+from benchmarks import local_tables, study
 from benchmarks.__main__ import main
 from benchmarks.feedback_alignment import AlignedConv2d, feedback_aligned
-from benchmarks.local_learning import CASES, CONTEST, ENTRANTS, RATES
+from benchmarks.local_learning import CASES, CONTEST, ENTRANTS, NAMED, RATES
 from benchmarks.results import committed, matching
 from benchmarks.tasks import Net, Plan
 from examples.networks import CIFAR_SHAPE, ResNet
@@ -27,10 +28,11 @@ from examples.networks import CIFAR_SHAPE, ResNet
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Calls the command line on a few made-up images, with a net of 8 layers and 4 channels; the content of the result file."""
     write_image_sets(tmp_path)
-    for name, (data, _) in CASES.items():
-        shape = (1, 28, 28) if data == "fashion" else CIFAR_SHAPE
-        small = Net("small", lambda shape=shape: ResNet(shape, depth=2, width=4), [Plan(2, None, 4, 4)])
-        monkeypatch.setitem(CASES, name, (data, small))
+    for cases in (CASES, NAMED):
+        for name, (data, _) in cases.items():
+            shape, classes = (1, 28, 28) if data == "fashion" else CIFAR_SHAPE, 100 if data == "cifar100" else 10
+            small = Net("small", partial(ResNet, shape, classes, depth=2, width=4), [Plan(2, None, 4, 4)])
+            monkeypatch.setitem(cases, name, (data, small))
 
     def call(name: str, *arguments: str) -> dict[str, Any]:
         command = ["benchmarks", name, "--data-dir", str(tmp_path), "--out", str(tmp_path / "out.json"), "--accept-altered"]
@@ -98,10 +100,42 @@ def test_the_search_scores_every_rate_on_held_out_images(run: Callable[..., dict
     assert len({row["nll"] for row in rows if row["method"] == "backprop"}) == len(RATES)  # the rates take effect
 
 
+def test_cifar_100_is_run_when_it_is_named(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    write_cifar100(tmp_path)
+    rows = run("local", "--quick", "--seeds", "0", "--net", "resnet20_cifar100", "--methods", "block_local", "backprop")["rows"]
+    assert [(row["data"], row["method"]) for row in rows] == [("cifar100", "block_local"), ("cifar100", "backprop")]
+    assert all(row["nll"] > 3.5 for row in rows)  # near log 100, that of all classes alike
+    told = local_tables.compared(rows).splitlines()[2:]
+    assert [line.split(" | ")[5] for line in told] == ["77.9", "77.8"]
+
+
+def test_feedback_is_left_out_and_finished_rows_stay(run: Callable[..., dict[str, Any]]) -> None:
+    quick = "local_feedback", "--quick", "--seeds", "0", "--net", "resnet20_fashion", "--methods"
+    first = run(*quick, "no_heads", "linear_heads")["rows"]
+    rows = run(*quick, "no_heads", "no_heads_feedback", "linear_heads", "linear_heads_feedback")["rows"]
+    assert rows[:2] == first  # not trained again
+    assert [row["method"] for row in rows[2:]] == ["no_heads_feedback", "linear_heads_feedback"]
+    nll = {row["method"]: row["nll"] for row in rows}
+    assert nll["no_heads"] != nll["no_heads_feedback"] and nll["linear_heads"] != nll["linear_heads_feedback"]
+    assert len({row["blocks"] for row in rows}) == 1
+
+
+def test_a_table_tells_what_the_feedback_adds_to_each_seed() -> None:
+    found = {"linear_heads": (0.4, 0.5), "linear_heads_feedback": (0.5, 0.7), "no_heads": (0.3,), "wide_heads_feedback": (0.6,)}
+    rows = [
+        {"method": method, "seed": seed, "accuracy": accuracy, "nll": 2 - accuracy}
+        for method, own in found.items()
+        for seed, accuracy in enumerate(own)
+    ]
+    lines = local_tables.feedback(rows).splitlines()[2:]
+    told = "45.00 ± 5.00 % | 60.00 ± 10.00 % | 15.00 ± 5.00 % | 1.5500 ± 0.0500 | 1.4000 ± 0.1000 | -0.1500 ± 0.0500"
+    assert lines == [f"| linear heads | 2 | {told} |"]
+
+
 def test_a_table_of_the_search_marks_the_best_rate_of_each_method() -> None:
     found = [("backprop", 0.01, 0.5), ("backprop", 0.1, 0.25), ("block_local", 0.1, 0.75)]
     rows = [{"method": method, "settings": {"lr": rate}, "accuracy": accuracy} for method, rate, accuracy in found]
-    assert tables.local_search(rows).splitlines() == [
+    assert local_tables.search(rows).splitlines() == [
         "| method | rate 0.01 | rate 0.1 |",
         "|---|---|---|",
         "| backpropagation | **50.00 %** | 25.00 % |",
@@ -128,11 +162,11 @@ def test_a_table_tells_mean_and_error_of_each_case() -> None:
         "train_seconds": 9.0,
     }
     rows = [{"method": "block_local", "blocks": 4, "accuracy": accuracy, **told} for accuracy in (0.6, 0.8)]
-    lines = tables.local([*rows, {"method": "backprop", "blocks": 1, "accuracy": 0.75, **told}]).splitlines()
-    assert lines[2] == (
-        "| CIFAR-10, 1,000 images, 3 passes | **block-local** | 4 | 70.00 ± 10.00 % | 0.5000 ± 0.0000 | 2.0 MB | 3.0 MB | 9 s |"
-    )
-    assert lines[3].startswith("| CIFAR-10, 1,000 images, 3 passes | backpropagation | 1 | 75.00 % |")
+    lines = local_tables.compared([*rows, {"method": "backprop", "blocks": 1, "accuracy": 0.75, **told}]).splitlines()
+    case = "| CIFAR-10, 1,000 images, 3 passes"
+    own = "70.00 ± 10.00 % | 0.5000 ± 0.0000 | 94.6 | 2.0 MB | 3.0 MB | 9 s |"
+    assert lines[2] == f"{case} | **block-local** | 4 | {own}"
+    assert lines[3].startswith(f"{case} | backpropagation | 1 | 75.00 % | 0.5000 | 94.8 |")
 
 
 def test_an_unknown_network_is_refused(run: Callable[..., dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from torch_gbp import BatchSites, ExampleByExample, FactorGraph, Inference, Late
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import Damping, Iteration
 from torch_gbp.inference.exact import ExactBuilder, ExampleWeights
+from torch_gbp.inference.weights import WeightBelief
 
 pytestmark = pytest.mark.usefixtures("float64")
 NOISE = 0.3
@@ -141,3 +142,13 @@ def test_messages_that_disagree_by_any_number_of_deviations_still_speak():
         information, precision = (part[0] for part in graph.nodes[0].lower.above.parts)
         score = information - precision * belief.mean[0]
         assert score.isfinite().all() and (score.sign() == torch.tensor([1.0, -1.0])).all() and (precision > 0.5).all()
+
+
+def test_messages_to_weights_may_be_damped_from_the_first_means() -> None:
+    marginal = gbp.GBPLinear(3, 2, prior=gbp.Prior(0.5, start_deviation=1.0)).weight
+    silence = torch.zeros_like(marginal.mean), torch.zeros_like(marginal.precision)
+    for from_start, left in ((False, 0.0), (True, 0.9 * 0.9)):
+        belief = WeightBelief(marginal)
+        for number in range(2):
+            belief.receive(*silence, Iteration(Damping(0.5, 0.9, from_start=from_start), number))
+        torch.testing.assert_close(belief.mean, left * marginal.mean.detach())

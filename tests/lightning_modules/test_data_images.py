@@ -5,11 +5,11 @@ import struct
 import numpy as np
 import pytest
 import torch
-from lightning_helpers import write_idx, write_image_sets
+from lightning_helpers import write_cifar100, write_idx, write_image_sets
 
-from lightning_modules.data import CIFAR10, MNIST, Digits, FashionMNIST
+from lightning_modules.data import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST
 from lightning_modules.data.idx import read_idx
-from lightning_modules.data.images import Images, load_cifar10, load_digits, load_mnist, load_notmnist
+from lightning_modules.data.images import Images, load_cifar10, load_cifar100, load_digits, load_mnist, load_notmnist
 from lightning_modules.data.ood import FITTING, OOD_SETS, Source, blurred, inverted, noise, ood_images, shuffled
 from torch_gbp.errors import InvalidInput
 
@@ -69,6 +69,17 @@ def test_altered_cifar_needs_the_flag(data_dir):
 def test_missing_cifar_is_missing_even_with_the_flag(tmp_path):
     with pytest.raises(InvalidInput, match="CIFAR10 was not found"):
         load_cifar10(tmp_path, download=False, accept_altered=True)
+
+
+def test_cifar_100_has_its_fine_classes(tmp_path):
+    write_cifar100(tmp_path)
+    with pytest.raises(InvalidInput, match=r"CIFAR100 was not found or has other checksums.*accept_altered=True"):
+        load_cifar100(tmp_path, download=False)
+    images = load_cifar100(tmp_path, download=False, accept_altered=True)
+    assert images.train_x.shape == (10, 3, 32, 32) and images.train_x[3, 1, 5, 7] == 65
+    assert images.train_y.tolist() == [0, 9, 18, 27, 36, 45, 54, 63, 72, 99] and images.test_y.tolist() == [0, 99]
+    assert CIFAR100(str(tmp_path), download=False, accept_altered=True).load().train_x.equal(images.train_x)
+    assert CIFAR100.sizes == ((3, 32, 32), 100)
 
 
 def test_digits_are_split_once_and_for_all():

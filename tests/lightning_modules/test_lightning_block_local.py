@@ -15,11 +15,11 @@ import torch_gbp as gbp
 from lightning_modules import BlockLocalClassifier, Digits
 from lightning_modules.block_local_classifier import BETAS, rate
 from lightning_modules.cli import main
-from lightning_modules.networks import BlockResNet
+from lightning_modules.networks import BlockResNet, BlockResNet50
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import BlockLocal, split_equally
 
-CONFIG = Path(__file__).parents[2] / "lightning_modules" / "configs" / "block_local.yaml"
+CONFIGS = Path(__file__).parents[2] / "lightning_modules" / "configs"
 DEPRECATED = "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
 SHARED = "ignore:Checkpoint directory .* exists and is not empty"
 pytestmark = [pytest.mark.filterwarnings(text) for text in (*IGNORED, DEPRECATED, SHARED)]
@@ -146,6 +146,20 @@ def test_the_committed_config_runs(tmp_path, monkeypatch):
     small = ["--model.init_args.model.init_args.depth=1", "--model.init_args.model.init_args.width=4"]
     data = [f"--data.init_args.data_dir={tmp_path}", "--data.init_args.accept_altered=true"]
     quick = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true", "--trainer.enable_model_summary=false"]
-    fitted = main(["fit", f"--config={CONFIG}", *small, *data, *quick])
+    fitted = main(["fit", f"--config={CONFIGS / 'block_local.yaml'}", *small, *data, *quick])
     assert fitted.model.lr == 0.005 and fitted.datamodule.crop == 4
     assert [len(block) for block in fitted.model.model.blocks] == [1, 1, 2, 1]
+
+
+def test_the_config_of_resnet_50_builds_its_blocks_and_takes_a_step(tmp_path, monkeypatch):
+    blocks = [list(dict(block.named_children())) for block in BlockResNet50(width=2).blocks]
+    assert [len(block) for block in blocks] == [5, 4, 4, 5]  # four bottlenecks each, the stem and the head
+    write_image_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning_modules"])
+    small = ["--model.init_args.model.init_args.width=2", "--model.init_args.model.init_args.depths=[1, 1, 1, 1]"]
+    data = [f"--data.init_args.data_dir={tmp_path}", "--data.init_args.accept_altered=true"]
+    quick = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=true", "--trainer.enable_model_summary=false"]
+    fitted = main(["fit", f"--config={CONFIGS / 'block_local_resnet50.yaml'}", *small, *data, *quick])
+    assert fitted.trainer.global_step == 1 and fitted.trainer.precision == "bf16-mixed"
+    assert [len(block) for block in fitted.model.model.blocks] == [2, 1, 1, 2]

@@ -59,6 +59,17 @@ def write_idx(path, values):
     path.write_bytes(header + values.astype(np.uint8).tobytes())
 
 
+def write_cifar100(folder):
+    """Made-up files of CIFAR-100, with other checksums than the original's: 10 and 2 images, of the classes 9 i and 99."""
+    cifar = folder / "cifar-100-python"
+    cifar.mkdir()
+    for name, size in (("train", 10), ("test", 2)):
+        planes = np.arange(32)[None, None, :, None] + 20 * np.arange(size)[:, None, None, None] + np.zeros((size, 3, 32, 32))
+        labels = [9 * number for number in range(size - 1)] + [99]
+        pixels = planes.astype(np.uint8).reshape(size, -1)
+        (cifar / name).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels, "coarse_labels": [0] * size}))
+
+
 def write_image_sets(folder):
     """MNIST, FashionMNIST and notMNIST with 12 training and 5 test images each, CIFAR-10 with 2 per file."""
     generator = np.random.default_rng(0)

@@ -23,6 +23,9 @@ class Damping:
             messages, as published; several layers of full covariance in a row were seen to diverge with it.
         undamped_first: take the first messages of a batch as they are, as published; summed messages then overshoot. Else they
             are damped towards silence.
+        from_start: damp the messages to independent weights from those after which beliefs have their first means, in place of
+            silence, which draws beliefs to the prior's means first. Where weights are stacked those are 0, and a product of two
+            variables near 0 says little: three layers with weights need it.
 
     Raises:
         InvalidInput: a share that is not in [0, 1).
@@ -37,6 +40,7 @@ class Damping:
     weights: float | None = None
     dropout: float = 0.0
     undamped_first: bool = False
+    from_start: bool = False
 
     def __post_init__(self) -> None:
         for name in ("messages", "weights", "dropout"):

@@ -44,6 +44,9 @@ class WeightBelief:
 
     def receive(self, score: Tensor, precision: Tensor, now: Iteration) -> None:
         """Takes the centred message (g, G) of the whole batch, G as the marginal stores it, damped."""
+        if now.damping.from_start and self.message_so_far.parts is None:
+            start = self.before.precision * self.mean - self.before.information
+            self.message_so_far.parts = [start, torch.zeros_like(self.before.precision)]
         share = precision.numel() / score.numel()
         precision = precision if share == 1 else precision * share
         message = Message(*self.message_so_far.update(Message.centred(score, precision, self.mean), now, now.weight_rate))
