@@ -201,7 +201,7 @@ def test_peak_memory_counts_storages_once_and_frees_them() -> None:
     assert memory.bytes == 4000
 
 
-@pytest.mark.parametrize(("name", "method"), [("mnist", "gbp_argmax_plain"), ("thesis", "adamw"), ("posterior", "heads_only")])
+@pytest.mark.parametrize(("name", "method"), [("mnist", "gbp_argmax_plain"), ("thesis", "ivon"), ("posterior", "heads_only")])
 def test_methods_of_other_benchmarks_are_refused(
     run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], name: str, method: str
 ) -> None:

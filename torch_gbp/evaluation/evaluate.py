@@ -67,7 +67,8 @@ def evaluate(
     >>> import torch
     >>> from torch import nn
     >>> x = torch.randn(200, 2)
-    >>> card = evaluate(nn.Linear(2, 2), (x, (x[:, 0] > 0).long()), outputs="logits", ood={"near 0": x / 9}, resamples=20)
+    >>> network, y = nn.Linear(2, 2, bias=False), (x[:, 0] > 0).long()
+    >>> card = evaluate(network, (x, y), outputs="logits", ood={"near 0": x / 9}, resamples=20)
     >>> [name for name in card if "AUROC" in name], card["ood/near 0/AUROC"].value > 0.5, card["cls/NLL"].error > 0
     (['ood/near 0/AUROC', 'ood/near 0/AUROC_entropy', 'ood/near 0/AUROC_energy'], True, True)
     """
