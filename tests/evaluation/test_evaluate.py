@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
+from lightning_modules import AdamWClassifier, GBPClassifier
 from torch_gbp.errors import InvalidInput
 from torch_gbp.evaluation import Outcome, Predictions, Scorecard, higher_is_better, score
 from torch_gbp.metrics import classification_scores
@@ -126,6 +127,17 @@ def test_plain_networks_have_features_too_and_functions_have_none(trained):
         assert "ood/x 10/AUROC_msp" not in gbp.evaluate(model, (x, y), outputs=outputs, **options)
     probabilities = nn.Sequential(network, nn.Softmax(1))
     assert "ood/x 10/AUROC_msp" not in gbp.evaluate(probabilities, (x, y), outputs="probabilities", **options)
+
+
+def test_modules_of_lightning_have_the_features_of_their_network(trained):
+    model, likelihood, x, y = trained
+    plain = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    options = {"ood": {"x 10": 10 * x}, "train": (x, y), "resamples": 0}
+    for module, own in (
+        (GBPClassifier(model, likelihood), gbp.OODScore(model, likelihood, [(x, y)])),
+        (AdamWClassifier(plain), gbp.OODScore(plain, gbp.Softmax(), [(x, y)], how="means")),
+    ):
+        torch.testing.assert_close(gbp.evaluate(module, (x, y), **options).outcome.ood_score, own(x))
 
 
 def test_training_data_that_can_be_read_once_are_refused(trained):
