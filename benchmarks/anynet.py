@@ -164,7 +164,7 @@ def _images(name: str, half: bool = False) -> Load:
     return lambda asked, held_out: images(name, half, asked.data_dir, asked.accept_altered, asked.quick, held_out)
 
 
-_MNIST, _CIFAR, _HALF = _images("mnist"), _images("cifar10"), _images("cifar10", half=True)
+_MNIST, _FASHION, _CIFAR, _HALF = _images("mnist"), _images("fashion"), _images("cifar10"), _images("cifar10", half=True)
 _OF_MANY: dict[str, Any] = {"weight_decay": (0.1, 1e-3)}
 _OF_TRANSFORMERS: dict[str, Any] = {"lr": (5e-4, 4e-3), **_OF_MANY}
 _FEW, _LONG = Plan(60, 640, 16, 16), Plan(15, None, 64, 64)
@@ -172,6 +172,8 @@ _FLIPS = Augmentation(crop=0, flip=True, black=[])
 _CROPS = Augmentation(crop=4, flip=True, black=[0.0] * 3)  # what is added around is the mean pixel, 0
 _VIT, _RESNET8 = partial(ViT, HALF_SHAPE, patch=2), _he(ResNet, HALF_SHAPE, depth=1)
 _FRN = _he(ResNet, CIFAR_SHAPE, norm=FilterResponseNorm, activation=nn.SiLU)  # as the long chains of Izmailov et al. 2021 had it
+_WIDE = Net("MLP 784-256-256-10", _he(mlp), [Plan(8)])
+_LENET, _CIFAR_LENET = Net("LeNet-5", _he(lenet5), [Plan(5)]), Net("LeNet-5", _he(lenet5, CIFAR_SHAPE), [Plan(8)])
 _CHARACTERS = Case("Python sources", Net("character model", CharacterModel, [Plan(3, 20_000, 16, 16)]), text.load)
 _CONV = Case("CIFAR-10", Net("conv net, 890k weights", _half_precision(_he(conv890k)), [Plan(6)]), _CIFAR)
 _RESNET20 = Case("CIFAR-10", Net("ResNet-20, BatchNorm", _half_precision(_he(ResNet)), [_LONG], _CROPS), _CIFAR)
@@ -179,8 +181,11 @@ _RESNET20_FRN = Case("CIFAR-10", Net("ResNet-20, FRN, SiLU", _half_precision(_FR
 CASES: dict[str, Case] = {
     "mlp_small": Case("MNIST", Net("MLP 784-128-128-10", _he(mlp, hidden=(128, 128)), [_FEW]), _MNIST),
     "lenet_small": Case("MNIST", Net("LeNet-5", _he(lenet5), [_FEW]), _MNIST),
-    "mlp": Case("MNIST", Net("MLP 784-256-256-10", _he(mlp), [Plan(8)]), _MNIST),
-    "lenet": Case("MNIST", Net("LeNet-5", _he(lenet5), [Plan(5)]), _MNIST),
+    "mlp": Case("MNIST", _WIDE, _MNIST),
+    "lenet": Case("MNIST", _LENET, _MNIST),
+    "fashion_mlp": Case("FashionMNIST", _WIDE, _FASHION, **_OF_MANY, search=Plan(8, 20_000)),
+    "fashion_lenet": Case("FashionMNIST", _LENET._replace(plans=[Plan(8)]), _FASHION, **_OF_MANY, search=Plan(8, 20_000)),
+    "cifar_lenet": Case("CIFAR-10", _CIFAR_LENET, _CIFAR, **_OF_MANY, search=Plan(8, 10_000)),
     "resnet8": Case("CIFAR-10, 16 x 16", Net("ResNet-8, BatchNorm", _RESNET8, [Plan(5, 10_000, 32, 32)], _FLIPS), _HALF),
     "vit": Case("CIFAR-10, 16 x 16", Net("ViT", _VIT, [Plan(8, 5_000, 32, 32)]), _HALF, **_OF_TRANSFORMERS),
     "characters": _CHARACTERS._replace(**_OF_TRANSFORMERS, search=Plan(3, 5_000, 16, 16)),
