@@ -14,7 +14,6 @@ from benchmarks.checks.curve import DATA_SEED, NOISE, QUICK_EPOCHS, curve, line,
 from benchmarks.checks.textbook import PARALLEL, Fitting, make
 from benchmarks.measure import timed
 from benchmarks.results import Request, Result, Row, matching, say
-from torch_gbp.errors import Diverged
 
 Function: TypeAlias = Callable[[Tensor], Tensor]
 Predict: TypeAlias = Callable[[Tensor], Any]  # Normal
@@ -23,8 +22,7 @@ WIDTHS, RANGE, POINTS, INPUTS = [1, 32, 32, 1], (-0.5, 0.5), 200, 41  # network,
 REGIONS = {"left": (-20.0, -10.0), "inside": RANGE, "right": (10.0, 20.0)}
 LEVELS = torch.linspace(0, 1, 101, dtype=torch.float64)
 SIGMAS = {"sigma1": 0.6827, "sigma2": 0.9545, "sigma3": 0.9973}
-GENTLE = Fitting(gbp.BatchSites, epochs=800, schedule=gbp.AllAtOnce, damping=0.97)  # a third of PARALLEL's sweeps
-TRIES = 4  # dampings, each half as far from 1 as the one before, as the error of a diverged energy advises
+GENTLE = Fitting(gbp.BatchSites, epochs=800, schedule=gbp.AllAtOnce, damping=gbp.Damping(0.97))  # the first messages too
 
 
 class Case(NamedTuple):
@@ -86,32 +84,15 @@ def _rows(request: Request) -> Iterator[Row]:
 
 def _covered_by(case: Case, told: Row) -> Iterator[Row]:
     """The level at which each input's interval begins to cover the function, of one network, by each predictive."""
-    model, learnt = make(WIDTHS, told["seed"], case.scale), list[tuple[gbp.Trainer, float]]()
+    model, learnt = make(WIDTHS, told["seed"], case.scale), list[gbp.Trainer]()
     x, y = points(told["limit"], *RANGE)
     truth = drawn_from(model, told["seed"]) if case.own else curve
     y = y - curve(x) + truth(x)  # the same noise about another function
-    seconds = timed(lambda: learnt.append(_learnt(case, told, x, y)))
+    seconds = timed(lambda: learnt.append(case.fitting.fit(model, gbp.Regression(NOISE**2), x, y, told["epochs"], told["seed"])))
     say(told, f"{seconds:.1f} s")
-    trainer, damping = learnt[0]
-    joint = gbp.LinearResponse(trainer.model, trainer.likelihood, x, y)
+    joint = gbp.LinearResponse(model, learnt[0].likelihood, x, y)
     for method, predictive in PREDICTIVES.items():
-        scored = _scored(predictive(trainer, joint), truth)
-        yield {"method": method, **told, **scored, "damping": damping, "train_seconds": seconds}
-
-
-def _learnt(case: Case, told: Row, x: Tensor, y: Tensor) -> tuple[gbp.Trainer, float]:
-    """The trained network, and the damping with which its energy did not diverge."""
-    damping = case.fitting.damping
-    for left in range(TRIES, 0, -1):
-        model, likelihood = make(WIDTHS, told["seed"], case.scale), gbp.Regression(NOISE**2)
-        try:
-            fitting = case.fitting._replace(damping=damping)
-            return fitting.fit(model, likelihood, x, y, told["epochs"], told["seed"]), damping
-        except Diverged:
-            if left == 1:
-                raise
-            damping = (1 + damping) / 2
-    raise AssertionError("no try left")
+        yield {"method": method, **told, **_scored(predictive(learnt[0], joint), truth), "train_seconds": seconds}
 
 
 def _scored(predict: Predict, truth: Function) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ class Fitting(NamedTuple):
         batch: examples of a batch, None for all in one.
         rate: the peak rate, None for the store's.
         schedule: all sweeps belong to a single visit, by this schedule; None for one sweep a visit.
-        damping: share of the old messages that is kept between the sweeps of a visit.
+        damping: share of the old messages that is kept between the sweeps of a visit; a number: not of its first.
     """
 
     store: type[gbp.AveragedSites] | type[gbp.BatchSites]
@@ -32,11 +33,12 @@ class Fitting(NamedTuple):
     batch: int | None = None
     rate: float | None = None
     schedule: type[gbp.AllAtOnce] | type[gbp.ExampleByExample] | None = None
-    damping: float = 0.0
+    damping: float | gbp.Damping = 0.0
 
     def told(self) -> dict[str, Any]:
         """For the result file."""
-        return {**self._asdict(), "store": self.store.__name__, "schedule": self.schedule and self.schedule.__name__}
+        named = {"store": self.store.__name__, "schedule": self.schedule and self.schedule.__name__}
+        return {**self._asdict(), **named, "damping": asdict(gbp.Damping.of(self.damping, undamped_first=True))}
 
     def fit(
         self, layers: nn.Module, likelihood: gbp.Likelihood, x: Tensor, y: Tensor, epochs: int | None, seed: int
