@@ -282,6 +282,14 @@ def test_diverging_energy_names_iteration_layer_and_damping():
         graph.infer(2000)
 
 
+def test_damping_that_left_the_first_messages_undamped_is_named_first():
+    layer = noisy(gbp.GBPLinear(20, 1, prior=gbp.Prior(variance=100.0), covariance="diagonal"), 1e-3)
+    graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1), **LINEARISED)
+    told = r"Way out: damp the first messages too, damping=Damping\(0\.2\), else use damping 0\.6"
+    with pytest.raises(Diverged, match=told):
+        graph.infer(2000, 0.2, schedule=gbp.AllAtOnce())
+
+
 def test_divergence_is_found_though_only_the_last_iteration_is_looked_at():
     layer = noisy(gbp.GBPLinear(20, 1, prior=gbp.Prior(variance=100.0), covariance="diagonal"), 1e-3)
     graph = FactorGraph(layer, torch.ones(50, 20), gbp.Regression(1e-6), torch.randn(50, 1), **LINEARISED)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
 from torch_gbp import BatchSites, ExampleByExample, GBPLinear, Inference, MessagePassing, OneHotRegression, Regression
-from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, OutOfMemory
+from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, NotLearning, OutOfMemory
 from torch_gbp.factors import max_pool
 from torch_gbp.likelihoods.noise import expected_square
 from torch_gbp.optim.stores import Step, batch_sites
@@ -75,12 +75,23 @@ def test_a_diverging_iteration_is_found_and_leaves_the_marginals_as_they_were():
     model = nn.Sequential(wide(1, 16), gbp.GBPLeakyReLU(0.1), wide(16, 1))
     propagate, before = MessagePassing(model.named_parameters(), 40, store=BatchSites()), marginals(model)
     with pytest.raises(
-        Diverged, match=r"energy diverged in iteration \d+, most of it in layer 2.*use damping 0\.5 .*smaller batches"
+        Diverged, match=r"energy diverged in iteration \d+, most of it in layer 2.*Way out: use damping 0\.5 .*smaller batches"
     ):
         visit(propagate, Inference(40), model, Regression(0.01), 0, x, torch.sin(3 * x))
     assert changed(before, model) == []
     visit(propagate, Inference(1000, damping=0.95), model, Regression(0.01), 0, x, torch.sin(3 * x))
     assert (model(x).mean - torch.sin(3 * x)).square().mean().sqrt() < 0.2
+
+
+def test_a_visit_that_overshoots_but_does_not_run_away_in_time_is_warned_of():
+    """24 sweeps are too few for the energy to be out of bounds: the network is far off its own targets all the same."""
+    x = torch.linspace(-1.0, 1.0, 40)[:, None]
+    model = nn.Sequential(wide(1, 16), gbp.GBPLeakyReLU(0.1), wide(16, 1))
+    propagate = MessagePassing(model.named_parameters(), 40, store=BatchSites())
+    told = r"worse at its own targets.*gain in log evidence of -.*Way out: damp the first messages too, damping=Damping\(0\.9\)"
+    with pytest.warns(NotLearning, match=told):
+        visit(propagate, Inference(24, damping=0.5), model, Regression(0.01), 0, x, torch.sin(3 * x))
+    assert (model(x).mean - torch.sin(3 * x)).square().mean().sqrt() > 10
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

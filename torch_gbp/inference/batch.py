@@ -81,6 +81,14 @@ class Batch(NamedTuple):
             output = self.output()
         self.propagate.learn_by(partial(self.likelihood.learn, *output, self.y, True))
 
+    @torch.no_grad()
+    def log_evidence(self, messages: Mapping[GaussianParameter, Message]) -> Tensor:
+        """Log evidence of each example with a target, (n,), in a forward sweep of weights that know these messages (g, G)."""
+        y, known = self.labelled()
+        with self._informed(messages):
+            found = self.likelihood.evidence(*self.output(), y).log
+        return found if known is None else found[known]
+
     @contextmanager
     def _informed(self, messages: Mapping[GaussianParameter, Message]) -> Iterator[None]:
         """Weights that know the batch, and again those from before, whatever happens."""

@@ -28,8 +28,11 @@ from torch_gbp.inference.schedule import AllAtOnce, ExampleByExample, Schedule
 from torch_gbp.inference.trace import Trace
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.message_passing import MessagePassing
+from torch_gbp.optim.monitor import warn_of_loss
 from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
 from torch_gbp.weights.parameter import GaussianParameter
+
+DAMPED = 0.9  # damping to advise where there is none
 
 
 @dataclass
@@ -55,6 +58,9 @@ class Inference:
     One iteration of a schedule but `ExampleByExample` is the plain loop's sweep. More of them raise the likelihood itself to its
     power, so that linear factors end at the mean of the tempered posterior. Weights that are frozen are then known at their
     means. All schedules of summed messages have the same fixed points.
+
+    Warns:
+        NotLearning: (stores with cavities) after a visit the weights explain its targets worse than before it.
 
     Raises:
         InvalidInput: iterations that are no integers of at least 1, damping out of range, a rate that is no function, or (when
@@ -134,10 +140,18 @@ class Inference:
         options = {"observed": known, "approximation": self.approximation, "exchange": self.exchange}
         graph = FactorGraph(batch.model, batch.x, likelihood, y, **options)  # type: ignore[arg-type]
         batch.require_no_plain_parameters()  # after the graph, which refuses networks that carry no moments at all
+        before = batch.log_evidence({})
         self.trace = graph.infer(iterations, self.damping, self.schedule, self.tolerance, self.check)
         graph.send(batch.propagate)
-        batch.learn_from_outputs(graph.messages())
+        messages = graph.messages()
+        batch.learn_from_outputs(messages)
+        if batch.propagate.store.cavity:  # else the step takes in a share of the messages alone
+            warn_of_loss(before, batch.log_evidence(messages), "Inference", self._way_out())
         return -graph.log_evidence()
+
+    def _way_out(self) -> str:
+        assert isinstance(self.damping, Damping)
+        return f"damp the first messages too, damping=Damping({max(self.damping.messages, DAMPED):g}), or use smaller batches"
 
     def _example_by_example(self, batch: Batch, iterations: int) -> Tensor:
         """Exact messages, one graph for each example, all of the same weights."""

@@ -40,10 +40,12 @@ def diverged(iteration: int, energies: dict[str, float], damping: Damping) -> Di
         (name for name, energy in energies.items() if not math.isfinite(energy)), max(energies, key=energies.__getitem__)
     )
     messages, weights = (1 - (1 - share) / 2 for share in (damping.messages, damping.of_weights))
+    first = damping.undamped_first and damping.messages > 0  # seen to be the cause where stronger damping did not help
+    gentle = f"damp the first messages too, damping=Damping({damping.messages:g}), else " if first else ""
     return Diverged(
         f"the energy diverged in iteration {iteration}, most of it in layer {worst}",
         where="FactorGraph",
         got=f"energy {sum(energies.values()):.4g}",
         cause="messages of many examples that answer at once and overshoot",
-        fix=f'use damping {messages:.3g} (weights {weights:.3g}), covariance="full" in linear layers, or smaller batches',
+        fix=f'{gentle}use damping {messages:.3g} (weights {weights:.3g}), covariance="full" in linear layers, or smaller batches',
     )

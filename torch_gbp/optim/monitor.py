@@ -18,6 +18,7 @@ SPARSE = 0.0025  # share of the passes between two batches that it looks at
 FEWEST = 16  # batches that it judges by
 SIGNIFICANT = 1.5  # standard errors; no more, as a run in which nothing is learnt has to pass every time
 DOUBTS = 2  # judgements in turn that find nothing learnt; a network that starts at a symmetric point leaves it late
+LOSS = 1.0  # nats an example that a visit to a batch must not lose: rounding and a badly matched message cost less
 
 
 class Gain(NamedTuple):
@@ -84,3 +85,31 @@ class Watch:
             fix=way_out or "put gbp.Standardise() first, use residual connections or fewer layers, and check the targets",
         )
         warnings.warn(text, NotLearning, stacklevel=4)
+
+
+def warn_of_loss(before: Tensor, after: Tensor, where: str, way_out: str) -> None:
+    """Warns `NotLearning` where messages that settled explain their own targets worse than no message at all.
+
+    Args:
+        before, after: log evidence of each example (n,), without and with the messages of the batch; fewer than 16 tell nothing.
+        where, way_out: for the text.
+
+    >>> import pytest
+    >>> with pytest.warns(NotLearning, match="-5 nats"):
+    ...     warn_of_loss(torch.zeros(16), torch.full((16,), -5.0), "here", "smaller batches")
+    >>> warn_of_loss(torch.zeros(16), torch.ones(16), "here", "smaller batches")
+    """
+    gain = (after - before).double()
+    if len(gain) < FEWEST:
+        return
+    mean, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
+    if mean >= -max(LOSS, SIGNIFICANT * error):
+        return
+    text = explain(
+        "the messages of a batch make the network worse at its own targets",
+        where=where,
+        got=f"a gain in log evidence of {mean:.2g} +- {error:.2g} nats an example",
+        cause="messages of many examples that answer at once and overshoot, then damped too much to come back or to run away",
+        fix=way_out,
+    )
+    warnings.warn(text, NotLearning, stacklevel=5)
