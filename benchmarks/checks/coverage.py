@@ -14,6 +14,7 @@ from benchmarks.checks.curve import DATA_SEED, NOISE, QUICK_EPOCHS, curve, line,
 from benchmarks.checks.textbook import PARALLEL, Fitting, make
 from benchmarks.measure import timed
 from benchmarks.results import Request, Result, Row, matching, say
+from torch_gbp.errors import Diverged
 
 Function: TypeAlias = Callable[[Tensor], Tensor]
 Predict: TypeAlias = Callable[[Tensor], Any]  # Normal
@@ -71,7 +72,8 @@ def _rows(request: Request) -> Iterator[Row]:
         epochs = request.epochs or (QUICK_EPOCHS if request.quick else CASES[name].fitting.epochs)
         told = {"net": name, "limit": request.limit or POINTS, "epochs": epochs}
         found: list[Row] = []
-        for seed in request.seeds[: QUICK_NETWORKS if request.quick else None]:
+        seeds = request.seeds[: QUICK_NETWORKS if request.quick else None]
+        for seed in seeds:
             there = matching(request.done, **told, seed=seed)
             found += there if len(there) == len(PREDICTIVES) else []
             for row in () if len(there) == len(PREDICTIVES) else _covered_by(CASES[name], {**told, "seed": seed}):
@@ -79,16 +81,25 @@ def _rows(request: Request) -> Iterator[Row]:
                 yield row
         for method in PREDICTIVES:
             own = [row for row in found if row["method"] == method]
-            yield {"method": method, **told, "seed": "all", "networks": len(own), **summary(own)}
+            counted = {"networks": len(own), "diverged": len(seeds) - len(own)}
+            yield {"method": method, **told, "seed": "all", **counted, **summary(own)}
 
 
 def _covered_by(case: Case, told: Row) -> Iterator[Row]:
-    """The level at which each input's interval begins to cover the function, of one network, by each predictive."""
+    """The level at which each input's interval begins to cover the function, of one network, by each predictive.
+
+    Nothing of a network whose energy diverges.
+    """
     model, learnt = make(WIDTHS, told["seed"], case.scale), list[gbp.Trainer]()
     x, y = points(told["limit"], *RANGE)
     truth = drawn_from(model, told["seed"]) if case.own else curve
     y = y - curve(x) + truth(x)  # the same noise about another function
-    seconds = timed(lambda: learnt.append(case.fitting.fit(model, gbp.Regression(NOISE**2), x, y, told["epochs"], told["seed"])))
+    learning = (gbp.Regression(NOISE**2), x, y, told["epochs"], told["seed"])
+    try:
+        seconds = timed(lambda: learnt.append(case.fitting.fit(model, *learning)))
+    except Diverged as error:
+        say(told, str(error))
+            return
     say(told, f"{seconds:.1f} s")
     joint = gbp.LinearResponse(model, learnt[0].likelihood, x, y)
     for method, predictive in PREDICTIVES.items():

@@ -38,12 +38,17 @@ _SIDES = {"left": "x < -10", "inside": "inside", "right": "x > 10"}
 
 
 def _covered(case: covered.Case, row: Row) -> list[list[str]]:
-    told = [case.function, case.title, covered.TITLES[row["method"]], str(row["networks"])]
+    told = [case.function, case.title, covered.TITLES[row["method"]], _networks(row)]
     lines = []
     for region, title in _SIDES.items():
         correlation = f"{row[key]:.3f}" if (key := f"correlation_{region}") in row else ""
         lines.append([*told, title, correlation, *(f"{100 * row[f'{name}_{region}']:.0f} %" for name in covered.SIGMAS)])
     return [*lines, [*told, "both sides", f"{row['correlation']:.3f}", *("" for _ in covered.SIGMAS)]]
+
+
+def _networks(row: Row) -> str:
+    lost = row.get("diverged", 0)
+    return f"{row['networks']} of {row['networks'] + lost}, the others diverged" if lost else str(row["networks"])
 
 
 def _published_coverage(function: str) -> list[list[str]]:
