@@ -99,7 +99,7 @@ def _covered_by(case: Case, told: Row) -> Iterator[Row]:
         seconds = timed(lambda: learnt.append(case.fitting.fit(model, *learning)))
     except Diverged as error:
         say(told, str(error))
-            return
+        return
     say(told, f"{seconds:.1f} s")
     joint = gbp.LinearResponse(model, learnt[0].likelihood, x, y)
     for method, predictive in PREDICTIVES.items():
