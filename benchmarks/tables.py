@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import anynet, frugal_tables, graph_tables, local_tables, other_tables, provenance, shift_tables, untouched
+from benchmarks import anynet_tables, frugal_tables, graph_tables, local_tables, other_tables, provenance, shift_tables, untouched
 from benchmarks.checks import tables as checks
 from benchmarks.checks import thesis_tables
 from benchmarks.markdown import ACCURACY, DATA, ECE, NLL, SMALLEST_SET, Column, Line, cell, crossed, distinct, number, passes
@@ -67,27 +67,6 @@ def comparison(name: str, rows: list[Row]) -> str:
     return crossed(rows, ["net", "method"], lines, columns)
 
 
-def any_network(rows: list[Row]) -> str:
-    """Every network and method of `anynet`, in the order of its cases."""
-    cases = sorted(distinct(rows, "net", "limit", "epochs"), key=lambda case: (list(anynet.CASES).index(case[0]), *case[1:]))
-    lines = []
-    for net, limit, epochs in cases:
-        case = anynet.CASES[net]
-        title = f"{case.net.title}; {case.data}; {limit:,} examples, {passes(epochs)}"
-        own = {"net": net, "limit": limit, "epochs": epochs}
-        lines += [Line([title, told], own | {"method": method}) for method, told in anynet.TITLES.items()]
-    columns = [
-        Column("accuracy", ACCURACY),
-        Column("NLL", NLL),
-        Column("ECE", ECE),
-        Column("NLL with a held-out temperature", cell("nll_tempered")),
-        Column("ECE with it", cell("ece_tempered")),
-        Column("step", cell("step_seconds", 1, 1e3, " ms", spread=False)),
-        Column("step / AdamW's", cell("step_ratio", 2, unit="x", spread=False)),
-    ]
-    return crossed(rows, ["network", "method"], lines, columns)
-
-
 def ablation(rows: list[Row]) -> str:
     """A line for every variant of the recipe, three scores for every case."""
     columns = []
@@ -118,7 +97,8 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     **frugal_tables.OF_ROWS,
     "ablation": ablation,
     "active": other_tables.active_learning,
-    "anynet": any_network,
+    "anynet": anynet_tables.any_network,
+    "anynet_verdicts": anynet_tables.verdicts,
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
     "corruptions": shift_tables.corrupted,
@@ -148,6 +128,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "widening": widening,
 }
 FILE_OF = {
+    "anynet_verdicts": "anynet",
     "thesis_scores": "thesis",
     "thesis_widths": "thesis",
     "thesis_largest": "thesis_times",

@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 import torch_gbp as gbp
 from benchmarks.checks.curve import DATA_SEED, NOISE, QUICK_EPOCHS, curve, line, points, rounded
-from benchmarks.checks.textbook import PARALLEL, Fitting, make
+from benchmarks.checks.textbook import Fitting, make
 from benchmarks.measure import timed
 from benchmarks.results import Request, Result, Row, matching, say
 from torch_gbp.errors import Diverged
@@ -23,7 +23,7 @@ WIDTHS, RANGE, POINTS, INPUTS = [1, 32, 32, 1], (-0.5, 0.5), 200, 41  # network,
 REGIONS = {"left": (-20.0, -10.0), "inside": RANGE, "right": (10.0, 20.0)}
 LEVELS = torch.linspace(0, 1, 101, dtype=torch.float64)
 SIGMAS = {"sigma1": 0.6827, "sigma2": 0.9545, "sigma3": 0.9973}
-GENTLE = Fitting(gbp.BatchSites, epochs=800, schedule=gbp.AllAtOnce, damping=gbp.Damping(0.97))  # the first messages too
+FITTING = Fitting(gbp.BatchSites, epochs=800, schedule=gbp.AllAtOnce, damping=gbp.Damping(0.97))  # the first messages too
 
 
 class Case(NamedTuple):
@@ -33,19 +33,17 @@ class Case(NamedTuple):
         function: the published name of the functions.
         scale: of the prior variances, 1: the textbook's.
         own: every network learns a function that is drawn from its own prior.
-        fitting: how the messages enter.
     """
 
     title: str
     function: str = "the curve"
     scale: float = 1.0
     own: bool = False
-    fitting: Fitting = GENTLE
 
 
 OWN = "a function from the prior"
 CASES = {
-    "1-32-32-1": Case("textbook prior", fitting=PARALLEL),
+    "1-32-32-1": Case("textbook prior"),
     "wide": Case("prior of twice its variance", scale=2.0),
     "own": Case("textbook prior", OWN, own=True),
     "own_wide": Case("prior of twice its variance", OWN, scale=2.0, own=True),
@@ -63,13 +61,13 @@ def run(request: Request) -> Result:
 
     Networks that the result file has already are not trained again.
     """
-    told = {"inference": {name: case.fitting.told() for name, case in CASES.items()}, "samples": SAMPLES}
+    told = {"inference": FITTING.told(), "samples": SAMPLES}
     return Result({**told, "data_seed": DATA_SEED, "noise": NOISE, "regions": REGIONS, "inputs": INPUTS}, _rows(request))
 
 
 def _rows(request: Request) -> Iterator[Row]:
     for name in request.asked(CASES):
-        epochs = request.epochs or (QUICK_EPOCHS if request.quick else CASES[name].fitting.epochs)
+        epochs = request.epochs or (QUICK_EPOCHS if request.quick else FITTING.epochs)
         told = {"net": name, "limit": request.limit or POINTS, "epochs": epochs}
         found: list[Row] = []
         seeds = request.seeds[: QUICK_NETWORKS if request.quick else None]
@@ -96,7 +94,7 @@ def _covered_by(case: Case, told: Row) -> Iterator[Row]:
     y = y - curve(x) + truth(x)  # the same noise about another function
     learning = (gbp.Regression(NOISE**2), x, y, told["epochs"], told["seed"])
     try:
-        seconds = timed(lambda: learnt.append(case.fitting.fit(model, *learning)))
+        seconds = timed(lambda: learnt.append(FITTING.fit(model, *learning)))
     except Diverged as error:
         say(told, str(error))
         return

@@ -23,7 +23,6 @@ from benchmarks.methods.gbp import MeansSweep
 from benchmarks.methods.gradient import cross_entropy, warm_cosine
 from benchmarks.race import Run, race
 from benchmarks.results import FORMAT, Request, committed
-from benchmarks.tables import any_network
 from benchmarks.tasks import Net, Plan, Split, Trial
 from examples.networks import CharacterModel, FilterResponseNorm, ViT
 from torch_gbp.weights.attached import marginals, plain_parameters
@@ -240,23 +239,6 @@ def test_the_cross_entropy_is_of_all_labels(float64: torch.dtype) -> None:
     outputs, y = torch.randn(2, 3, 5), torch.randint(5, (2, 3))
     expected = -outputs.log_softmax(2).gather(2, y[..., None]).mean()
     assert_close(cross_entropy(outputs, y), expected)
-
-
-def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
-    def row(net: str, method: str, seed: int, nll: float) -> dict[str, Any]:
-        return {"net": net, "method": method, "seed": seed, "limit": 640, "epochs": 60, "accuracy": 0.9, "nll": nll, "ece": 0.01,
-                "step_seconds": 0.002, "step_ratio": 1.25}  # fmt: skip
-
-    rows = [row("lenet_small", method, 0, 0.5) for method in ("adamw", "gbp")]
-    rows += [row("mlp_small", "gbp", seed, nll) for seed, nll in enumerate((0.1, 0.3))]
-    lines = any_network(rows).splitlines()
-    few = "MNIST; 640 examples, 60 passes"
-    assert lines[2] == (
-        f"| MLP 784-128-128-10; {few} | **torch_gbp, means** | 90.00 ± 0.00 % | 0.2000 ± 0.1000 | 0.0100 ± 0.0000 | - | - "
-        "| 2.0 ms | 1.25x |"
-    )
-    assert lines[3].startswith(f"| LeNet-5; {few} | **torch_gbp, means** | 90.00 % | 0.5000 | 0.0100 |")
-    assert lines[4].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
 
 
 def test_a_search_tries_what_suits_the_network(

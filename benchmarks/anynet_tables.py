@@ -1,0 +1,129 @@
+"""The tables of `anynet`: every network and method, and torch_gbp beside the best rival in each score."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from benchmarks import anynet
+from benchmarks.markdown import ACCURACY, ECE, NLL, Column, Line, cell, crossed, distinct, grid, number, passes
+from benchmarks.results import Row, estimate, matching
+
+OURS = ("gbp", "gbp_samples")  # of one training: at the means, which is the default, and by samples
+
+
+class Score(NamedTuple):
+    """A score, what a rival's rows call it after a held-out temperature, its sign where more is better, and how it is written."""
+
+    title: str
+    key: str
+    tempered: str
+    sign: float = -1.0
+    digits: int = 4
+    scale: float = 1.0
+    unit: str = ""
+
+    def told(self, rows: list[Row]) -> str:
+        """Mean and standard error."""
+        return number(rows, self.key, self.digits, self.scale, unit=self.unit)
+
+
+SCORES = [
+    Score("NLL", "nll", "nll_tempered"),
+    Score("accuracy", "accuracy", "accuracy", 1.0, 2, 100, " %"),
+    Score("ECE", "ece", "ece_tempered"),
+]
+DEAREST = 1.3  # times AdamW's step
+
+
+def any_network(rows: list[Row]) -> str:
+    """Every network and method, in the order of the cases."""
+    lines = [
+        Line([title, told], own | {"method": method}) for title, own in _cases(rows) for method, told in anynet.TITLES.items()
+    ]
+    columns = [
+        Column("accuracy", ACCURACY),
+        Column("NLL", NLL),
+        Column("ECE", ECE),
+        Column("NLL with a held-out temperature", cell("nll_tempered")),
+        Column("ECE with it", cell("ece_tempered")),
+        Column("step", cell("step_seconds", 1, 1e3, " ms", spread=False)),
+        Column("step / AdamW's", cell("step_ratio", 2, unit="x", spread=False)),
+    ]
+    return crossed(rows, ["network", "method"], lines, columns)
+
+
+def _cases(rows: list[Row]) -> list[tuple[str, Row]]:
+    """Titles, and what their rows have in common."""
+    names = list(anynet.CASES)
+    found = sorted(distinct(rows, "net", "limit", "epochs"), key=lambda case: (names.index(case[0]), *case[1:]))
+    return [(_title(*case), dict(zip(("net", "limit", "epochs"), case, strict=True))) for case in found]
+
+
+def _title(net: str, limit: int, epochs: int) -> str:
+    case = anynet.CASES[net]
+    return f"{case.net.title}; {case.data}; {limit:,} examples, {passes(epochs)}"
+
+
+def verdicts(rows: list[Row]) -> str:
+    """torch_gbp at the means, as it comes, beside the best rival of each score, which has a held-out temperature; and how often.
+
+    Level: they differ by no more than the standard error of their difference.
+    """
+    lines, counted = [], []
+    for title, own in _cases(rows):
+        case = matching(rows, **own)
+        ours, rivals = matching(case, method=OURS[0]), _rivals(case)
+        if not ours or not rivals:
+            continue
+        found = [_against(score, ours, rivals) for score in SCORES]
+        ratio = estimate(ours, "step_ratio")
+        lines.append([title, *(part for verdict in found for part in verdict), f"{ratio.mean:.2f}x" if ratio else "-"])
+        counted.append(([verdict[-1] for verdict in found], ratio is not None and ratio.mean <= DEAREST))
+    headings = [f"{score.title}{what}" for score in SCORES for what in ("", ", best rival", ", torch_gbp is")]
+    return grid(["network", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
+
+
+def _rivals(case: list[Row]) -> dict[str, list[Row]]:
+    """The rows of every rival, its scores those at the held-out temperature, where it has one."""
+    tempered = [row | {score.key: row.get(score.tempered, row[score.key]) for score in SCORES} for row in case]
+    return {method: own for method in anynet.TITLES if method not in OURS and (own := matching(tempered, method=method))}
+
+
+def _against(score: Score, ours: list[Row], rivals: dict[str, list[Row]]) -> tuple[str, str, str]:
+    """Our score, the best rival's with its name, and the verdict."""
+    scored = {method: found for method, own in rivals.items() if (found := estimate(own, score.key))}
+    best = max(scored, key=lambda method: score.sign * scored[method].mean)
+    own, other = estimate(ours, score.key), scored[best]
+    assert own is not None
+    error = math.hypot(*(0.0 if math.isnan(found.error) else found.error for found in (own, other)))
+    return (
+        score.told(ours),
+        f"{score.told(rivals[best])} ({anynet.TITLES[best]})",
+        verdict(own.mean, other.mean, error, score.sign),
+    )
+
+
+def verdict(ours: float, theirs: float, error: float, sign: float) -> str:
+    """The word for a difference.
+
+    >>> verdict(0.1, 0.2, 0.01, -1.0), verdict(0.1, 0.2, 0.15, -1.0), verdict(0.1, 0.2, 0.01, 1.0)
+    ('better', 'level', 'behind')
+    """
+    gain = sign * (ours - theirs)
+    return "level" if abs(gain) <= error else "better" if gain > 0 else "behind"
+
+
+def _summed(counted: list[tuple[list[str], bool]]) -> str:
+    """How often torch_gbp is what."""
+    total, (nll, accuracy, ece) = len(counted), zip(*(words for words, _ in counted), strict=True)
+    kept = sum("behind" not in both for both in zip(nll, accuracy, strict=True))
+    lines = [
+        ["NLL and accuracy both better or level", f"{kept} of {total}"],
+        *(
+            [f"{score.title} better", f"{own.count('better')} of {total}"]
+            for score, own in zip(SCORES, (nll, accuracy, ece), strict=True)
+        ),
+        [f"a step of at most {DEAREST:g} times AdamW's", f"{sum(cheap for _, cheap in counted)} of {total}"],
+    ]
+    return grid(["torch_gbp", "networks"], lines)

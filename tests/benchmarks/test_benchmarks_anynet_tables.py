@@ -1,0 +1,41 @@
+"""The tables of `anynet`: their order, and how torch_gbp is judged beside the best rival."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.anynet_tables import any_network, verdicts
+
+
+def row(net: str, method: str, seed: int, nll: float) -> dict[str, Any]:
+    return {"net": net, "method": method, "seed": seed, "limit": 640, "epochs": 60, "accuracy": 0.9, "nll": nll, "ece": 0.01,
+            "step_seconds": 0.002, "step_ratio": 1.25}  # fmt: skip
+
+
+def test_the_table_is_in_the_order_of_networks_and_methods() -> None:
+    rows = [row("lenet_small", method, 0, 0.5) for method in ("adamw", "gbp")]
+    rows += [row("mlp_small", "gbp", seed, nll) for seed, nll in enumerate((0.1, 0.3))]
+    lines = any_network(rows).splitlines()
+    few = "MNIST; 640 examples, 60 passes"
+    assert lines[2] == (
+        f"| MLP 784-128-128-10; {few} | **torch_gbp, means** | 90.00 ± 0.00 % | 0.2000 ± 0.1000 | 0.0100 ± 0.0000 | - | - "
+        "| 2.0 ms | 1.25x |"
+    )
+    assert lines[3].startswith(f"| LeNet-5; {few} | **torch_gbp, means** | 90.00 % | 0.5000 | 0.0100 |")
+    assert lines[4].startswith(f"| LeNet-5; {few} | AdamW | 90.00 % | 0.5000 | 0.0100 |")
+
+
+def test_the_verdict_is_on_the_best_rival_of_each_score_at_its_temperature() -> None:
+    """Error of the difference: .05 of ours alone, as the rival has one seed."""
+    rows = [row("lenet_small", "gbp", seed, nll) for seed, nll in enumerate((0.25, 0.35))] + [
+        row("lenet_small", "adamw", 0, 0.5) | {"nll_tempered": 0.2, "ece_tempered": 0.005},
+        row("lenet_small", "sgd_momentum", 0, 0.24) | {"accuracy": 0.85, "ece": 0.02},
+    ]
+    line, *_ = verdicts(rows).splitlines()[2:]
+    assert line.split(" | ")[1:] == [
+        "0.3000 ± 0.0500", "0.2000 (AdamW)", "behind", "90.00 ± 0.00 %", "90.00 % (AdamW)", "level",
+        "0.0100 ± 0.0000", "0.0050 (AdamW)", "behind", "1.25x |",
+    ]  # fmt: skip
+    assert "| NLL and accuracy both better or level | 0 of 1 |" in verdicts(rows)
+    better = verdicts([own | {"nll": 0.1} if own["method"] == "gbp" else own for own in rows])
+    assert "| NLL and accuracy both better or level | 1 of 1 |" in better and "| NLL better | 1 of 1 |" in better
