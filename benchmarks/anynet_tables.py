@@ -9,7 +9,7 @@ from benchmarks import anynet
 from benchmarks.markdown import ACCURACY, ECE, NLL, Column, Line, cell, crossed, distinct, grid, number, passes
 from benchmarks.results import Row, estimate, matching
 
-OURS = ("gbp", "gbp_samples")  # of one training: at the means, which is the default, and by samples
+SWEEPS = {"gbp": "means", "gbp_moments": "moments"}
 
 
 class Score(NamedTuple):
@@ -65,29 +65,39 @@ def _title(net: str, limit: int, epochs: int) -> str:
     return f"{case.net.title}; {case.data}; {limit:,} examples, {passes(epochs)}"
 
 
-def verdicts(rows: list[Row]) -> str:
-    """torch_gbp at the means, as it comes, beside the best rival of each score, which has a held-out temperature; and how often.
+class Verdict(NamedTuple):
+    """How a sweep does on a network: a word for each score, and whether its step is cheap."""
 
-    Level: they differ by no more than the standard error of their difference.
+    words: list[str]
+    cheap: bool
+
+
+def verdicts(rows: list[Row]) -> str:
+    """Both sweeps of torch_gbp, as they come, beside the best rival of each score, which has a held-out temperature.
+
+    And on how many networks they are what. Level: they differ by no more than the standard error of their difference.
     """
-    lines, counted = [], []
+    lines, counted = [], list[dict[str, Verdict]]()
     for title, own in _cases(rows):
         case = matching(rows, **own)
-        ours, rivals = matching(case, method=OURS[0]), _rivals(case)
+        rivals, ours = _rivals(case), {sweep: found for sweep in SWEEPS if (found := matching(case, method=sweep))}
         if not ours or not rivals:
             continue
-        found = [_against(score, ours, rivals) for score in SCORES]
-        ratio = estimate(ours, "step_ratio")
-        lines.append([title, *(part for verdict in found for part in verdict), f"{ratio.mean:.2f}x" if ratio else "-"])
-        counted.append(([verdict[-1] for verdict in found], ratio is not None and ratio.mean <= DEAREST))
+        counted.append({})
+        for sweep, found in ours.items():
+            parts = [_against(score, found, rivals) for score in SCORES]
+            ratio = estimate(found, "step_ratio")
+            told = f"{ratio.mean:.2f}x" if ratio else "-"
+            lines.append([title, SWEEPS[sweep], *(cell for part in parts for cell in part), told])
+            counted[-1][sweep] = Verdict([part[-1] for part in parts], ratio is not None and ratio.mean <= DEAREST)
     headings = [f"{score.title}{what}" for score in SCORES for what in ("", ", best rival", ", torch_gbp is")]
-    return grid(["network", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
+    return grid(["network", "sweep", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
 
 
 def _rivals(case: list[Row]) -> dict[str, list[Row]]:
     """The rows of every rival, its scores those at the held-out temperature, where it has one."""
     tempered = [row | {score.key: row.get(score.tempered, row[score.key]) for score in SCORES} for row in case]
-    return {method: own for method in anynet.TITLES if method not in OURS and (own := matching(tempered, method=method))}
+    return {method: own for method in anynet.TITLES if method not in anynet.OURS and (own := matching(tempered, method=method))}
 
 
 def _against(score: Score, ours: list[Row], rivals: dict[str, list[Row]]) -> tuple[str, str, str]:
@@ -114,16 +124,21 @@ def verdict(ours: float, theirs: float, error: float, sign: float) -> str:
     return "level" if abs(gain) <= error else "better" if gain > 0 else "behind"
 
 
-def _summed(counted: list[tuple[list[str], bool]]) -> str:
-    """How often torch_gbp is what."""
-    total, (nll, accuracy, ece) = len(counted), zip(*(words for words, _ in counted), strict=True)
-    kept = sum("behind" not in both for both in zip(nll, accuracy, strict=True))
-    lines = [
-        ["NLL and accuracy both better or level", f"{kept} of {total}"],
-        *(
-            [f"{score.title} better", f"{own.count('better')} of {total}"]
-            for score, own in zip(SCORES, (nll, accuracy, ece), strict=True)
-        ),
-        [f"a step of at most {DEAREST:g} times AdamW's", f"{sum(cheap for _, cheap in counted)} of {total}"],
-    ]
-    return grid(["torch_gbp", "networks"], lines)
+def _summed(counted: list[dict[str, Verdict]]) -> str:
+    """How often torch_gbp is what: by the means sweep everywhere, and by the moment sweep where there is one."""
+    ways = {
+        "means sweep": [found["gbp"] for found in counted if "gbp" in found],
+        "moment sweep where it was run, else means": [found.get("gbp_moments") or found["gbp"] for found in counted],
+    }
+    counts = [_counts(found) for found in ways.values()]
+    return grid(["torch_gbp", *ways], [[what, *(own[what] for own in counts)] for what in counts[0]])
+
+
+def _counts(found: list[Verdict]) -> dict[str, str]:
+    """What is counted, and on how many networks it holds."""
+    nll, accuracy, _ = ([own.words[place] for own in found] for place in range(len(SCORES)))
+    held = {"NLL and accuracy both better or level": sum("behind" not in both for both in zip(nll, accuracy, strict=True))}
+    for place, score in enumerate(SCORES):
+        held[f"{score.title} better"] = sum(own.words[place] == "better" for own in found)
+    held[f"a step of at most {DEAREST:g} times AdamW's"] = sum(own.cheap for own in found)
+    return {what: f"{count} of {len(found)}" for what, count in held.items()}

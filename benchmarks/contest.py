@@ -6,6 +6,7 @@ One mechanism for the image tasks, for any network, and for block-local learning
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class Contest(NamedTuple):
         together: all methods in one race, in turns; else one after the other, and rows that are there are not made again.
         search_net: the network whose search counts for all of them; None if each has its own.
         wanted: which settings of the grids a network's search tries.
+        takes: (network, method) -> whether the method can be had on it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Contest(NamedTuple):
     together: bool = True
     search_net: str | None = None
     wanted: Callable[[str, Settings], bool] = lambda net, settings: True
+    takes: Callable[[str, str], bool] = lambda net, method: True
 
     def run(self, request: Request) -> Result:
         """All methods of the call whose packages are installed, scored on test examples by the settings of the search."""
@@ -123,7 +126,8 @@ class Contest(NamedTuple):
 
     def _rows(self, request: Request, searched: list[Row]) -> Iterator[Row]:
         for trial in self.trials(request, False):
-            choices = {name: self.choose(searched, trial.name, name, trial.plan.epochs) for name in self.asked(request)}
+            methods = [name for name in self.asked(request) if self.takes(trial.name, name)]
+            choices = {name: self.choose(searched, trial.name, name, trial.plan.epochs) for name in methods}
             if not self.together:
                 choices = {name: own for name, own in choices.items() if not _there(trial, name, "chosen", own.settings, request)}
             runs = [Run(name, choice.settings, self.entrants[name].make) for name, choice in choices.items()]
@@ -156,7 +160,9 @@ class Contest(NamedTuple):
     def _search_rows(self, request: Request, methods: list[str]) -> Iterator[Row]:
         searched = self.searched(request)
         for trial in self.trials(request._replace(seeds=request.seeds[:1]), True):
-            for name in methods:  # one setting after the other, so that every finished one is kept
+            for name in filter(
+                partial(self.takes, trial.name), methods
+            ):  # one setting after the other, so that every finished one is kept
                 for settings in self._tried(searched, trial, name, request.quick):
                     if self.together or not _there(trial, name, "settings", settings, request):
                         for row in _searched(race([Run(name, settings, self.entrants[name].make)], trial)[0]):

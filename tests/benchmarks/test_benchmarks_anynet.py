@@ -241,6 +241,14 @@ def test_the_cross_entropy_is_of_all_labels(float64: torch.dtype) -> None:
     assert_close(cross_entropy(outputs, y), expected)
 
 
+def test_moment_sweeps_are_run_where_they_have_rules(call: Callable[..., list[dict[str, Any]]]) -> None:
+    assert not CASES["vit"].moments
+    rows = [
+        (row["net"], row["method"]) for net in ("mlp", "vit") for row in call("anynet", "--net", net, "--methods", "gbp_moments")
+    ]
+    assert rows == [("mlp", "gbp_moments")] * 2  # the file after each call
+
+
 def test_a_search_tries_what_suits_the_network(
     call: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,9 +33,11 @@ def test_the_verdict_is_on_the_best_rival_of_each_score_at_its_temperature() -> 
     ]
     line, *_ = verdicts(rows).splitlines()[2:]
     assert line.split(" | ")[1:] == [
-        "0.3000 ± 0.0500", "0.2000 (AdamW)", "behind", "90.00 ± 0.00 %", "90.00 % (AdamW)", "level",
+        "means", "0.3000 ± 0.0500", "0.2000 (AdamW)", "behind", "90.00 ± 0.00 %", "90.00 % (AdamW)", "level",
         "0.0100 ± 0.0000", "0.0050 (AdamW)", "behind", "1.25x |",
     ]  # fmt: skip
-    assert "| NLL and accuracy both better or level | 0 of 1 |" in verdicts(rows)
+    assert "| NLL and accuracy both better or level | 0 of 1 | 0 of 1 |" in verdicts(rows)
     better = verdicts([own | {"nll": 0.1} if own["method"] == "gbp" else own for own in rows])
-    assert "| NLL and accuracy both better or level | 1 of 1 |" in better and "| NLL better | 1 of 1 |" in better
+    assert (
+        "| NLL and accuracy both better or level | 1 of 1 | 1 of 1 |" in better and "| NLL better | 1 of 1 | 1 of 1 |" in better
+    )
