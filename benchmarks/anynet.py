@@ -74,14 +74,14 @@ _MOMENTUM = ((0.02, 0.05, 0.1, 0.2), (1e-4, 1e-3, 1e-2))
 SMALLEST_MOMENTUM = _MOMENTUM[0][0]  # rates of SGD and IVON begin above those of AdamW
 _IVON = grid(lr=(0.05, 0.1, 0.2), hess_init=(0.5,), weight_decay=(1e-4, 1e-3, 1e-2))
 _WARM_END, _TO_ZERO = (0.4, 0.125), (0.0, 0.0)  # what is left of the rate, and the share of the steps whose weights are averaged
-_LIKE_OURS = "warm end, tail average"
+LIKE_OURS = "warm end, tail average"
 ENTRANTS: dict[str, Entrant] = {
     "gbp": Entrant("torch_gbp, means", MeansSweep),
     "gbp_moments": Entrant("torch_gbp, moments", GBP),
     BASELINE: _entrant("AdamW", AdamW, _searched(*_ADAMW, *_TO_ZERO), 6),
-    "adamw_tail": _entrant(f"AdamW, {_LIKE_OURS}", AdamW, _searched(*_ADAMW, *_WARM_END), 6),
+    "adamw_tail": _entrant(f"AdamW, {LIKE_OURS}", AdamW, _searched(*_ADAMW, *_WARM_END), 6),
     "sgd_cosine": _entrant("SGD with momentum", Momentum, _searched(*_MOMENTUM, *_TO_ZERO), 3),
-    "sgd_momentum": _entrant(f"SGD with momentum, {_LIKE_OURS}", Momentum, _searched(*_MOMENTUM, *_WARM_END), 3),
+    "sgd_momentum": _entrant(f"SGD with momentum, {LIKE_OURS}", Momentum, _searched(*_MOMENTUM, *_WARM_END), 3),
     "ivon": BY_IVON._replace(grid=_IVON, chosen_by="nll_tempered"),
 }
 TITLES = {"gbp": "**torch_gbp, means**", "gbp_samples": "**torch_gbp, 16 samples**", "gbp_moments": "**torch_gbp, moments**"}

@@ -73,7 +73,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(rows: list[Row]) -> str:
-    """Both sweeps of torch_gbp, as they come, beside the best rival of each score, which has a held-out temperature.
+    """Both sweeps of torch_gbp, as they come, beside the best rival of each score, with or without a temperature.
 
     And on how many networks they are what. Level: they differ by no more than the standard error of their difference.
     """
@@ -95,23 +95,26 @@ def verdicts(rows: list[Row]) -> str:
 
 
 def _rivals(case: list[Row]) -> dict[str, list[Row]]:
-    """The rows of every rival, its scores those at the held-out temperature, where it has one."""
-    tempered = [row | {score.key: row.get(score.tempered, row[score.key]) for score in SCORES} for row in case]
-    return {method: own for method in anynet.TITLES if method not in anynet.OURS and (own := matching(tempered, method=method))}
+    """The rows of every rival by its title, and once more at the held-out temperature, where one was fitted."""
+    found: dict[str, list[Row]] = {}
+    for method, whole in anynet.TITLES.items():
+        title = whole.replace(anynet.LIKE_OURS, "averaged")
+        own = [] if method in anynet.OURS else matching(case, method=method)
+        if own:
+            found[title] = own
+        if own and all("temperature" in row for row in own):
+            found[f"{title}, temperature"] = [row | {score.key: row[score.tempered] for score in SCORES} for row in own]
+    return found
 
 
 def _against(score: Score, ours: list[Row], rivals: dict[str, list[Row]]) -> tuple[str, str, str]:
     """Our score, the best rival's with its name, and the verdict."""
-    scored = {method: found for method, own in rivals.items() if (found := estimate(own, score.key))}
-    best = max(scored, key=lambda method: score.sign * scored[method].mean)
+    scored = {title: found for title, own in rivals.items() if (found := estimate(own, score.key))}
+    best = max(scored, key=lambda title: score.sign * scored[title].mean)
     own, other = estimate(ours, score.key), scored[best]
     assert own is not None
     error = math.hypot(*(0.0 if math.isnan(found.error) else found.error for found in (own, other)))
-    return (
-        score.told(ours),
-        f"{score.told(rivals[best])} ({anynet.TITLES[best]})",
-        verdict(own.mean, other.mean, error, score.sign),
-    )
+    return score.told(ours), f"{score.told(rivals[best])} ({best})", verdict(own.mean, other.mean, error, score.sign)
 
 
 def verdict(ours: float, theirs: float, error: float, sign: float) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 Row = dict[str, Any]
+_NUMBERS = re.compile(r"\[([-+.,eE\d\s]+)\]")
 RESULTS = Path(__file__).parent / "results"  # the committed files
 FORMAT = 1  # of the result files; another one is refused
 CODE = 1  # raised by hand where a change of the library or of a benchmark gives other numbers; files of another are refused
@@ -186,9 +188,10 @@ def updated(old: dict[str, Any], new: dict[str, Any], depth: int = 3) -> dict[st
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole or not at all."""
+    """Writes the file whole or not at all; a list of numbers takes a line."""
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(content, indent=1))
     with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n")
+        beside.write_text(text + "\n")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def coverage(results: Path) -> Figure | None:
         case = covered.CASES[net]
         dress(
             own,
-            f"{case.function}, {case.title}:\n{covered.TITLES[method]}",
+            f"{case.function}\n{case.title}\n{covered.TITLES[method]}",
             "credible level",
             f"coverage, {len(networks)} networks",
         )

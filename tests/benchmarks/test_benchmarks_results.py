@@ -15,7 +15,7 @@ from benchmarks import contest, figures, graph_tables, tables
 from benchmarks.__main__ import CONTESTS
 from benchmarks.contest import Choice, image_contest
 from benchmarks.methods import METHODS
-from benchmarks.results import CODE, FORMAT, RESULTS, Result, Row, committed, write
+from benchmarks.results import CODE, FORMAT, RESULTS, Result, Row, committed, save, write
 
 
 def row(method: str, nll: float, seed: int = 0, **others: object) -> Row:
@@ -66,6 +66,13 @@ def test_settings_of_other_methods_are_kept_and_those_of_a_method_replaced(tmp_p
     write(path, "mnist", Result({"methods": {"mlp": {"gbp": {"power": 128}, "sgd": {"lr": 1}}}}, [row("gbp", 0.1)]))
     write(path, "mnist", Result({"methods": {"mlp": {"gbp": {}}, "lenet": {"gbp": {}}}}, [row("gbp", 0.1)]))
     assert json.loads(path.read_text())["settings"]["methods"] == {"mlp": {"gbp": {}, "sgd": {"lr": 1}}, "lenet": {"gbp": {}}}
+
+
+def test_a_list_of_numbers_takes_a_line(tmp_path: Path) -> None:
+    content = {"rows": [{"needed": [0.25, -1e-05, 3], "method": "[1, \n 2]", "lists": [[1], [2, 3]]}]}
+    save(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == content and "[0.25, -1e-05, 3]" in text and "[2, 3]" in text
 
 
 def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
