@@ -156,6 +156,7 @@ def test_a_network_may_have_a_first_pace_of_its_own(monkeypatch: pytest.MonkeyPa
     assert told == [recipe.first, recipe.later, graph_recipes.NETS["mnist_wide"].first, recipe.later]
 
 
+@pytest.mark.filterwarnings("ignore:the messages of a batch make the network worse")  # a variant overshoots on so few images
 def test_graph_ablation_tells_its_variants_apart(run: Callable[..., dict[str, Any]]) -> None:
     content = run("graph_ablation", "--quick", "--net", "mnist")
     rows = content["rows"]

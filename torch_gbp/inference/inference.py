@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +33,7 @@ from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
 from torch_gbp.weights.parameter import GaussianParameter
 
 DAMPED = 0.9  # damping to advise where there is none
+SETTLED, LEFT = 8, 0.1  # iterations after which messages may be judged, and the share of the first ones that may be left in them
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Inference:
     means. All schedules of summed messages have the same fixed points.
 
     Warns:
-        NotLearning: (stores with cavities) after a visit the weights explain its targets worse than before it.
+        NotLearning: (stores with cavities) the batch's targets are explained worse after iterations that should have settled.
 
     Raises:
         InvalidInput: iterations that are no integers of at least 1, damping out of range, a rate that is no function, or (when
@@ -128,7 +129,7 @@ class Inference:
         """The plain loop's sweep."""
         batch.propagate.zero_grad()
         y, known = batch.labelled() if self.schedule.unlabelled else (batch.y, None)
-        with linearised_sweep() if self.approximation == "linearised" else nullcontext():
+        with self._approximated():
             loss = batch.likelihood(batch.output(), y, known)
         loss.backward()
         return loss.detach()
@@ -140,14 +141,26 @@ class Inference:
         options = {"observed": known, "approximation": self.approximation, "exchange": self.exchange}
         graph = FactorGraph(batch.model, batch.x, likelihood, y, **options)  # type: ignore[arg-type]
         batch.require_no_plain_parameters()  # after the graph, which refuses networks that carry no moments at all
-        before = batch.log_evidence({})
+        judged = self._settles(iterations) and batch.propagate.store.cavity  # without one a step takes in a share of the messages
+        with self._approximated():
+            before = batch.log_evidence({}) if judged else None
         self.trace = graph.infer(iterations, self.damping, self.schedule, self.tolerance, self.check)
         graph.send(batch.propagate)
         messages = graph.messages()
         batch.learn_from_outputs(messages)
-        if batch.propagate.store.cavity:  # else the step takes in a share of the messages alone
-            warn_of_loss(before, batch.log_evidence(messages), "Inference", self._way_out())
+        if before is not None:
+            with self._approximated():
+                after = batch.log_evidence(messages)
+            warn_of_loss(before, after, "Inference", self._way_out())
         return -graph.log_evidence()
+
+    def _settles(self, iterations: int) -> bool:
+        """Whether messages should do more good than harm after so many iterations: little is left of the first ones."""
+        assert isinstance(self.damping, Damping)
+        return iterations >= SETTLED and self.damping.of_weights**iterations < LEFT
+
+    def _approximated(self) -> AbstractContextManager[None]:
+        return linearised_sweep() if self.approximation == "linearised" else nullcontext()
 
     def _way_out(self) -> str:
         assert isinstance(self.damping, Damping)
