@@ -1,8 +1,9 @@
-"""The tables of `anynet`: every network and method, and torch_gbp beside the best rival in each score."""
+"""The tables of `anynet`: every network and method, and torch_gbp beside the best rival of each network."""
 
 from __future__ import annotations
 
 import math
+from statistics import mean
 from typing import NamedTuple
 
 from benchmarks import anynet
@@ -73,7 +74,7 @@ class Verdict(NamedTuple):
 
 
 def verdicts(rows: list[Row]) -> str:
-    """Both sweeps of torch_gbp, as they come, beside the best rival of each score, with or without a temperature.
+    """Both sweeps of torch_gbp, as they come, beside the rival of the best NLL, with or without a temperature.
 
     And on how many networks they are what. Level: they differ by no more than the standard error of their difference.
     """
@@ -83,15 +84,16 @@ def verdicts(rows: list[Row]) -> str:
         rivals, ours = _rivals(case), {sweep: found for sweep in SWEEPS if (found := matching(case, method=sweep))}
         if not ours or not rivals:
             continue
+        rival = min(rivals, key=lambda name: mean(row["nll"] for row in rivals[name]))
         counted.append({})
         for sweep, found in ours.items():
-            parts = [_against(score, found, rivals) for score in SCORES]
+            parts = [_against(score, found, rivals[rival]) for score in SCORES]
             ratio = estimate(found, "step_ratio")
             told = f"{ratio.mean:.2f}x" if ratio else "-"
-            lines.append([title, SWEEPS[sweep], *(cell for part in parts for cell in part), told])
+            lines.append([title, SWEEPS[sweep], rival, *(cell for part in parts for cell in part), told])
             counted[-1][sweep] = Verdict([part[-1] for part in parts], ratio is not None and ratio.mean <= DEAREST)
-    headings = [f"{score.title}{what}" for score in SCORES for what in ("", ", best rival", ", torch_gbp is")]
-    return grid(["network", "sweep", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
+    headings = [f"{score.title}{what}" for score in SCORES for what in ("", " of the rival", ": torch_gbp is")]
+    return grid(["network", "sweep", "best rival", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
 
 
 def _rivals(case: list[Row]) -> dict[str, list[Row]]:
@@ -107,14 +109,12 @@ def _rivals(case: list[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def _against(score: Score, ours: list[Row], rivals: dict[str, list[Row]]) -> tuple[str, str, str]:
-    """Our score, the best rival's with its name, and the verdict."""
-    scored = {title: found for title, own in rivals.items() if (found := estimate(own, score.key))}
-    best = max(scored, key=lambda title: score.sign * scored[title].mean)
-    own, other = estimate(ours, score.key), scored[best]
-    assert own is not None
+def _against(score: Score, ours: list[Row], theirs: list[Row]) -> tuple[str, str, str]:
+    """Both scores, and the verdict."""
+    own, other = estimate(ours, score.key), estimate(theirs, score.key)
+    assert own is not None and other is not None
     error = math.hypot(*(0.0 if math.isnan(found.error) else found.error for found in (own, other)))
-    return score.told(ours), f"{score.told(rivals[best])} ({best})", verdict(own.mean, other.mean, error, score.sign)
+    return score.told(ours), score.told(theirs), verdict(own.mean, other.mean, error, score.sign)
 
 
 def verdict(ours: float, theirs: float, error: float, sign: float) -> str:
