@@ -94,10 +94,12 @@ def warn_of_loss(before: Tensor, after: Tensor, where: str, way_out: str) -> Non
         before, after: log evidence of each example (n,), without and with the messages of the batch; fewer than 16 tell nothing.
         where, way_out: for the text.
 
-    >>> import pytest
-    >>> with pytest.warns(NotLearning, match="-5 nats"):
-    ...     warn_of_loss(torch.zeros(16), torch.full((16,), -5.0), "here", "smaller batches")
-    >>> warn_of_loss(torch.zeros(16), torch.ones(16), "here", "smaller batches")
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_loss(torch.zeros(16), torch.ones(16), "here", "use smaller batches")
+    ...     warn_of_loss(torch.zeros(16), torch.full((16,), -5.0), "here", "use smaller batches")
+    >>> [entry.category.__name__ for entry in caught], "-5 +- 0 nats" in str(caught[0].message)
+    (['NotLearning'], True)
     """
     gain = (after - before).double()
     if len(gain) < FEWEST:
