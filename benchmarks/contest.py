@@ -6,7 +6,6 @@ One mechanism for the image tasks, for any network, and for block-local learning
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -160,9 +159,8 @@ class Contest(NamedTuple):
     def _search_rows(self, request: Request, methods: list[str]) -> Iterator[Row]:
         searched = self.searched(request)
         for trial in self.trials(request._replace(seeds=request.seeds[:1]), True):
-            for name in filter(
-                partial(self.takes, trial.name), methods
-            ):  # one setting after the other, so that every finished one is kept
+            for name in (own for own in methods if self.takes(trial.name, own)):
+                # one setting after the other, so that every finished one is kept
                 for settings in self._tried(searched, trial, name, request.quick):
                     if self.together or not _there(trial, name, "settings", settings, request):
                         for row in _searched(race([Run(name, settings, self.entrants[name].make)], trial)[0]):

@@ -164,7 +164,9 @@ class Inference:
 
     def _way_out(self) -> str:
         assert isinstance(self.damping, Damping)
-        return f"damp the first messages too, damping=Damping({max(self.damping.messages, DAMPED):g}), or use smaller batches"
+        if self.damping.undamped_first:
+            return f"damp the first messages too, damping=Damping({max(self.damping.messages, DAMPED):g}), or use smaller batches"
+        return f"damp more, damping=Damping({(1 + max(self.damping.messages, DAMPED)) / 2:.4g}), or use smaller batches"
 
     def _example_by_example(self, batch: Batch, iterations: int) -> Tensor:
         """Exact messages, one graph for each example, all of the same weights."""
