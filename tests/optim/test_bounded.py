@@ -11,7 +11,7 @@ import torch_gbp as gbp
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
-from torch_gbp.optim.stores.bounded import MEANS, MEMORY, NOISE, PEAK
+from torch_gbp.optim.stores.bounded import MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
 from torch_gbp.weights.attached import Sharing, attach
 from torch_gbp.weights.priors import Prior
 
@@ -27,7 +27,7 @@ class Reference:
         self.u, self.v, self.known, self.t = torch.zeros_like(mean), torch.zeros_like(mean), 1.0, 0
         self.average = None
 
-    def step(self, g, curvature, rate, depth, crowding, steady):
+    def step(self, g, curvature, rate, depth, crowding, steady, progress):
         self.t += 1
         self.r = self.r + rate / BATCHES * (self.prior - self.r) + rate * POWER * curvature
         self.u = BETA * self.u + (1 - BETA) * g
@@ -40,29 +40,40 @@ class Reference:
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
         pull = newton * (self.m - self.centre) * self.prior / BATCHES
+        if not steady and not self.invariant(g):
+            pull = pull * progress ** (crowding - 1) / max(1.0, depth)
         self.m = self.m - pull + d * (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
         if self.t % 4 == 0:
             self.average = self.m if self.average is None else self.average
             self.average = self.average + (self.m - self.average) * min(1.0, 4 / (TAIL * self.t))
 
+    def invariant(self, g):
+        along = sum(float(row @ weights) ** 2 for row, weights in zip(g, self.m, strict=True))
+        most = sum(float(row @ row) * float(weights @ weights) for row, weights in zip(g, self.m, strict=True))
+        return g.shape[1] * along < RADIAL * most
 
+
+@pytest.mark.parametrize("directions", [False, True], ids=["lengths_matter", "directions_alone"])
 @pytest.mark.parametrize("steady", [False, True], ids=["bounded", "steady"])
 @pytest.mark.parametrize("centred", [False, True], ids=["around_zero", "around_the_start"])
 @pytest.mark.parametrize(("size", "depth", "crowding"), [(1e-4, 0.5, 1.0), (1e-2, 4.0, 2.0), (10.0, 4.0, 1.0)])
-def test_a_run_of_steps_is_that_of_the_formula(steady, centred, size, depth, crowding):
+def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size, depth, crowding):
     layer = nn.Linear(4, 3)
     marginal = attach(layer, "weight", Prior(0.05, 0.0))
     if centred:
         marginal.set_prior_mean(layer.weight)
     centre = layer.weight.detach().clone() if centred else torch.zeros(3, 4)
     reference, store, state = Reference(layer.weight.detach(), 20.0, centre), AveragedSites(), {}
-    for _ in range(40):
+    for i in range(40):
         g, curvature = size * torch.randn(3, 4) * torch.tensor([1e-3, 1.0, 1.0, 30.0]), size**2 * torch.rand(1, 4)
-        rate = 0.1 + 0.3 * torch.rand(()).item()
-        step = Step(rate, BATCHES, None, POWER, depth, 1.0, True, crowding, steady)
+        if directions:
+            m = reference.m
+            g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
+        rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / 40
+        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
-        reference.step(g, curvature, rate, depth, crowding, steady)
+        reference.step(g, curvature, rate, depth, crowding, steady, progress)
         assert_close(layer.weight.detach(), reference.m, rtol=1e-9, atol=1e-12)
         assert_close(marginal.precision, reference.r, rtol=1e-12, atol=0)
     assert_close(state["average"], reference.average, rtol=1e-9, atol=1e-12)
@@ -109,3 +120,27 @@ def test_likelihoods_with_constant_curvature_are_steady():
         targets = [output + far for far in (0.0, 5.0)] if isinstance(likelihood, gbp.Regression) else [torch.arange(5) % 3] * 2
         near, far = (likelihood.evidence(output, torch.zeros_like(output), y).precision for y in targets)
         assert torch.equal(near, far)
+
+
+def test_before_a_normalisation_scores_do_not_lie_along_the_weights_but_before_a_rectifier_they_do():
+    x, found = torch.randn(64, 3, 6, 6) + 0.5, []
+    for after in (nn.BatchNorm2d(8), nn.Identity()):
+        convolution = nn.Conv2d(3, 8, 3, bias=False)
+        model = nn.Sequential(convolution, after, nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
+        nn.functional.cross_entropy(model(x), torch.arange(64) % 4).backward()
+        found.append(float(_radial(convolution.weight.grad, convolution.weight.detach())))
+    assert found[0] < RADIAL / 10 and found[1] > RADIAL
+    assert math.isnan(_radial(torch.zeros(3, 4), torch.ones(3, 4)))
+
+
+def test_the_prior_pulls_weights_whose_length_matters_with_patience_and_others_at_once():
+    pulls = {}
+    for name, direction in (("length", (1.0, 1.0)), ("direction", (1.0, -1.0))):
+        layer = nn.Linear(2, 1)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+            marginal, store, state = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(), {}
+            step = Step(0.4, BATCHES, None, 1.0, 5.0, 0.5, True, 2.0)
+            store.commit(marginal, state, Message(1e-30 * torch.tensor([direction]), torch.zeros(1, 2)), step)
+        pulls[name] = float(1 - layer.weight.detach().mean())
+    assert pulls["length"] == pytest.approx(pulls["direction"] * 0.5 / 5, rel=1e-2)
