@@ -11,7 +11,7 @@ import torch_gbp as gbp
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
-from torch_gbp.optim.stores.bounded import MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
+from torch_gbp.optim.stores.bounded import MEANS, MEMORY, NOISE, PEAK, RADIAL, SHARED, _radial
 from torch_gbp.weights.attached import Sharing, attach
 from torch_gbp.weights.priors import Prior
 
@@ -33,15 +33,17 @@ class Reference:
         self.u = BETA * self.u + (1 - BETA) * g
         self.v = MEMORY * self.v + (1 - MEMORY) * g.square()
         u = POWER * self.u / (1 - BETA**self.t)
-        share = newton = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
+        share = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
             limit = NOISE * rate / PEAK / math.sqrt(max(1.0, depth))
             share = torch.minimum(share, limit * math.sqrt(1 - MEMORY**self.t) / (POWER * self.v.sqrt()))
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
-        pull = newton * (self.m - self.centre) * self.prior / BATCHES
+        share = self.prior / self.r
+        share = share if steady or self.centre.any() else share.clamp_min(SHARED)
+        pull = min(1.0, MEANS * rate) / crowding * share / BATCHES * (self.m - self.centre)
         if not steady and not self.invariant(g):
-            pull = pull * progress ** (crowding - 1) / max(1.0, depth)
+            pull = pull * progress ** (crowding - 1) / math.sqrt(max(1.0, depth))
         self.m = self.m - pull + d * (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
         if self.t % 4 == 0:
             self.average = self.m if self.average is None else self.average
@@ -143,4 +145,4 @@ def test_the_prior_pulls_weights_whose_length_matters_with_patience_and_others_a
             step = Step(0.4, BATCHES, None, 1.0, 5.0, 0.5, True, 2.0)
             store.commit(marginal, state, Message(1e-30 * torch.tensor([direction]), torch.zeros(1, 2)), step)
         pulls[name] = float(1 - layer.weight.detach().mean())
-    assert pulls["length"] == pytest.approx(pulls["direction"] * 0.5 / 5, rel=1e-2)
+    assert pulls["length"] == pytest.approx(pulls["direction"] * 0.5 / math.sqrt(5), rel=1e-2)

@@ -3,19 +3,21 @@
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t)                                            s the message weight
     d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))               a_n falls as 1 / sqrt(L) in networks of depth L
-    m <- m - a_p (R0 / (B R)) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
+    m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
+    r = R0 / R, if m0 = 0 at least .2
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
 prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
 weight makes a larger one. The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which
-the data say little are back at m0 after a pass or two, well-known ones stay. That is too soon for weights yet to be heard:
+the data say little are back at m0 after a pass or two. Around 0 well-known weights share in it: of rectified layers the data know
+the product of their lengths alone, and one layer would give back what the prior takes from another. Weights yet to be heard are
+spared, as what every layer of a deep network loses multiplies, and weights that outnumber the examples are heard late:
 
-    a_p = a_m p^(c - 1) / max(1, L)       p the share of the passes done, c the crowding (1 to 2, of an automatic power)
+    a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
-as what every layer of a deep network loses multiplies, and weights that outnumber the examples are heard late. But a_p = a_m where
-only the direction of an output's weights matters, as before a normalisation: there g is orthogonal to m, and a pull harms nothing.
-Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step alone is taken,
-and a_p = a_m.
+But a_p = a_m where only the direction of an output's weights matters, as before a normalisation: there g is orthogonal to m, and
+a pull harms nothing. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton
+step alone is taken, a_p = a_m and r = R0 / R.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
@@ -32,14 +34,15 @@ from torch_gbp.weights.parameter import GaussianParameter
 MEANS = 2.5  # rate of the means over that of the precisions, divided by `automatic_power_factor`
 NOISE = 6e-3  # a_n at the peak of the rate, 0.4: the largest step of a weight, in its own units
 PEAK = 0.4
+SHARED = 0.2  # the least R0 / R by which the prior pulls
 RADIAL = 0.05  # of what chance has: scores whose part along the weights is smaller do not care how long those are
 MEMORY = 0.99  # b
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` R0 / R, and by
-    `patience` of that where the length of an output's weights matters."""
+    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` of its share,
+    by `patience` of that where the length of an output's weights matters."""
 
     newton: float | None
     move: float
@@ -64,17 +67,15 @@ def _rates(step: Step, steps: int, momentum: float) -> Rates:
     pull = newton / step.batches
     if step.steady:
         return Rates(None, newton * u, pull)
-    depth = max(1.0, step.depth)
-    limit = NOISE * step.rate / PEAK / depth**0.5
+    root = max(1.0, step.depth) ** 0.5
+    limit = NOISE * step.rate / PEAK / root
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
-    return Rates(newton / noise, noise * u, pull, patience=step.progress ** (step.power_factor - 1) / depth)
+    return Rates(newton / noise, noise * u, pull, patience=step.progress ** (step.power_factor - 1) / root)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
     mean, precision = marginal.mean.detach(), marginal.precision
-    pull = marginal.prior_precision * rates.pull / precision
-    if rates.patience < 1:
-        pull = pull * torch.where(_radial(into, mean) < RADIAL, 1.0, rates.patience)
+    pull = _pull(marginal, rates, score=into)
     if rates.newton is None:
         share = into.copy_(precision.reciprocal().expand_as(into))
     else:
@@ -88,6 +89,16 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     else:
         mean.lerp_(marginal.centre.expand_as(mean), pull.expand_as(mean))
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rates.move)
+
+
+def _pull(marginal: GaussianParameter, rates: Rates, score: Tensor) -> Tensor:
+    """The part of m - m0 that the prior takes back."""
+    pull = marginal.prior_precision / marginal.precision
+    if rates.newton is not None and marginal.prior_mean is None:
+        pull = pull.clamp_min_(SHARED)
+    if rates.patience < 1:
+        pull = pull * torch.where(_radial(score, marginal.mean.detach()) < RADIAL, 1.0, rates.patience)
+    return pull * rates.pull
 
 
 def _radial(score: Tensor, mean: Tensor) -> Tensor:
