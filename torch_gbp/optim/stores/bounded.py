@@ -36,6 +36,7 @@ NOISE = 6e-3  # a_n at the peak of the rate, 0.4: the largest step of a weight, 
 PEAK = 0.4
 SHARED = 0.2  # the least R0 / R by which the prior pulls
 RADIAL = 0.05  # of what chance has: scores whose part along the weights is smaller do not care how long those are
+LOOK = 16  # steps between two looks at that
 MEMORY = 0.99  # b
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
@@ -59,6 +60,10 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
         rates = _rates(step, state["steps"], momentum)
+        if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
+            state["radial"] = float(_radial(score, marginal.mean.detach()))
+        if state.get("radial", 1.0) < RADIAL:
+            rates = rates._replace(patience=1.0)
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
@@ -75,7 +80,7 @@ def _rates(step: Step, steps: int, momentum: float) -> Rates:
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
     mean, precision = marginal.mean.detach(), marginal.precision
-    pull = _pull(marginal, rates, score=into)
+    pull = _pull(marginal, rates)
     if rates.newton is None:
         share = into.copy_(precision.reciprocal().expand_as(into))
     else:
@@ -91,21 +96,19 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rates.move)
 
 
-def _pull(marginal: GaussianParameter, rates: Rates, score: Tensor) -> Tensor:
+def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
     """The part of m - m0 that the prior takes back."""
-    pull = marginal.prior_precision / marginal.precision
+    share = marginal.prior_precision / marginal.precision
     if rates.newton is not None and marginal.prior_mean is None:
-        pull = pull.clamp_min_(SHARED)
-    if rates.patience < 1:
-        pull = pull * torch.where(_radial(score, marginal.mean.detach()) < RADIAL, 1.0, rates.patience)
-    return pull * rates.pull
+        share.clamp_min_(SHARED)
+    return share.mul_(rates.pull * rates.patience)
 
 
 def _radial(score: Tensor, mean: Tensor) -> Tensor:
-    """How much of the scores lies along the weights, a number: 0 before a normalisation, about 1 by chance, NaN without scores.
+    """How much of the scores lies along the weights, a number: 0 before a normalisation, about 1 by chance, 1 without scores.
 
     f sum (g m)^2 / sum |g|^2 |m|^2 over outputs, f the number of weights of one.
     """
     g, m = score.reshape(len(score), -1), mean.reshape(len(mean), -1)
     along, most = (g * m).sum(1), g.norm(dim=1) * m.norm(dim=1)
-    return m.shape[1] * along.square().sum() / most.square().sum()
+    return (m.shape[1] * along.square().sum() / most.square().sum()).nan_to_num(1.0)
