@@ -11,12 +11,12 @@ import torch_gbp as gbp
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
-from torch_gbp.optim.stores.bounded import LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, SHARED, _radial
+from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
 from torch_gbp.weights.attached import Sharing, attach
 from torch_gbp.weights.priors import Prior
 
 pytestmark = pytest.mark.usefixtures("float64")
-BETA, TRUST, TAIL, BATCHES, POWER = 0.9, 16.0, 0.125, 50.0, 64.0
+BETA, TRUST, TAIL, BATCHES, POWER, WEIGHTS = 0.9, 16.0, 0.125, 50.0, 64.0, 0.5
 
 
 class Reference:
@@ -40,7 +40,7 @@ class Reference:
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
         share = self.prior / self.r
-        share = share if steady or self.centre.any() else share.clamp_min(SHARED)
+        share = share if steady or self.centre.any() else share.clamp_min(LEAST * min(1.0, WEIGHTS))
         pull = min(1.0, MEANS * rate) / crowding * share / BATCHES * (self.m - self.centre)
         if not steady and self.t % LOOK == 1:
             self.free = self.invariant(g)
@@ -74,7 +74,7 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
         rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / 40
-        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady)
+        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
         reference.step(g, curvature, rate, depth, crowding, steady, progress)

@@ -187,6 +187,7 @@ class MessageOptimizer(MarginalOptimizer):
             progress,
             power_factor=self.power_factor,
             steady=self._listener.steady,
+            weights=sum(self._sizes) / group["num_data"],
         )
 
     def _advance(self, examples: int, step: Step) -> None:

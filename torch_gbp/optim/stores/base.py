@@ -23,8 +23,8 @@ class Step(NamedTuple):
     """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
     much its message counts (the message itself comes as the sweep left it); how deep the network is
     (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
-    the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); and whether the
-    likelihood's curvature stays as the fit gets better."""
+    the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); whether the
+    likelihood's curvature stays as the fit gets better; and how many weights there are for an example."""
 
     rate: float
     batches: float
@@ -35,6 +35,7 @@ class Step(NamedTuple):
     probed: bool = False
     power_factor: float = 1.0
     steady: bool = False
+    weights: float = 0.0
 
 
 class Store:

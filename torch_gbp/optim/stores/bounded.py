@@ -4,14 +4,14 @@
     u = s U / (1 - beta^t)                                            s the message weight
     d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))               a_n falls as 1 / sqrt(L) in networks of depth L
     m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
-    r = R0 / R, if m0 = 0 at least .2
+    r = R0 / R, if m0 = 0 at least .2 min(1, W)                       W the number of weights for an example
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
 prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
 weight makes a larger one. The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which
-the data say little are back at m0 after a pass or two. Around 0 well-known weights share in it: of rectified layers the data know
-the product of their lengths alone, and one layer would give back what the prior takes from another. Weights yet to be heard are
-spared, as what every layer of a deep network loses multiplies, and weights that outnumber the examples are heard late:
+the data say little are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many,
+as the fit is then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses
+multiplies, and weights that outnumber the examples are heard late:
 
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
@@ -34,7 +34,7 @@ from torch_gbp.weights.parameter import GaussianParameter
 MEANS = 2.5  # rate of the means over that of the precisions, divided by `automatic_power_factor`
 NOISE = 6e-3  # a_n at the peak of the rate, 0.4: the largest step of a weight, in its own units
 PEAK = 0.4
-SHARED = 0.2  # the least R0 / R by which the prior pulls
+LEAST = 0.2  # R0 / R by which the prior pulls where there is a weight or more for every example
 RADIAL = 0.05  # of what chance has: scores whose part along the weights is smaller do not care how long those are
 LOOK = 16  # steps between two looks at that
 MEMORY = 0.99  # b
@@ -42,13 +42,14 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` of its share,
-    by `patience` of that where the length of an output's weights matters."""
+    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` of its share, which
+    is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters."""
 
     newton: float | None
     move: float
     pull: float
     patience: float = 1.0
+    least: float = 0.0
 
 
 def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
@@ -75,7 +76,8 @@ def _rates(step: Step, steps: int, momentum: float) -> Rates:
     root = max(1.0, step.depth) ** 0.5
     limit = NOISE * step.rate / PEAK / root
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
-    return Rates(newton / noise, noise * u, pull, patience=step.progress ** (step.power_factor - 1) / root)
+    patience = step.progress ** (step.power_factor - 1) / root
+    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.weights))
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
@@ -99,8 +101,8 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
 def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
     """The part of m - m0 that the prior takes back."""
     share = marginal.prior_precision / marginal.precision
-    if rates.newton is not None and marginal.prior_mean is None:
-        share.clamp_min_(SHARED)
+    if marginal.prior_mean is None:
+        share.clamp_min_(rates.least)
     return share.mul_(rates.pull * rates.patience)
 
 
