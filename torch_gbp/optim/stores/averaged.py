@@ -41,7 +41,7 @@ class AveragedSites(Store):
     divided by L, the number of layers with weights / 5, or / 3 where weights outnumber the examples (`message_weight.depth`),
     if that is more than 1. Likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
     Means sweep: where precisions come from probes, D is not divided and the means take the step of `stores/bounded.py`,
-    which keeps one more tensor.
+    which keeps one more tensor and in which the prior pulls at another strength, so the fixed point of the means is another too.
     Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
     than the prior: R carries a surplus precision (`stores/annealing.py`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
