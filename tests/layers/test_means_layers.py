@@ -63,8 +63,8 @@ def test_what_has_no_plain_function_says_so():
             gbp.GBPReLU()(gbp.Gaussian(torch.ones(2), torch.ones(2)))
 
 
-@pytest.mark.parametrize("make", [mlp, lenet])
-def test_probes_train_them_and_moments_predict(make):
+@pytest.mark.parametrize(("make", "least"), [(mlp, 0.8), (lenet, 0.6)])  # the latter reaches .65 to .9 by the seed
+def test_probes_train_them_and_moments_predict(make, least):
     x, y = (
         three_classes()
         if make is mlp
@@ -74,7 +74,7 @@ def test_probes_train_them_and_moments_predict(make):
     trainer = gbp.Trainer(model, gbp.Softmax(), epochs=20, sweep="means", progress=False)
     batches = [(x[part], y[part]) for part in torch.arange(60).split(10)]
     trainer.fit(batches)
-    assert trainer.evaluate(batches).accuracy > 0.6  # chance: a third; the convolutional one reaches .65 to .9 by the seed
+    assert trainer.evaluate(batches).accuracy > least
     assert all(bool((own.precision > own.prior_precision).all()) for own in gbp.marginals(model).values())
 
 
