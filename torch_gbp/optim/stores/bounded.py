@@ -16,8 +16,8 @@ multiplies, and weights that outnumber the examples are heard late:
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
 But a_p = a_m where only the direction of an output's weights matters, as before a normalisation: there g is orthogonal to m, and
-a pull to 0 harms nothing. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton
-step alone is taken, a_p = a_m and r = R0 / R.
+a pull to 0 harms nothing. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the
+Newton step alone is taken, a_p = a_m and r = R0 / R.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
