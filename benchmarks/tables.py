@@ -23,6 +23,7 @@ from benchmarks.tasks import TASKS
 ROOT = Path(__file__).parent.parent
 NOT_RUN = "(not run yet)\n"
 NETS = {"mlp": "MLP", "lenet": "LeNet-5"}
+OURS = ("gbp", "gbp_means")  # by either sweep, as they come
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -46,7 +47,8 @@ def comparison(name: str, rows: list[Row]) -> str:
     """Every network and method of an image task, or of data that nobody tuned on."""
     ood_sets = TASKS[name].ood if name in TASKS else {}
     cases = distinct(rows, "net", "limit", "epochs")
-    titles = {method: f"**{entrant.title}**" if method == "gbp" else entrant.title for method, entrant in METHODS.items()}
+    titles = {method: entrant.title for method, entrant in METHODS.items()}
+    titles |= {method: f"**{titles[method]}**" for method in OURS}
     lines = [
         Line([case_title(name, *case), title], dict(zip(("net", "limit", "epochs"), case, strict=True)) | {"method": method})
         for case in cases

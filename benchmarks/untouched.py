@@ -1,8 +1,9 @@
-"""Data on which no default of torch_gbp was ever tuned: tables and digits that scikit-learn ships, and letters (notMNIST).
+"""Data on which no default of torch_gbp was ever tuned: tables and digits of scikit-learn, letters, UCI tables told in classes.
 
 torch_gbp as it comes beside every rival, with its settings searched on a quarter of the training rows. Digits and letters have
-been seen in other ways: the demo trains on digits, letters are an OOD set of the MNIST benchmarks. No default was chosen by their
-labels.
+been seen in other ways: the demo trains on digits, letters (notMNIST) are an OOD set of the MNIST benchmarks. Defaults of the
+moment sweep were chosen by none of them; the longer steps of short means sweeps by rows of scikit-learn's four tables
+(TUNING.md), by none of the UCI tables.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks.results import Request, Row
 from benchmarks.tasks import QUICK_EPOCHS, QUICK_SCORED, SUBSET_SEED, Net, Plan, Split, Trial, limited
 from examples.networks import lenet5, mlp
 from lightning_modules.data.idx import read_idx
+from lightning_modules.data.tables import load_uci
 
 TEST, HELD_OUT = 1 / 3, 1 / 4  # shares of all rows, and of the training rows in a search
 QUICK_LIMIT = 100
@@ -81,15 +83,28 @@ def _table(load: Callable[..., object]) -> Callable[[Path], Rows]:
     return rows
 
 
+def _uci(name: str, quarters: bool = True) -> Callable[[Path], Rows]:
+    """A UCI table whose classes are the quarters of its target, or the target's values themselves, from the smallest on."""
+
+    def rows(folder: Path) -> Rows:
+        table = load_uci(folder, name)
+        x, y = table.x.float(), table.y.flatten()
+        if not quarters:
+            return x, torch.unique(y, return_inverse=True)[1]
+        return x, torch.bucketize(y, y.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=y.dtype)))
+
+    return rows
+
+
 def _letters(folder: Path) -> Rows:
     files = (folder / "notMNIST" / "raw" / f"t10k-{part}-ubyte" for part in ("images-idx3", "labels-idx1"))
     images, labels = (read_idx(path, axes) for path, axes in zip(files, (3, 1), strict=True))
     return images.unsqueeze(1).float(), labels.long()
 
 
-def _perceptron(inputs: int, classes: int, epochs: int) -> Net:
+def _perceptron(inputs: int, classes: int, epochs: int, batch: int = 16) -> Net:
     title = f"MLP {inputs}-64-64-{classes}"
-    return Net(title, lambda: mlp(inputs, (64, 64), classes), [Plan(epochs, None, 16, 16)])
+    return Net(title, lambda: mlp(inputs, (64, 64), classes), [Plan(epochs, None, batch, batch)])
 
 
 CASES: dict[str, Case] = {
@@ -99,5 +114,10 @@ CASES: dict[str, Case] = {
     "digits": Case("digits", _table(datasets.load_digits), _perceptron(64, 10, 30)),
     "letters_mlp": Case("notMNIST letters", _letters, Net("MLP 784-256-256-10", mlp, [Plan(10, None, 64, 32)])),
     "letters_lenet": Case("notMNIST letters", _letters, Net("LeNet-5", lenet5, [Plan(10, None, 64, 32)])),
+    "boston": Case("Boston housing, quarters", _uci("bostonHousing"), _perceptron(13, 4, 40)),
+    "energy": Case("energy, quarters", _uci("energy"), _perceptron(8, 4, 40)),
+    "yacht": Case("yacht, quarters", _uci("yacht"), _perceptron(6, 4, 60)),
+    "quality": Case("wine quality", _uci("wine-quality-red", quarters=False), _perceptron(11, 6, 30)),
+    "kin8nm": Case("kin8nm, quarters", _uci("kin8nm"), _perceptron(8, 4, 15, 64)),
 }
 CONTEST = Contest("untouched", trials, OF_FEW, race_costs, told)

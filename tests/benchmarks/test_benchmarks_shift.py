@@ -141,6 +141,20 @@ def test_the_tables_that_scikit_learn_ships_are_there(name: str) -> None:
     assert network(x[:2]).shape == (2, int(y.max()) + 1) and len(x) == len(y) and x.isfinite().all()
 
 
+def test_a_table_of_numbers_is_told_in_quarters_or_by_its_own_values(tmp_path: Path) -> None:
+    folder = tmp_path / "UCI" / "yacht"
+    folder.mkdir(parents=True)
+    target = torch.tensor([5.0, 7.0, 3.0, 3.0, 9.0, 7.0, 1.0, 4.0])
+    rows = torch.stack([torch.arange(8.0), target], 1).tolist()
+    (folder / "data.txt").write_text("\n".join(" ".join(map(str, row)) for row in rows))
+    for name, indices in {"features": [0], "target": [1], "train_0": range(6), "test_0": [6, 7]}.items():
+        (folder / f"index_{name}.txt").write_text("\n".join(map(str, indices)))
+    x, y = untouched.CASES["yacht"].load(tmp_path)
+    assert x.flatten().tolist() == list(range(8)) and x.dtype == torch.float32
+    assert y.tolist() == [2, 2, 0, 0, 3, 2, 0, 1]  # of 1 3 3 4 5 7 7 9 the quarters end with 3, 4.5 and 7
+    assert untouched._uci("yacht", quarters=False)(tmp_path)[1].tolist() == [3, 4, 1, 1, 5, 4, 0, 2]
+
+
 def test_a_search_on_untouched_data_sees_no_row_that_is_scored_at_the_end() -> None:
     x = torch.arange(120.0).view(-1, 1) * torch.tensor([1.0, -3.0]) + 7
     rows = (x, torch.arange(120))

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 import torch_gbp as gbp
 from torch_gbp.gaussian import Message
+from torch_gbp.optim.schedule import LONGEST
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
 from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
@@ -27,7 +28,7 @@ class Reference:
         self.u, self.v, self.known, self.t = torch.zeros_like(mean), torch.zeros_like(mean), 1.0, 0
         self.average, self.free = None, False
 
-    def step(self, g, curvature, rate, depth, crowding, steady, progress):
+    def step(self, g, curvature, rate, depth, crowding, steady, progress, scheduled):
         self.t += 1
         self.r = self.r + rate / BATCHES * (self.prior - self.r) + rate * POWER * curvature
         self.u = BETA * self.u + (1 - BETA) * g
@@ -35,7 +36,7 @@ class Reference:
         u = POWER * self.u / (1 - BETA**self.t)
         share = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
-            limit = NOISE * rate / PEAK / math.sqrt(max(1.0, depth))
+            limit = NOISE * scheduled / PEAK * self.longer(progress, depth) / math.sqrt(max(1.0, depth))
             share = torch.minimum(share, limit * math.sqrt(1 - MEMORY**self.t) / (POWER * self.v.sqrt()))
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
@@ -51,6 +52,10 @@ class Reference:
             self.average = self.m if self.average is None else self.average
             self.average = self.average + (self.m - self.average) * min(1.0, 4 / (TAIL * self.t))
 
+    def longer(self, progress, depth):
+        steps, inputs = self.t / progress, self.m.shape[1]
+        return 1.0 if self.centre.any() else max(1.0, min(4.0, 2000 / steps) * min(1.0, 64 / inputs) / max(0.2, depth))
+
     def invariant(self, g):
         along = sum(float(row @ weights) ** 2 for row, weights in zip(g, self.m, strict=True))
         most = sum(float(row @ row) * float(weights @ weights) for row, weights in zip(g, self.m, strict=True))
@@ -60,8 +65,11 @@ class Reference:
 @pytest.mark.parametrize("directions", [False, True], ids=["lengths_matter", "at_first_directions_alone"])
 @pytest.mark.parametrize("steady", [False, True], ids=["bounded", "steady"])
 @pytest.mark.parametrize("centred", [False, True], ids=["around_zero", "around_the_start"])
-@pytest.mark.parametrize(("size", "depth", "crowding"), [(1e-4, 0.5, 1.0), (1e-2, 4.0, 2.0), (10.0, 4.0, 1.0)])
-def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size, depth, crowding):
+@pytest.mark.parametrize(
+    ("size", "depth", "crowding", "in_all"),
+    [(1e-4, 0.5, 1.0, 40), (1e-2, 4.0, 2.0, 40), (10.0, 4.0, 1.0, 40), (0.1, 0.5, 1.0, 900)],
+)
+def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size, depth, crowding, in_all):
     layer = nn.Linear(4, 3)
     marginal = attach(layer, "weight", Prior(0.05, 0.0))
     if centred:
@@ -73,11 +81,11 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
         if directions and i < 20:
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
-        rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / 40
-        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS)
+        rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / in_all
+        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS, scheduled=1.5 * rate)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
-        reference.step(g, curvature, rate, depth, crowding, steady, progress)
+        reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate)
         assert_close(layer.weight.detach(), reference.m, rtol=1e-9, atol=1e-12)
         assert_close(marginal.precision, reference.r, rtol=1e-12, atol=0)
     assert_close(state["average"], reference.average, rtol=1e-9, atol=1e-12)
@@ -102,7 +110,39 @@ def test_a_score_far_above_the_usual_makes_no_step_beyond_the_bound():
         before = layer.weight.detach().clone()
         with torch.no_grad():
             store.commit(marginal, state, Message(torch.full((3, 4), size), torch.zeros(3, 4)), Step(0.4, 1e6, probed=True))
-        assert (layer.weight.detach() - before).abs().max() <= NOISE * (1 + 1e-6)
+        assert (layer.weight.detach() - before).abs().max() <= LONGEST * NOISE * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("in_all", "inputs", "depth", "longer"),
+    [
+        (4000, 8, 1.0, 1),
+        (4000, 8, 0.25, 2),
+        (500, 64, 1.0, 4),
+        (5, 64, 1.0, 4),
+        (500, 128, 1.0, 2),
+        (1000, 784, 1.0, 1),
+        (1000, 8, 4.0, 0.5),
+        (500, 8, 2.0, math.sqrt(2)),
+        (500, 8, 0.0, 20),
+    ],
+)
+def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all, inputs, depth, longer):
+    layer = nn.Linear(inputs, 2)
+    marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
+    layer.weight.detach().zero_()
+    step = Step(0.1, 1e6, depth=depth, progress=1 / in_all, probed=True, scheduled=0.4)
+    with torch.no_grad():
+        store.commit(marginal, {}, Message(torch.full((2, inputs), 1e9), torch.zeros(2, inputs)), step)
+    assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
+
+
+def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step_alone():
+    layer = gbp.from_torch(nn.Linear(3, 2))
+    optimizer = gbp.configure_optimizers(layer, 20, epochs=1)
+    gbp.Softmax()(layer(torch.randn(10, 3)), torch.arange(10) % 2).backward()
+    step = optimizer._step_of(optimizer.param_groups[0], 10)
+    assert step.rate == pytest.approx(step.scheduled * math.sqrt(2 / 40))
 
 
 def test_the_prior_pulls_by_its_share_of_the_precision_however_noisy_the_scores():
@@ -113,7 +153,7 @@ def test_the_prior_pulls_by_its_share_of_the_precision_however_noisy_the_scores(
         marginal.precision.mul_(4)
         store.commit(marginal, state, Message(torch.full((3, 4), 1e9), torch.zeros(3, 4)), step)
     share = min(1.0, MEANS * 0.4) * 20.0 / BATCHES / marginal.precision
-    assert_close(layer.weight.detach(), before * (1 - share) + NOISE, rtol=1e-9, atol=0)
+    assert_close(layer.weight.detach(), before * (1 - share) + LONGEST * NOISE, rtol=1e-9, atol=0)
 
 
 def test_likelihoods_with_constant_curvature_are_steady():

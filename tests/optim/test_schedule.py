@@ -4,11 +4,8 @@ import pytest
 import torch
 from helpers import mlp, sweep, three_classes
 
-from torch_gbp import (
-    AveragedSites,
-    MessagePassing,
-    Softmax,
-)
+from torch_gbp import AveragedSites, MessagePassing, Softmax, configure_optimizers, from_torch
+from torch_gbp.optim.schedule import longer, warmup_cosine
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -35,6 +32,30 @@ def test_own_schedule_warms_up_and_cools_down():
     assert rates[0] == pytest.approx(0.2)  # half of the warm-up is over after the first pass
     assert rates[1] == max(rates) and rates[1:] == sorted(rates[1:], reverse=True)
     assert 0.4 * 0.4 < rates[9] < 0.42 * 0.4
+
+
+def test_the_library_s_rate_of_plain_parameters_rises_in_short_runs_and_a_user_s_does_not():
+    rates = {}
+    for name, plain in (("own", None), ("user's", lambda parameters: torch.optim.AdamW(parameters, 3e-3))):
+        model = from_torch(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)), fresh=True)
+        optimizer = configure_optimizers(model, 60, epochs=100, plain=plain)
+        rates[name] = []
+        for i in range(60):
+            optimizer.zero_grad()
+            Softmax()(model(torch.randn(20, 4)), torch.arange(20) % 3).backward()
+            optimizer.step()
+            rates[name].append(optimizer._plain.optimizer.param_groups[0]["lr"])
+            if i == 0:
+                depth = optimizer.probed_depth
+    assert depth < 1
+    assert rates["user's"][-1] == pytest.approx(3e-3 * warmup_cosine(59 / 300, 60 / 300, 0.2, 0.0))
+    assert [own / user for own, user in zip(*rates.values(), strict=True)] == pytest.approx([4 / depth] * 60)
+
+
+def test_a_run_is_short_by_its_steps_and_a_network_shallow_by_its_layers():
+    assert [longer(steps, 1.0) for steps in (1, 499, 1000, 2000, 1e9)] == [4.0, 4.0, 2.0, 1.0, 1.0]
+    assert [longer(500, depth) for depth in (0.0, 0.5, 2.0, 8.0)] == [20.0, 8.0, 2.0, 1.0]
+    assert [longer(500, 1.0, inputs) for inputs in (1, 64, 128, 784)] == [4.0, 4.0, 2.0, 1.0]
 
 
 LOADERS = {  # examples of each batch of a pass over 60

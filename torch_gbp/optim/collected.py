@@ -175,7 +175,7 @@ class MessageOptimizer(MarginalOptimizer):
 
     def _step_of(self, group: dict[str, Any], examples: int) -> Step:
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
-        rate = rate_of(group, examples)
+        rate = scheduled = rate_of(group, examples)
         if self._own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches, self._moved)
         return Step(
@@ -188,6 +188,7 @@ class MessageOptimizer(MarginalOptimizer):
             power_factor=self.power_factor,
             steady=self._listener.steady,
             weights=sum(self._sizes) / group["num_data"],
+            scheduled=min(1.0, scheduled),
         )
 
     def _advance(self, examples: int, step: Step) -> None:

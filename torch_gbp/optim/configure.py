@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.message_passing import MessagePassing
-from torch_gbp.optim.plain_parameters import RATE
+from torch_gbp.optim.plain_parameters import ADAPTS, RATE
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 Plain = Callable[[list[nn.Parameter]], Optimizer]
@@ -28,7 +28,8 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
     Args:
         model: network with marginals (`gbp.from_torch`, or GBP layers), on its device.
         num_data: number of training examples.
-        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay.
+        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay,
+            more in short runs (`schedule.longer`).
             Its rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
         settings: of `MessagePassing`: epochs, lr, store, ...
 
@@ -62,4 +63,4 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
 
 def _adamw(parameters: list[nn.Parameter]) -> Optimizer:
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)  # one call for all of them
-    return torch.optim.AdamW(parameters, RATE, weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW([{"params": parameters, ADAPTS: True}], RATE, weight_decay=0.0, fused=fused)

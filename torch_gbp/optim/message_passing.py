@@ -156,7 +156,7 @@ class MessagePassing(MessageOptimizer):
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(update, watched) for update in updates]
         if self._plain is not None:
-            self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress)
+            self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress, self.probed_depth)
         self._advance(examples, updates[0].step)
         if complete(self.param_groups[0], examples):
             self.use_averaged_means()

@@ -1,7 +1,8 @@
 """PlainParameters: the torch optimizer of the parameters that have no marginal, under the schedule of the marginals' own.
 
 Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md).
-They are trained by the loss's gradient, in the same steps.
+They are trained by the loss's gradient, in the same steps; at a higher rate in short runs (`schedule.longer`), unless the
+optimizer is the user's own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import torch
 from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
-from torch_gbp.optim.schedule import warmup_cosine
+from torch_gbp.optim.schedule import longer, warmup_cosine
 
 RATE = 3e-3  # of AdamW, at its peak
+ADAPTS = "adapts"  # in a parameter group: its rate is the library's own, and rises in short runs
 
 
 class PlainParameters:
@@ -49,9 +51,10 @@ class PlainParameters:
                     fix="lower lr, or standardise the inputs; everything is as before the step",
                 )
 
-    def step(self, group: dict[str, Any], before: float, after: float) -> None:
+    def step(self, group: dict[str, Any], before: float, after: float, depth: float) -> None:
         """One step, which takes the passes of the message-passing `group` from the share `before` to `after`."""
         factor = 1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0)
+        faster = longer(1 / (after - before), depth) if after > before else 1.0
         for own in self.optimizer.param_groups:
-            own["lr"] = own["initial_lr"] * factor
+            own["lr"] = own["initial_lr"] * factor * (faster if own.get(ADAPTS) else 1.0)
         self.optimizer.step()

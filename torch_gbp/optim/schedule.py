@@ -1,4 +1,4 @@
-"""The rate of a step: linear warm-up, then a cosine, by the share of the passes already done."""
+"""The rate of a step: linear warm-up, then a cosine, by the share of the passes already done; longer steps in short runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 NO_SCHEDULE = 2.0  # passes that count as a run where none are told
+FEW_STEPS, LONGEST = 2000, 4.0  # runs of fewer steps make longer ones, by this much at most in a network of depth 1
+NARROW = 64  # inputs of a layer up to which they do so in full
+SHALLOWEST = 0.2  # depth of a linear model
 FINAL = 0.4  # of the peak rate is left at the end: the means are averaged, so they need not come to rest
 
 
@@ -40,6 +43,22 @@ def progress_of(group: Mapping[str, Any], examples: int) -> float:
     """
     passes = NO_SCHEDULE if group["epochs"] is None else group["epochs"]
     return min(1.0, (group["examples_seen"] + examples) / (passes * group["num_data"]))
+
+
+def longer(steps: float, depth: float, inputs: int = 1) -> float:
+    """Factor on the longest step of a weight in a run of so many steps: max(1, min(4, 2000 / steps) min(1, 64 / inputs) / depth).
+
+    In a short run no weight gets far. What stands longer steps are linear models and layers of few inputs, whose outputs do not
+    move by as much at once (Yang et al. 2021, table 3, say so of Adam). Chosen on held-out rows, see benchmarks/TUNING.md.
+
+    Args:
+        depth: of the network (`message_weight.depth`).
+        inputs: of a weight's output; 1 for biases.
+
+    >>> longer(5000, depth=1.0), longer(500, depth=1.0), longer(500, depth=4.0), longer(500, depth=1.0, inputs=128)
+    (1.0, 4.0, 1.0, 2.0)
+    """
+    return max(1.0, min(LONGEST, FEW_STEPS / steps) * min(1.0, NARROW / inputs) / max(SHALLOWEST, depth))
 
 
 def complete(group: Mapping[str, Any], examples: int) -> bool:

@@ -24,7 +24,8 @@ class Step(NamedTuple):
     much its message counts (the message itself comes as the sweep left it); how deep the network is
     (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
     the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); whether the
-    likelihood's curvature stays as the fit gets better; and how many weights there are for an example."""
+    likelihood's curvature stays as the fit gets better; how many weights there are for an example; and the rate before the
+    likelihood's factor on it (None: as the rate)."""
 
     rate: float
     batches: float
@@ -36,6 +37,7 @@ class Step(NamedTuple):
     power_factor: float = 1.0
     steady: bool = False
     weights: float = 0.0
+    scheduled: float | None = None
 
 
 class Store:

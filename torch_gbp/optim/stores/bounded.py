@@ -2,22 +2,29 @@
 
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t)                                            s the message weight
-    d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))               a_n falls as 1 / sqrt(L) in networks of depth L
+    d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
     m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
     r = R0 / R, if m0 = 0 at least .2 min(1, W)                       W the number of weights for an example
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
 prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
-weight makes a larger one. The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which
-the data say little are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many,
-as the fit is then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses
-multiplies, and weights that outnumber the examples are heard late:
+weight makes a larger one. That bound follows the schedule's rate a, but no likelihood's wish for less with few batches in a pass.
+It falls with the depth, and rises where a run has few steps and m0 = 0 (`schedule.longer`):
+
+    a_n = .006 (a / .4) k / sqrt(max(1, L)),  k = max(1, min(4, 2000 / T) min(1, 64 / f) / L)    T steps in all, f inputs, L depth
+
+The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
+are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
+then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses multiplies, and
+weights that outnumber the examples are heard late:
 
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
 But a_p = a_m where only the direction of an output's weights matters, as before a normalisation: there g is orthogonal to m, and
-a pull to 0 harms nothing. Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the
-Newton step alone is taken, a_p = a_m and r = R0 / R.
+a pull to 0 harms nothing.
+
+Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step
+alone is taken, a_p = a_m and r = R0 / R.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
@@ -28,6 +35,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torch_gbp.optim.schedule import longer
 from torch_gbp.optim.stores.base import State, Step
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -60,7 +68,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum)
+        rates = _rates(step, state["steps"], momentum, _limit(marginal, step, state["steps"]))
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(score, marginal.mean.detach()))
         if state.get("radial", 1.0) < RADIAL:
@@ -68,15 +76,22 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
-def _rates(step: Step, steps: int, momentum: float) -> Rates:
+def _limit(marginal: GaussianParameter, step: Step, steps: int) -> float:
+    """a_n: the largest step of a weight."""
+    rate = step.rate if step.scheduled is None else step.scheduled
+    limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
+    if marginal.prior_mean is not None:
+        return limit
+    return limit * longer(steps / step.progress, step.depth, inputs=marginal.mean[0].numel())
+
+
+def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
     newton, u = min(1.0, MEANS * step.rate) / step.power_factor, step.message_weight / (1 - momentum**steps)  # u over U
     pull = newton / step.batches
     if step.steady:
         return Rates(None, newton * u, pull)
-    root = max(1.0, step.depth) ** 0.5
-    limit = NOISE * step.rate / PEAK / root
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
-    patience = step.progress ** (step.power_factor - 1) / root
+    patience = step.progress ** (step.power_factor - 1) / max(1.0, step.depth) ** 0.5
     return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.weights))
 
 
