@@ -20,7 +20,7 @@ LOOKS = {  # colour and line of a method; one family, one colour
     **{name: ("#CC79A7", line) for name, line in (("laplace_held_out", "--"), ("vbll", "-."))},
     **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
     **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},
-    "gbp_means": (OURS, "--"),
+    "gbp_means": (OURS, (0, (6, 1, 1, 1, 1, 1))),
     "sgd_squares": (REFERENCE, ":"),
 }
 
