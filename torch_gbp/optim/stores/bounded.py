@@ -20,8 +20,10 @@ weights that outnumber the examples are heard late:
 
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
-But a_p = a_m where only the direction of an output's weights matters, as before a normalisation: there g is orthogonal to m, and
-a pull to 0 harms nothing.
+Where only the direction of an output's weights matters, as before a normalisation, g is orthogonal to m, and a pull to 0 harms
+nothing: shorter weights turn by more in a step. That helps a run of few passes, and lets deep networks find no rest in a long one:
+
+    a_p = a_m max(1 / max(1, L), min(1, 5 / P))    P passes in all
 
 Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step
 alone is taken, a_p = a_m and r = R0 / R.
@@ -45,6 +47,7 @@ PEAK = 0.4
 LEAST = 0.2  # R0 / R by which the prior pulls where there is a weight or more for every example
 RADIAL = 0.05  # of what chance has: scores whose part along the weights is smaller do not care how long those are
 LOOK = 16  # steps between two looks at that
+FEW_PASSES = 5  # of a run in which such weights are pulled as the prior says, in a network of any depth
 MEMORY = 0.99  # b
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
@@ -72,7 +75,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(score, marginal.mean.detach()))
         if state.get("radial", 1.0) < RADIAL:
-            rates = rates._replace(patience=1.0)
+            rates = rates._replace(patience=_of_directions(step, state["steps"]))
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
@@ -83,6 +86,12 @@ def _limit(marginal: GaussianParameter, step: Step, steps: int) -> float:
     if marginal.prior_mean is not None:
         return limit
     return limit * longer(steps / step.progress, step.depth, inputs=marginal.mean[0].numel())
+
+
+def _of_directions(step: Step, steps: int) -> float:
+    """a_p / a_m where only the direction of an output's weights matters."""
+    passes = steps / step.progress / step.batches
+    return max(1 / max(1.0, step.depth), min(1.0, FEW_PASSES / passes))
 
 
 def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
