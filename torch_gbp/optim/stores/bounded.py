@@ -21,9 +21,10 @@ weights that outnumber the examples are heard late:
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
 Where only the direction of an output's weights matters, as before a normalisation, g is orthogonal to m, and a pull to 0 harms
-nothing: shorter weights turn by more in a step. That helps a run of few passes, and lets deep networks find no rest in a long one:
+nothing: shorter weights turn by more in a step. That helps in few passes, and lets deep networks find no rest in many, unless
+there are few examples, which they would learn by heart:
 
-    a_p = a_m max(1 / max(1, L), min(1, 5 / P))    P passes in all
+    a_p = a_m max(1 / max(1, L), min(1, 5 / P))^(2 - c)    P passes in all
 
 Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step
 alone is taken, a_p = a_m and r = R0 / R.
@@ -91,7 +92,7 @@ def _limit(marginal: GaussianParameter, step: Step, steps: int) -> float:
 def _of_directions(step: Step, steps: int) -> float:
     """a_p / a_m where only the direction of an output's weights matters."""
     passes = steps / step.progress / step.batches
-    return max(1 / max(1.0, step.depth), min(1.0, FEW_PASSES / passes))
+    return max(1 / max(1.0, step.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.power_factor)
 
 
 def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
