@@ -52,6 +52,21 @@ def test_the_library_s_rate_of_plain_parameters_rises_in_short_runs_and_a_user_s
     assert [own / user for own, user in zip(*rates.values(), strict=True)] == pytest.approx([4 / depth] * 60)
 
 
+def test_a_network_that_starts_at_given_weights_makes_no_longer_steps():
+    moved = {}
+    for fresh, as_prior in ((True, False), (False, False), (False, True)):
+        model = from_torch(torch.nn.Sequential(torch.nn.Linear(4, 3)), fresh=fresh, as_prior=as_prior)
+        optimizer = configure_optimizers(model, 2000, epochs=1, store=AveragedSites(trust_radius=float("inf")))
+        before = model[0].weight.detach().clone()
+        (1e-4 * Softmax()(model(torch.randn(20, 4)), torch.arange(20) % 3)).backward()
+        optimizer.step()
+        rate = optimizer._plain.optimizer.param_groups[0]["lr"] / 3e-3 / warmup_cosine(0, 1 / 100, 0.2, 0.0)
+        moved[fresh, as_prior] = (float((model[0].weight.detach() - before).abs().max()), rate)
+    anew, given, centred = moved.values()
+    assert given[1] == centred[1] == pytest.approx(1) and anew[1] == pytest.approx(4 / max(0.2, optimizer.probed_depth))
+    assert anew[0] > 4 * max(given[0], centred[0])
+
+
 def test_a_run_is_short_by_its_steps_and_a_network_shallow_by_its_layers():
     assert [longer(steps, 1.0) for steps in (1, 499, 1000, 2000, 1e9)] == [4.0, 4.0, 2.0, 1.0, 1.0]
     assert [longer(500, depth) for depth in (0.0, 0.5, 2.0, 8.0)] == [20.0, 8.0, 2.0, 1.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
         model: network with marginals (`gbp.from_torch`, or GBP layers), on its device.
         num_data: number of training examples.
         plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay,
-            more in short runs (`schedule.longer`).
+            more in short runs of networks that start anew (`schedule.longer`).
             Its rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
         settings: of `MessagePassing`: epochs, lr, store, ...
 
@@ -57,10 +58,10 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
             fix="model = torch_gbp.from_torch(model)",
         )
     others = [parameter for _, parameter in plain_parameters(model) if parameter.requires_grad]
-    make = _adamw if plain is None else plain
+    make = partial(_adamw, adapts=not any(own.informed for own in marginals(model).values())) if plain is None else plain
     return MessagePassing(named, num_data, plain=make(others) if others else None, **settings)
 
 
-def _adamw(parameters: list[nn.Parameter]) -> Optimizer:
+def _adamw(parameters: list[nn.Parameter], adapts: bool) -> Optimizer:
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)  # one call for all of them
-    return torch.optim.AdamW([{"params": parameters, ADAPTS: True}], RATE, weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW([{"params": parameters, ADAPTS: adapts}], RATE, weight_decay=0.0, fused=fused)

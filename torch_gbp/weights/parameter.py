@@ -97,6 +97,12 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
 
     @property
+    def informed(self) -> bool:
+        """Whether it starts from known weights: a prior around them, or a torch layer's marginal narrower than its prior."""
+        start = None if self.moments else self.prior.start_variance
+        return self.prior_mean is not None or (start is not None and start < self.prior.width)
+
+    @property
     def anneals(self) -> bool:
         """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
         return self.moments or self.mean.requires_grad

@@ -9,7 +9,7 @@
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
 prior's and a Newton step far too long: there the noise of g decides, as it does for Adam (Kingma & Ba 2015), of whose steps no
 weight makes a larger one. That bound follows the schedule's rate a, but no likelihood's wish for less with few batches in a pass.
-It falls with the depth, and rises where a run has few steps and m0 = 0 (`schedule.longer`):
+It falls with the depth, and rises where a run has few steps and starts from nothing known (`schedule.longer`):
 
     a_n = .006 (a / .4) k / sqrt(max(1, L)),  k = max(1, min(4, 2000 / T) min(1, 64 / f) / L)    T steps in all, f inputs, L depth
 
@@ -84,7 +84,7 @@ def _limit(marginal: GaussianParameter, step: Step, steps: int) -> float:
     """a_n: the largest step of a weight."""
     rate = step.rate if step.scheduled is None else step.scheduled
     limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
-    if marginal.prior_mean is not None:
+    if marginal.informed:
         return limit
     return limit * longer(steps / step.progress, step.depth, inputs=marginal.mean[0].numel())
 
