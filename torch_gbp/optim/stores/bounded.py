@@ -67,12 +67,12 @@ class Rates(NamedTuple):
 def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
     """Moves the means of a marginal whose precision has its new value; uses up the score."""
     if "noise" not in state:
-        state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
+        state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0, informed=marginal.informed)
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum, _limit(marginal, step, state["steps"]))
+        rates = _rates(step, state["steps"], momentum, _limit(state, step, inputs=marginal.mean[0].numel()))
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(score, marginal.mean.detach()))
         if state.get("radial", 1.0) < RADIAL:
@@ -80,13 +80,13 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
-def _limit(marginal: GaussianParameter, step: Step, steps: int) -> float:
+def _limit(state: State, step: Step, inputs: int) -> float:
     """a_n: the largest step of a weight."""
     rate = step.rate if step.scheduled is None else step.scheduled
     limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
-    if marginal.informed:
+    if state.get("informed"):  # at the start of the run
         return limit
-    return limit * longer(steps / step.progress, step.depth, inputs=marginal.mean[0].numel())
+    return limit * longer(state["steps"] / step.progress, step.depth, inputs)
 
 
 def _of_directions(step: Step, steps: int) -> float:
