@@ -15,7 +15,7 @@ from benchmarks import anynet_tables, frugal_tables, graph_tables, local_tables,
 from benchmarks.checks import tables as checks
 from benchmarks.checks import thesis_tables
 from benchmarks.markdown import ACCURACY, DATA, ECE, NLL, SMALLEST_SET, Column, Line, cell, crossed, distinct, number, passes
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, OURS
 from benchmarks.results import RESULTS, Row, read
 from benchmarks.study import CALIBRATED
 from benchmarks.tasks import TASKS
@@ -23,7 +23,6 @@ from benchmarks.tasks import TASKS
 ROOT = Path(__file__).parent.parent
 NOT_RUN = "(not run yet)\n"
 NETS = {"mlp": "MLP", "lenet": "LeNet-5"}
-OURS = ("gbp", "gbp_means")  # by either sweep, as they come
 _PLACE = re.compile(r"(<!-- results: (\w+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -21,7 +21,6 @@ from benchmarks.results import Request, Result, Row, key
 from benchmarks.tasks import SUBSET_SEED, Trial
 
 MULTIPLES = (0.1, 0.3, 1.0, 3.0, 10.0)
-OURS = ("gbp", "gbp_means")
 SCORED = 2000  # test examples, the first ones
 _RISING = {"warmup": WARMUP}
 ENTRANTS: dict[str, Entrant] = {  # rivals: the built-in settings of the comparisons, with a warm-up for AdamW too

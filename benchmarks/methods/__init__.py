@@ -25,6 +25,7 @@ METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "laplace_held_out": last_layer.LAST_LAYER_HELD_OUT,
     "ensemble": bayes.ENSEMBLE,
 }
+OURS = ("gbp", "gbp_means")  # by either sweep, as they come
 _FEW_ADAMW = grid(lr=(5e-4, 1e-3, 2e-3, 4e-3), weight_decay=(0.1, 1.0))
 _FEW_SGD = grid(lr=(0.01, 0.02, 0.05, 0.1), weight_decay=(1e-3, 1e-2))
 _FEW_DROPOUT = grid(lr=(1e-3, 2e-3), weight_decay=(0.1, 1.0), rate=(0.1, 0.3))
