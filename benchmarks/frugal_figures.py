@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator
 from benchmarks import corruptions, passes, untuned
 from benchmarks.drawing import LOOKS, dress, make_panels, plain_numbers
 from benchmarks.frugal_tables import by_multiple, points
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, OURS
 from benchmarks.results import Row, committed, estimate, matching
 from benchmarks.tasks import TASKS
 
@@ -45,7 +45,7 @@ def _dots(axes: Any, rows: list[Row]) -> None:
                 at, shade = min(found.mean, LARGEST), (1 + place) / len(untuned.MULTIPLES)
                 axes.plot(at, height, "o", color=colour, alpha=shade, markersize=7, markeredgecolor=colour)
         axes.plot(min(by_multiple(own, "nll").median, LARGEST), height, "|", color=colour, markersize=17, markeredgewidth=1.6)
-    ours = [by_multiple(own, "nll").worst for name in untuned.OURS if (own := matching(rows, method=name))]
+    ours = [by_multiple(own, "nll").worst for name in OURS if (own := matching(rows, method=name))]
     for worst, line in zip(ours, (":", "--"), strict=False):
         axes.axvline(worst, color=LOOKS["gbp"][0], linewidth=0.8, linestyle=line)
     axes.set_yticks(range(len(methods)), [SHORT.get(method, untuned.ENTRANTS[method].title) for method in methods])

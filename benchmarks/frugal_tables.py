@@ -9,7 +9,7 @@ from itertools import pairwise
 from benchmarks import passes, untuned
 from benchmarks.contest import SHIPPED
 from benchmarks.markdown import ACCURACY, ECE, NLL, Cell, Column, Line, cell, crossed, distinct, grid, number
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, OURS
 from benchmarks.portions import Portion
 from benchmarks.results import Row, estimate, matching
 from benchmarks.tasks import TASKS
@@ -170,9 +170,9 @@ def by_multiple(rows: list[Row], key: str) -> untuned.Spread:
 
 def _wins(rows: list[Row], titles: dict[str, str]) -> str:
     nets = [net for (net,) in distinct(rows, "net")]
-    rivals = [method for method in titles if method not in untuned.OURS and matching(rows, method=method)]
+    rivals = [method for method in titles if method not in OURS and matching(rows, method=method)]
     lines = []
-    for ours in (own for own in untuned.OURS if matching(rows, method=own)):
+    for ours in (own for own in OURS if matching(rows, method=own)):
         for words, key in (("NLL", "nll"), ("NLL, best temperature of each rate", "nll_tempered")):
             counts = []
             for rival in rivals:
