@@ -110,7 +110,10 @@ def test_a_plain_network_of_six_hidden_layers_learns_digits():
     assert found == []
 
 
-def test_without_annealing_and_trust_region_it_stays_at_chance_and_says_so():
+@pytest.mark.parametrize("seed", range(4))
+def test_without_annealing_and_trust_region_it_stays_at_chance_and_says_so(seed):
+    """Some of these networks say nothing; some follow their last batches, wildly, and explain targets worse than at first."""
+    torch.manual_seed(seed)
     accuracy, found = learn_digits(AveragedSites(anneal=False, trust_radius=math.inf), lr=0.4)
     assert accuracy < 0.3
     assert len(found) == 1

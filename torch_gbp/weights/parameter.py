@@ -110,7 +110,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
     def mark_written(self) -> None:
         """Marks the present values as written by message passing (or by loading a checkpoint)."""
         head, witness, _ = self._stamp
-        self._stamp = head, witness.copy_(head), self.precision._version
+        self._note(_stamp=(head, witness.copy_(head), self.precision._version))
 
     def check_writes(self) -> None:
         """Raises ForeignUpdate if precisions fell since message passing last wrote to them; InvalidInput without any."""

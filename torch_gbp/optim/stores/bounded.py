@@ -54,7 +54,7 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
 class Rates(NamedTuple):
-    """Numbers of one step: d = `move` U min(`newton` / R, 1 / sqrt(V)), else 1 / R; the prior pulls by `pull` of its share, which
+    """Numbers of one step: d = `move` U / max(R / `newton`, sqrt(V)), else U / R; the prior pulls by `pull` of its share, which
     is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters."""
 
     newton: float | None
@@ -109,12 +109,11 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     mean, precision = marginal.mean.detach(), marginal.precision
     pull = _pull(marginal, rates)
     if rates.newton is None:
-        share = into.copy_(precision.reciprocal().expand_as(into))
+        step = gradient / precision
     else:
-        share = torch.rsqrt(noise, out=into)
-        torch.minimum(share, precision.reciprocal() * rates.newton, out=share)
-    step = gradient * share
-    length = torch.mul(step, precision.sqrt(), out=share).reshape(len(step), -1).norm(dim=1)
+        torch.sqrt(noise, out=into)  # which is faster than its reciprocal
+        step = gradient / torch.maximum(into, precision / rates.newton, out=into)
+    length = torch.mul(step, precision.sqrt(), out=into).view(len(step), -1).norm(dim=1)
     scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)
     if marginal.prior_mean is None:
         mean.mul_(1 - pull)
