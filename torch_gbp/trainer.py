@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from contextlib import nullcontext
 from operator import length_hint
 from typing import Any, NamedTuple
@@ -23,12 +23,11 @@ from torch_gbp.inference.inference import Inference
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.configure import Plain, configure_optimizers
-from torch_gbp.optim.fixed_batches import FixedBatches
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import Store
 from torch_gbp.predictive import Outputs, outputs_of
-from torch_gbp.predictive.examples import device_of, inputs_of, log_probability, pairs, require_network
+from torch_gbp.predictive.examples import count_examples, device_of, inputs_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.progress import pass_line, redraws
 
@@ -125,12 +124,12 @@ class Trainer:
         settings: dict[str, Any] = {"lr": self.lr, "epochs": passes, "store": self.store, "plain": self.plain}
         self.optimizer = configure_optimizers(self.model, count_examples(loader), **settings)
         try:
-            return self._run(loader, validation)
+            return self._run(self.optimizer, loader, validation)
         except BaseException:
             self.optimizer.release()
             raise
 
-    def _run(self, loader: Any, validation: Any) -> list[Epoch]:
+    def _run(self, optimizer: MessagePassing, loader: Any, validation: Any) -> list[Epoch]:
         history: list[Epoch] = []
         best, best_state, waited = -float("inf"), None, 0
         for number in range(1, self.epochs + 1):
@@ -139,10 +138,12 @@ class Trainer:
             if self.patience is None or checked is None:
                 continue
             if checked.log_evidence > best:
-                best, best_state, waited = checked.log_evidence, copy.deepcopy(self._learned().state_dict()), 0
+                with optimizer.settled():
+                    best, best_state, waited = checked.log_evidence, copy.deepcopy(self._learned().state_dict()), 0
             elif (waited := waited + 1) >= self.patience:
                 break
         if best_state is not None:
+            optimizer.release()
             self._learned().load_state_dict(best_state)
         return history
 
@@ -222,25 +223,3 @@ def _number(batch: Any) -> int:
     return require_count(
         "the number of a batch", batch, "Trainer.fit", fix="iterate over FixedBatches, or give (input, target)", least=0
     )
-
-
-def count_examples(loader: Any) -> int:
-    """Number of training examples behind a loader; a list of batches is counted batch by batch.
-
-    Raises:
-        InvalidInput: no examples, or a data set that does not know how many it has.
-    """
-    data = getattr(loader, "dataset", None)
-    if isinstance(data, FixedBatches):
-        return data.num_data
-    if data is None:
-        return sum(len(y) for _, y, *_ in pairs(loader, None, "the training loader"))
-    if not isinstance(data, Sized) or not len(data):
-        raise InvalidInput(
-            "the number of training examples is needed, and at least one",
-            where="the training loader",
-            got=f"{type(data).__name__}{' of length 0' if isinstance(data, Sized) else ' without length'}",
-            cause="an empty data set, or a stream",
-            fix="pass a map-style data set, or write the loop with MessagePassing(..., num_data=...)",
-        )
-    return len(data)

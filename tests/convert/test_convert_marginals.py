@@ -14,7 +14,8 @@ from torch_gbp.convert import is_weight
 from torch_gbp.convert.start import NOISE, fans
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights import variances
-from torch_gbp.weights.attached import ParameterMarginal, Sharing, marginals, plain_parameters
+from torch_gbp.weights.attached import ParameterMarginal, marginals, plain_parameters
+from torch_gbp.weights.sharing import Sharing
 
 EXPECTED = {
     Transformer: {

@@ -13,8 +13,9 @@ from torch_gbp.optim.schedule import LONGEST
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Step
 from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
-from torch_gbp.weights.attached import Sharing, attach
+from torch_gbp.weights.attached import attach
 from torch_gbp.weights.priors import Prior
+from torch_gbp.weights.sharing import Sharing
 
 pytestmark = pytest.mark.usefixtures("float64")
 BETA, TRUST, TAIL, BATCHES, POWER, WEIGHTS = 0.9, 16.0, 0.125, 50.0, 64.0, 0.5
@@ -84,7 +85,7 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
         rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / in_all
-        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS, scheduled=1.5 * rate)
+        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS, 1.5 * rate, in_all)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
         reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate)
@@ -133,7 +134,7 @@ def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all
     layer = nn.Linear(inputs, 2)
     marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
     layer.weight.detach().zero_()
-    step = Step(0.1, 1e6, depth=depth, progress=1 / in_all, probed=True, scheduled=0.4)
+    step = Step(0.1, 1e6, depth=depth, probed=True, scheduled=0.4, run=in_all)
     with torch.no_grad():
         store.commit(marginal, {}, Message(torch.full((2, inputs), 1e9), torch.zeros(2, inputs)), step)
     assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
@@ -143,14 +144,14 @@ def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step
     layer = gbp.from_torch(nn.Linear(3, 2))
     optimizer = gbp.configure_optimizers(layer, 20, epochs=1)
     gbp.Softmax()(layer(torch.randn(10, 3)), torch.arange(10) % 2).backward()
-    step = optimizer._step_of(optimizer.param_groups[0], 10)
+    step = optimizer._step_of(optimizer.param_groups[0], 10, own_rate=True)
     assert step.rate == pytest.approx(step.scheduled * math.sqrt(2 / 40))
 
 
 def test_the_prior_pulls_by_its_share_of_the_precision_however_noisy_the_scores():
     layer = nn.Linear(4, 3)
     marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
-    before, state, step = layer.weight.detach().clone(), {}, Step(0.4, BATCHES, probed=True)
+    before, state, step = layer.weight.detach().clone(), {}, Step(0.4, BATCHES, probed=True, run=1)
     with torch.no_grad():
         marginal.precision.mul_(4)
         store.commit(marginal, state, Message(torch.full((3, 4), 1e9), torch.zeros(3, 4)), step)
@@ -174,7 +175,7 @@ def test_before_a_normalisation_scores_do_not_lie_along_the_weights_but_before_a
         convolution = nn.Conv2d(3, 8, 3, bias=False)
         model = nn.Sequential(convolution, after, nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
         nn.functional.cross_entropy(model(x), torch.arange(64) % 4).backward()
-        found.append(float(_radial(convolution.weight.grad, convolution.weight.detach())))
+        found.append(float(_radial(convolution.weight.grad.flatten(1), convolution.weight.detach().flatten(1))))
     assert found[0] < RADIAL / 10 and found[1] > RADIAL
     assert _radial(torch.zeros(3, 4), torch.ones(3, 4)) == 1.0
 
@@ -201,7 +202,7 @@ def test_directions_are_pulled_less_in_long_runs_of_deep_networks_with_many_exam
     with torch.no_grad():
         layer.weight.fill_(1.0)
         marginal, store, state = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(), {}
-        step = Step(0.4, BATCHES, depth=depth, progress=1 / passes / BATCHES, probed=True, power_factor=crowding)
+        step = Step(0.4, BATCHES, depth=depth, probed=True, power_factor=crowding, run=passes * BATCHES)
         store.commit(marginal, state, Message(1e-30 * torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2)), step)
     assert float(1 - layer.weight.detach().mean()) == pytest.approx(pulled / crowding / BATCHES, rel=1e-2)
 

@@ -20,7 +20,7 @@ from torch_gbp import (
 )
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.factors import leaky_relu
-from torch_gbp.optim.update_checks import TOLERANCE
+from torch_gbp.weights.parameter import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("float64")
 

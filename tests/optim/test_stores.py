@@ -206,6 +206,7 @@ def test_precision_below_the_prior_raises_before_anything_changes(store):
     before = marginals(model)
 
     def spoiled():
+        propagate.zero_grad()
         with propagate.visit(1, x, y):
             Softmax()(model(x), y).backward()
             model.weight.precision.grad.fill_(-1e9)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 import torch.distributed as dist
@@ -30,15 +30,8 @@ Scores = Callable[[torch.Generator], Tensor]
 EARLY, EVERY = 16, 8  # steps with a probe each, and how often then; the precisions are averages over many steps
 
 _PROBERS: WeakSet[Prober] = WeakSet()
-_ASKED_BY: WeakKeyDictionary[GaussianParameter, int] = WeakKeyDictionary()  # which prober asks for it: that of the last optimizer
-
-
-def own_seed(rank: int) -> int:
-    """A seed that follows from torch's and the process, and leaves torch's own random numbers as they were.
-
-    Source of the multiplier: Knuth's linear congruential generator MMIX; neighbouring seeds give unrelated streams.
-    """
-    return ((torch.initial_seed() + rank) * 6364136223846793005 + 1442695040888963407) % 2**63
+# which probers asked for it, the last of those that are still there being the one that is answered
+_ASKED_BY: WeakKeyDictionary[GaussianParameter, list[ref[Prober]]] = WeakKeyDictionary()
 
 
 class Prober:
@@ -58,7 +51,12 @@ class Prober:
     def attach(self, marginal: GaussianParameter) -> None:
         """Takes a marginal over from the optimizer before, if there was one."""
         self.marginals.append(marginal)
-        _ASKED_BY[marginal] = id(self)
+        _ASKED_BY[marginal] = [*(one for one in _ASKED_BY.get(marginal, []) if one() is not None), ref(self)]
+
+    def asks_for(self, marginal: GaussianParameter) -> bool:
+        """Whether probes of the marginal are this prober's: its optimizer is the last that took it, of those that are there."""
+        probers = (one() for one in reversed(_ASKED_BY.get(marginal, [])))
+        return next((one for one in probers if one is not None), None) is self
 
     def generator(self, device: torch.device) -> torch.Generator:
         """The generator of targets on a device, where it was left off."""
@@ -91,7 +89,7 @@ class Prober:
         Raises:
             InvalidInput: a graph that cannot be walked a second time.
         """
-        reached = [own for own in self.marginals if own.mean.requires_grad and _ASKED_BY.get(own) == id(self)]
+        reached = [own for own in self.marginals if own.mean.requires_grad and self.asks_for(own)]
         reached = [own for own in reached if moments or not own.moments]
         if not reached:
             return
@@ -111,7 +109,7 @@ class Prober:
 
 def attached() -> list[GaussianParameter]:
     """The marginals of all optimizers that are there, each with the last that took it."""
-    return [own for prober in _PROBERS for own in prober.marginals if _ASKED_BY.get(own) == id(prober)]
+    return [own for prober in _PROBERS for own in prober.marginals if prober.asks_for(own)]
 
 
 def due() -> list[Prober]:

@@ -102,7 +102,7 @@ class Listener:
         def hear(parameter: Tensor) -> None:
             listener, sweep, owner = me(), getattr(_current, "sweep", None), owner_of(parameter)
             if owner is not None:
-                owner.arrive()
+                owner.hear(parameter)
             if listener is not None and sweep is not None and not sweep.spent and sweep not in listener.sweeps:
                 listener.sweeps.append(sweep)
 

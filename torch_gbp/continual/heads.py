@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count, require_kind
 from torch_gbp.layers.linear import GBPLinear
-from torch_gbp.weights.attached import SUFFIX, ParameterMarginal, Sharing, attach
+from torch_gbp.weights.attached import SUFFIX, ParameterMarginal, attach
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Prior
+from torch_gbp.weights.sharing import Sharing
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from torch_gbp.convert.low_rank import LowRank
+from torch_gbp.convert.statistics import release_statistics
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.layers import (
@@ -27,7 +28,10 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
+from torch_gbp.predictive.known import uncompiled
 from torch_gbp.weights.attached import ParameterMarginal, detach, marginals
+
+_TORCHS_OWN = nn.Module().__dict__.keys()
 
 
 def to_torch(model: nn.Module) -> nn.Module:
@@ -47,7 +51,7 @@ def to_torch(model: nn.Module) -> nn.Module:
     )
     """
     require_kind("model", model, nn.Module, "to_torch", fix="pass a network")
-    return _plain(copy.deepcopy(model), {})
+    return _converted(copy.deepcopy(uncompiled(model)))
 
 
 @torch.no_grad()
@@ -69,7 +73,7 @@ def sample(model: nn.Module, generator: torch.Generator | None = None) -> nn.Mod
     require_kind("model", model, nn.Module, "sample", fix="pass a network with marginals")
     if generator is not None:
         require_kind("generator", generator, torch.Generator, "sample", fix="use torch.Generator(device).manual_seed(0)")
-    drawn = copy.deepcopy(model)
+    drawn = copy.deepcopy(uncompiled(model))
     found = marginals(drawn)
     if not found:
         cause, fix = "a torch network as it is", "model = torch_gbp.from_torch(model)"
@@ -83,7 +87,26 @@ def sample(model: nn.Module, generator: torch.Generator | None = None) -> nn.Mod
             )
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         own.mean.addcmul_(noise, variance.sqrt())
-    return _plain(drawn, {})
+    return _converted(drawn)
+
+
+def _converted(network: nn.Module) -> nn.Module:
+    made = dict[nn.Module, nn.Module]()
+    plain = _plain(network, made)
+    for module in plain.modules():
+        for name, value in module.__dict__.items():
+            if name not in _TORCHS_OWN:
+                module.__dict__[name] = _replaced(value, made)
+    return plain
+
+
+def _replaced(value: Any, made: dict[nn.Module, nn.Module]) -> Any:
+    """What a module holds beside its children, with the plain layers in the place of those that they were made of."""
+    if isinstance(value, nn.Module):
+        return made.get(value, value)
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(part, made) for part in value)
+    return {key: _replaced(part, made) for key, part in value.items()} if type(value) is dict else value
 
 
 def _plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -97,6 +120,7 @@ def _make(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
     if isinstance(module, (WeightedLayer, GaussianLayer)):
         return _layer(module).train(module.training)
     _merge(module)
+    release_statistics(module)
     for name, child in list(module._modules.items()):
         if isinstance(child, ParameterMarginal):
             detach(child)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torch_gbp.bases import InputBasis
+from torch_gbp.convert.choice import copied
 from torch_gbp.errors import InvalidInput
 from torch_gbp.layers.base import require_features
+from torch_gbp.predictive.examples import evaluating
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Linear, InputBasis] | None:
-    """The first layer with weights and the basis of its inputs, if that layer is linear.
+    """The layer with weights that is called first and the basis of its inputs, if that layer is linear.
 
     Raises:
         InvalidInput: weights that were to be kept, or inputs of another width.
@@ -27,7 +29,7 @@ def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Lin
             cause="inputs given together with the network's own weights",
             fix="add fresh=True, or leave inputs out",
         )
-    first = next((module for module in network.modules() if isinstance(module, WEIGHTED)), None)
+    first = _called_first(network, inputs)
     if not isinstance(first, nn.Linear):
         return None
     if not first.weight.requires_grad:
@@ -42,12 +44,28 @@ def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Lin
     return first, basis
 
 
+@torch.no_grad()
+def _called_first(network: nn.Module, inputs: Tensor) -> nn.Module | None:
+    """The layer with weights that a forward pass of an input comes to first; the one that is defined first if it fails before."""
+    layers, called = [module for module in network.modules() if isinstance(module, WEIGHTED)], list[nn.Module]()
+    handles = [layer.register_forward_pre_hook(lambda layer, _: called.append(layer)) for layer in layers]
+    try:
+        with evaluating(network):
+            network(inputs[:1].clone())
+    except Exception:  # inputs that do not fit are told of by their layer's name, below
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return next(iter(called + layers), None)
+
+
 def followed(network: nn.Module, inputs: Tensor, fresh: bool) -> nn.Module:
     """A copy of the network with such a basis in front of a first linear layer, which reads the features it makes."""
     found = first_basis(network, inputs, fresh)
     if found is None:
-        return copy.deepcopy(network)
+        return copied(network, "from_torch")
     first, basis = found
     like: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
     layer = nn.Sequential(basis, nn.Linear(basis.basis.shape[1], first.out_features, first.bias is not None, **like))
-    return copy.deepcopy(network, {id(first): layer})
+    return copied(network, "from_torch", {id(first): layer})

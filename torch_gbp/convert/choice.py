@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
@@ -128,6 +129,29 @@ def _agreed(group: list[Place], which: Filter, where: str) -> bool:
             fix="leave it out of which",
         )
     return chosen
+
+
+def copied(network: nn.Module, where: str, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy of a network.
+
+    Raises:
+        InvalidInput: modules that keep a tensor that was computed, which torch does not copy.
+    """
+    computed = [
+        f"{path}.{name}" if path else name
+        for path, module in network.named_modules()
+        for name, value in module.__dict__.items()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    if computed:
+        raise InvalidInput(
+            "a tensor with a graph behind it cannot be copied",
+            where=where,
+            got=listed(computed),
+            cause="torch.nn.utils.weight_norm, spectral_norm or prune, or a module that keeps an activation",
+            fix="use torch.nn.utils.parametrizations, prune.remove, or keep activations detached",
+        )
+    return copy.deepcopy(network, {} if memo is None else memo)
 
 
 def find(network: nn.Module, path: str) -> Place:

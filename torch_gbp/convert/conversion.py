@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from torch import Tensor, nn
 
 from torch_gbp.convert.basis import followed
-from torch_gbp.convert.choice import choose, find, is_weight
+from torch_gbp.convert.choice import choose, copied, find, is_weight
 from torch_gbp.convert.start import Options, start_anew, start_at
 from torch_gbp.convert.twins import moment_twin
 from torch_gbp.errors import InvalidInput
@@ -68,7 +67,7 @@ def from_torch(
         network = followed(network, inputs, fresh)
     chosen = choose(network, which or is_weight)
     if not inplace and inputs is None:
-        names, network = [[place.path for place in group] for group in chosen], copy.deepcopy(network)
+        names, network = [[place.path for place in group] for group in chosen], copied(network, "from_torch")
         chosen = [[find(network, name) for name in group] for group in names]
     if fresh:
         start_anew(network, chosen)

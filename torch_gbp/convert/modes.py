@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
-from torch_gbp.convert.choice import Place, find, is_weight, listed, places, require_shapes, require_some
+from torch_gbp.convert.choice import Place, copied, find, is_weight, listed, places, require_shapes, require_some
 from torch_gbp.convert.conversion import from_torch
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.convert.start import NOISE, Options, mean_square
-from torch_gbp.convert.statistics import frozen
+from torch_gbp.convert.statistics import hold_statistics
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_callable, require_count, require_kind
-from torch_gbp.weights.attached import Filter, Sharing, attach, plain_parameters, sharing_of
+from torch_gbp.weights.attached import Filter, attach, plain_parameters
 from torch_gbp.weights.parameter import owner_of
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
+from torch_gbp.weights.sharing import Sharing, sharing_of
 
 RANK = 8
 
@@ -65,8 +64,9 @@ def last_layer(
             fix=f"name one of {listed(path or 'the network' for path, one in modules.items() if _weighted(one))}",
         )
     Options("last_layer", prior, covariance)
-    network = network if inplace else copy.deepcopy(network)
+    network = network if inplace else copied(network, "last_layer")
     chosen = network.get_submodule(name)
+    _require_untied(network, chosen, name)
     freeze(network)
     chosen.requires_grad_(True)
     kept: dict[str, Any] = {"fresh": fresh, "as_prior": as_prior, "prior": prior, "covariance": covariance}
@@ -107,11 +107,25 @@ def adapters(
     rank = require_count("rank", rank, "adapters", fix=f"use {RANK}")
     options, chosen = Options("adapters", prior, covariance), _adaptable(network, which or is_projection)
     paths = [place.path for place in chosen]
-    network = network if inplace else copy.deepcopy(network)
+    network = network if inplace else copied(network, "adapters")
     freeze(network)
     for place in [find(network, path) for path in paths]:
         _adapt(place, rank, options)
     return network
+
+
+def _require_untied(network: nn.Module, chosen: nn.Module, name: str) -> None:
+    """Raises InvalidInput if weights of the layer that stays free belong to one that is frozen, too."""
+    elsewhere = [group for group in places(network) if any(place.module is chosen for place in group)]
+    tied = [str(place) for group in elsewhere for place in group if place.module is not chosen]
+    if tied:
+        raise InvalidInput(
+            "the layer shares weights with one that would be frozen",
+            where="last_layer",
+            got=f"{name!r} and {listed(tied)}",
+            cause="a head that is tied to an embedding",
+            fix="untie them, e.g. head.weight = nn.Parameter(head.weight.detach().clone()); nothing has changed",
+        )
 
 
 def is_projection(module: nn.Module, name: str) -> bool:
@@ -120,28 +134,17 @@ def is_projection(module: nn.Module, name: str) -> bool:
 
 
 def freeze(network: nn.Module) -> None:
-    """Freezes all parameters, and the running statistics of the normalisation layers until their parameters are unfrozen."""
+    """Freezes all parameters, and the running statistics of the normalisation layers, until their parameters are unfrozen and
+    the network is put into training mode."""
     network.requires_grad_(False)
-    _hold_statistics(network)
+    hold_statistics(network)
 
 
 def freeze_plain(network: nn.Module) -> None:
     """Freezes all parameters without marginals, and running statistics likewise."""
     for _, parameter in plain_parameters(network):
         parameter.requires_grad_(False)
-    _hold_statistics(network)
-
-
-def _hold_statistics(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, _NormBase):
-            module.register_forward_pre_hook(_stay)
-
-
-def _stay(module: nn.Module, _: Any) -> None:
-    """A frozen normalisation layer is in evaluation mode, whatever the network is in."""
-    if frozen(module):
-        module.eval()
+    hold_statistics(network)
 
 
 @torch.no_grad()

@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from torch_gbp.convert.choice import Place, places
 from torch_gbp.convert.statistics import frozen
 from torch_gbp.errors import InvalidInput
-from torch_gbp.weights.attached import ParameterMarginal, Sharing, attach, fans, sharing_of
+from torch_gbp.weights.attached import ParameterMarginal, attach
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Covariance, Prior, require_covariance, require_prior
+from torch_gbp.weights.sharing import Sharing, fans, sharing_of
 
 _SEQUENCES = (nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Embedding)
 NOISE = 1e-3  # of the start at given weights: its variance over the weights' mean square
@@ -43,8 +45,8 @@ class Options:
         """Gives a parameter its marginal, at the first of its places."""
         module, name, parameter = group[0].module, group[0].name, group[0].parameter
         kinds = {sharing_of(place.module, place.name, parameter) for place in group}
-        sharing = kinds.pop() if self.shared and len(kinds) == 1 else Sharing()
-        return attach(module, name, self.prior, sharing)
+        sharing = kinds.pop() if len(kinds) == 1 else Sharing()
+        return attach(module, name, self.prior, sharing if self.shared else Sharing(constant=sharing.constant))
 
 
 @torch.no_grad()
@@ -98,5 +100,10 @@ def _rectified(place: Place) -> None:
 def _reset(module: nn.Module) -> None:
     name = "_reset_parameters" if isinstance(module, nn.MultiheadAttention) else "reset_parameters"
     reset = getattr(module, name, None)
-    if callable(reset):
+    if not callable(reset):
+        return
+    with parametrize.cached():  # what is drawn for a parametrised weight is handed to its parametrisation
+        drawn = {own: getattr(module, own) for own in getattr(module, "parametrizations", {})}
         reset()
+    for own, value in drawn.items():
+        setattr(module, own, value)

@@ -1,4 +1,4 @@
-"""Running statistics of normalisation layers, at the means that a run ended with."""
+"""Running statistics of normalisation layers: renewed at the means that a run ended with, and held where they are frozen."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BATCHES = 100
 
 @torch.no_grad()
 def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | None = BATCHES) -> int:
-    """Running statistics of BatchNorm anew, as plain averages over training batches at the network's present weights.
+    """Running statistics of BatchNorm and InstanceNorm anew: plain averages over training batches, at the network's weights.
 
     A run ends with the means at the average of its last steps; the statistics were those of the steps' own weights. Modes of all
-    modules are as before afterwards. Layers whose own parameters are frozen keep their statistics. (What
-    `torch.optim.swa_utils.update_bn` does, but for modes, frozen layers and the number of batches.)
+    modules are as before afterwards. Frozen layers keep theirs: all parameters of their own are, or `last_layer` or `adapters`
+    has frozen the network. (What `torch.optim.swa_utils.update_bn` does, but for modes, frozen layers and the number of batches.)
 
     Args:
         loader: batches of inputs, or lists and tuples of which the first is the inputs; not read without such layers.
@@ -47,19 +47,25 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
         return 0
     first, rest = _first(loader)
     modes = {module: module.training for module in model.modules()}
-    rates = {module: module.momentum for module in renewed}
+    before = [(module, module.momentum, _copies(module)) for module in renewed]
     model.train()
     for module in every:
-        module.training = module in rates
+        module.training = module in renewed
     try:
         for module in renewed:
             module.reset_running_stats()
-            module.momentum = None  # a plain average over the batches
         device = next((parameter.device for parameter in model.parameters()), first.device)
-        for inputs in _head(first, rest, batches):
+        for read, inputs in enumerate(_head(first, rest, batches)):
+            for module in renewed:
+                module.momentum = 1 / (read + 1)  # a plain average; InstanceNorm takes None for 0
             model(inputs.to(device))
+    except BaseException:
+        for module, _, copies in before:
+            for name, value in copies.items():
+                module.get_buffer(name).copy_(value)
+        raise
     finally:
-        for module, rate in rates.items():
+        for module, rate, _ in before:
             module.momentum = rate
         for module, mode in modes.items():
             module.training = mode
@@ -67,9 +73,36 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
 
 
 def frozen(module: nn.Module) -> bool:
-    """Whether all of a module's own parameters are frozen, if it has any: then its statistics are as well."""
+    """Whether all of a module's own parameters are frozen, and its statistics with them; without any, whether these are held."""
     own = [parameter for parameter in module._parameters.values() if parameter is not None]
-    return bool(own) and not any(parameter.requires_grad for parameter in own)
+    return not any(parameter.requires_grad for parameter in own) if own else _held(module)
+
+
+def hold_statistics(network: nn.Module) -> None:
+    """Keeps the running statistics of normalisation layers, in training mode too, while the layers are `frozen`."""
+    for module in network.modules():
+        if isinstance(module, _NormBase) and not _held(module):
+            module.register_forward_pre_hook(_stay)
+
+
+def release_statistics(module: nn.Module) -> None:
+    """Takes back `hold_statistics` from one layer."""
+    for key in [key for key, hook in module._forward_pre_hooks.items() if hook is _stay]:
+        del module._forward_pre_hooks[key]
+
+
+def _stay(module: nn.Module, _: Any) -> None:
+    """A frozen normalisation layer is in evaluation mode, whatever the network is in."""
+    if frozen(module):
+        module.eval()
+
+
+def _held(module: nn.Module) -> bool:
+    return _stay in module._forward_pre_hooks.values()
+
+
+def _copies(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in module._buffers.items() if buffer is not None}
 
 
 def _first(loader: Iterable[Any]) -> tuple[Tensor, Iterable[Any]]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.convert.basis import WEIGHTED, first_basis
+from torch_gbp.convert.choice import listed
 from torch_gbp.convert.maps import unknown
-from torch_gbp.errors import MissingRule
+from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factors.activations import SHAPES
 from torch_gbp.layers import (
     GBPActivation,
@@ -58,6 +59,7 @@ def moment_twin(network: nn.Module, fresh: bool, as_prior: bool, inputs: Tensor 
         InvalidInput: inputs without `fresh`, or that do not fit the first layer.
     """
     require_twins(network)
+    require_bare(network)
     made = {} if inputs is None else _follow(network, inputs, fresh, options)
     twin = _twin(network, made, as_prior, options)
     if fresh:
@@ -80,6 +82,21 @@ def require_twins(network: nn.Module) -> None:
             where=", ".join(f"'{path or 'network'}'" for path in missing),
             cause="layers without message rule",
             fix=f"leave out moments=True, for the means sweep; or use {', '.join(t.__name__ for t in TWINS)}",
+        )
+
+
+def require_bare(network: nn.Module) -> None:
+    """Raises InvalidInput for layers on which more hangs than a twin would have: hooks, masks, norms of the older kind."""
+    layers = {name: own for name, own in network.named_modules() if twin_of(type(own)) is not None}
+    hooked = [name for name, own in layers.items() if own._forward_hooks or own._forward_pre_hooks]
+    computed = [name for name, own in layers.items() if isinstance(own, WEIGHTED) and own._parameters.get("weight") is None]
+    if hooked or computed:
+        raise InvalidInput(
+            "a GBP twin would lose what hangs on a layer",
+            where="from_torch",
+            got=f"{listed(computed or hooked)}: {'a weight that is computed' if computed else 'forward hooks'}",
+            cause="torch.nn.utils.prune, weight_norm, spectral_norm, or register_forward_hook",
+            fix="leave out moments=True, or take it off (prune.remove, remove_weight_norm, handle.remove())",
         )
 
 
@@ -118,8 +135,11 @@ def _make(module: nn.Module, made: dict[nn.Module, nn.Module], as_prior: bool, o
         return make(module, as_prior=as_prior, **options) if isinstance(module, WEIGHTED) else make(module)
     if isinstance(module, (WeightedLayer, GaussianLayer)):
         return copy.deepcopy(module)
-    shell = copy.copy(module)  # children are made anew below; the rest of the module is kept
-    shell.__dict__ = {**copy.deepcopy({k: v for k, v in module.__dict__.items() if k != "_modules"}), "_modules": {}}
-    for name, child in module._modules.items():
-        shell.add_module(name, None if child is None else _twin(child, made, as_prior, options))
+    shell = copy.copy(module)  # children are made anew; the rest of the module is kept, wherever it names them
+    twins = {name: None if child is None else _twin(child, made, as_prior, options) for name, child in module._modules.items()}
+    memo: dict[int, Any] = {id(module): shell, **{id(layer): twin for layer, twin in made.items()}}
+    shell.__dict__ = copy.deepcopy({key: value for key, value in module.__dict__.items() if key != "_modules"}, memo)
+    shell.__dict__["_modules"] = {}
+    for name, twin in twins.items():
+        shell.add_module(name, twin)
     return shell

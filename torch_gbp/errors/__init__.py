@@ -52,7 +52,7 @@ class OutOfMemory(GBPError, MemoryError):
 
 
 class NotLearning(UserWarning):
-    """A run whose outputs still say nothing about the targets after a fifth of it, or less than at first or before iterated messages."""
+    """A run that says nothing about the targets after a fifth of it, or less than at first; iterated messages that harm."""
 
 
 class FarFromStandard(UserWarning):

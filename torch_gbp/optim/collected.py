@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.optim import Optimizer
 
-from torch_gbp.autograd.probes import EVERY, Prober, own_seed
+from torch_gbp.autograd.probes import EVERY, Prober
 from torch_gbp.autograd.sweep import Listener, Sweep, Total, processes, rank
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
@@ -21,13 +23,16 @@ from torch_gbp.optim.stores import AveragedSites, Step, Store
 from torch_gbp.optim.update import NOTHING, Update
 from torch_gbp.optim.update_checks import has_message, no_probe, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.seeds import own_seed
+
+_OWN = ("plain", "probes", "unheard", "own_rates")  # what a state has beside a torch optimizer's
 
 
 class MessageOptimizer(MarginalOptimizer):
     """An optimizer over marginals, with a torch optimizer beside it, and the messages of the sweeps since `zero_grad`.
 
     Args:
-        params, defaults, store: as in `MarginalOptimizer`.
+        params, defaults, store: as in `MarginalOptimizer`; a rate of None is the store's own.
         accumulated: the loss was divided by this many accumulated batches.
         plain: torch optimizer of parameters without marginals.
     """
@@ -38,10 +43,37 @@ class MessageOptimizer(MarginalOptimizer):
         self._prober = Prober(own_seed(rank()), 1 if store.cavity else EVERY)
         self._sizes: list[int] = []  # how many weights each marginal is of
         self._plain = None if plain is None else PlainParameters(plain)
-        self._own_rate = True  # the store's, and a factor that suits the likelihood
+        self._own_rates: list[bool] = []  # of each group: whether its rate is the store's, with the likelihood's factor
+        self._rate_given, self._begun = defaults["lr"] is not None, False
+        self._known = dict[GaussianParameter, int]()  # how often the posterior of each became the prior
         self._batch: int | None = None  # under visit
         self._unheard = 1.0  # product of 1 - rate / batches over the steps: what is left of the silence that a site begins with
-        super().__init__(params, defaults, store)
+        super().__init__(params, defaults if self._rate_given else defaults | {"lr": 1.0}, store)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """A group of marginals, with settings of its own or those of the call; it may join during a run."""
+        given = "lr" in param_group or self._rate_given
+        super().add_param_group(param_group)
+        self._own_rates.append(not given)
+        if self._begun:
+            self._begin(len(self.param_groups) - 1)
+
+    @torch.no_grad()
+    def _begin(self, first: int = 0) -> None:
+        """Lets the store choose the rates that the user has not, and the start of marginals that have learnt nothing.
+
+        Args:
+            first: of the groups that begin.
+        """
+        self._begun = True
+        for group, own_rate in zip(self.param_groups[first:], self._own_rates[first:], strict=True):
+            group["lr"] = self.store.default_rate(self.depth) if own_rate else group["lr"]
+        for marginal in chain.from_iterable(self._owned[first:]):
+            self._known[marginal] = marginal.advances
+            if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
+                self.store.release(marginal, self.state[marginal.mean])
+            self.store.begin(marginal, self.state[marginal.mean], self.depth)
+            marginal.mark_written()
 
     def attach(self, marginal: GaussianParameter) -> None:
         self._listener.attach(marginal)
@@ -49,18 +81,18 @@ class MessageOptimizer(MarginalOptimizer):
         self._prober.attach(marginal)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
+        """Forgets all messages. Gradients of marginals become None in any case, as zeros would be a message."""
+        super().zero_grad()
         if self._plain is not None:
             self._plain.optimizer.zero_grad(set_to_none)
         self._listener.clear()
         for marginal in self.marginals:
             marginal.forget()
-            if not set_to_none:
-                marginal.arrive()  # zeros are a message that says nothing
 
     def state_dict(self) -> dict[str, Any]:
         """That of the marginals, the plain parameters' optimizer, the generator of probes, and what is not heard yet."""
-        state = super().state_dict() | {"probes": self._prober.state(), "unheard": self._unheard}
+        own = {"probes": self._prober.state(), "unheard": self._unheard, "own_rates": list(self._own_rates)}
+        state = super().state_dict() | own
         return state if self._plain is None else state | {"plain": self._plain.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -69,9 +101,10 @@ class MessageOptimizer(MarginalOptimizer):
         Raises:
             InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
         """
-        require_same_parts(state_dict, self._plain is not None)
-        super().load_state_dict({name: state_dict[name] for name in state_dict if name not in ("plain", "probes", "unheard")})
+        require_same_parts(state_dict, None if self._plain is None else self._plain.optimizer)
+        super().load_state_dict({name: value for name, value in state_dict.items() if name not in _OWN})
         self._unheard = float(state_dict.get("unheard", 0.0))  # states of earlier versions do not say
+        self._own_rates = list(state_dict.get("own_rates", self._own_rates))
         if self._plain is not None:
             self._plain.optimizer.load_state_dict(state_dict["plain"])
         self._prober.load(state_dict.get("probes", {}))
@@ -127,7 +160,7 @@ class MessageOptimizer(MarginalOptimizer):
 
     def set_rate(self, rate: float) -> None:
         """The rate from now on, in place of the store's and of what suits the likelihood."""
-        self._own_rate = False
+        self._own_rates = [False] * len(self.param_groups)
         for group in self.param_groups:
             group["lr"] = rate
 
@@ -135,7 +168,7 @@ class MessageOptimizer(MarginalOptimizer):
         """Has the next step call `m_step(share of the data)`, in place of what likelihoods would learn from its sweeps."""
         self._listener.m_step = m_step
 
-    def _updates(self, examples: int, take: bool = False) -> list[Update]:
+    def _updates(self, examples: int, take: bool = False) -> Iterator[Update]:
         """The updates of this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
@@ -144,19 +177,18 @@ class MessageOptimizer(MarginalOptimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        updates, means, alone = [], self._listener.means, processes() == 1
-        for group, owned in zip(self.param_groups, self._owned, strict=True):
+        means, alone = self._listener.means, processes() == 1
+        for group, owned, own_rate in zip(self.param_groups, self._owned, self._own_rates, strict=True):
             check_group(group, started=True)
-            step = self._step_of(group, examples)
+            step = self._step_of(group, examples, own_rate)
             probed = step._replace(depth=self.probed_depth, probed=True)
             for i, marginal in enumerate(owned):
                 if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
                     continue
                 if marginal.probed:
-                    updates.append(self._probed(Update(group, i, marginal, NOTHING, probed), examples, take))
+                    yield self._probed(Update(group, i, marginal, NOTHING, probed), examples, take)
                 else:
-                    updates.append(Update(group, i, marginal, marginal.message(take), step))
-        return updates
+                    yield Update(group, i, marginal, marginal.message(take), step)
 
     def _probed(self, update: Update, examples: int, take: bool) -> Update:
         """The update of a marginal that got a score: with the precision of the last probe, for so many examples."""
@@ -173,10 +205,10 @@ class MessageOptimizer(MarginalOptimizer):
         require_examples(total.examples, self.param_groups[0]["num_data"])
         return total
 
-    def _step_of(self, group: dict[str, Any], examples: int) -> Step:
+    def _step_of(self, group: dict[str, Any], examples: int, own_rate: bool) -> Step:
         batches, progress = group["num_data"] / examples, progress_of(group, examples)
         rate = scheduled = rate_of(group, examples)
-        if self._own_rate and self.store.rated_by_likelihood:
+        if own_rate and self.store.rated_by_likelihood:
             rate *= self._listener.rate_factor(batches, self._moved)
         return Step(
             min(1.0, rate),
@@ -189,6 +221,7 @@ class MessageOptimizer(MarginalOptimizer):
             steady=self._listener.steady,
             weights=sum(self._sizes) / group["num_data"],
             scheduled=min(1.0, scheduled),
+            run=(group["steps"] + 1) / progress,
         )
 
     def _advance(self, examples: int, step: Step) -> None:

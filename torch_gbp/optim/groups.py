@@ -54,6 +54,14 @@ class MarginalOptimizer(Optimizer):
         for marginal in self._owned[-1]:
             self.attach(marginal)
 
+    def __getstate__(self) -> Any:
+        raise InvalidInput(
+            "an optimizer of marginals is neither copied nor pickled: it hears sweeps by hooks on its own network",
+            where=type(self).__name__,
+            cause="copy.deepcopy, pickle or torch.save of the optimizer itself",
+            fix="make a new one for the copied network, and hand it optimizer.state_dict()",
+        )
+
     @property
     def marginals(self) -> list[GaussianParameter]:
         """The marginals of all parameters."""

@@ -18,9 +18,10 @@ from torch_gbp.optim.monitor import Watch
 from torch_gbp.optim.report import StepReport, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
 from torch_gbp.optim.settings import CURVATURE, check_counts, check_group
+from torch_gbp.optim.soundness import check_updates
 from torch_gbp.optim.stores import AveragedSites, Store
 from torch_gbp.optim.update import Update, restoring_gradients
-from torch_gbp.optim.update_checks import check_updates, require_learnt, require_same_task, require_unscaled
+from torch_gbp.optim.update_checks import require_learnt, require_message, require_same_task, require_unscaled
 
 
 class MessagePassing(MessageOptimizer):
@@ -93,21 +94,8 @@ class MessagePassing(MessageOptimizer):
         self._found: list[list[float]] = []  # what the examples of a visit look like
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
-        super().__init__(params, {"lr": 1.0 if lr is None else lr} | schedule | progress, store, accumulated, plain)
-        self._own_rate = lr is None
+        super().__init__(params, {"lr": lr} | schedule | progress, store, accumulated, plain)
         self._begin()
-
-    @torch.no_grad()
-    def _begin(self) -> None:
-        """Lets the store choose the rate, if the user has not, and the start of marginals that have learnt nothing."""
-        self._known = {marginal: marginal.advances for marginal in self.marginals}
-        for group in self.param_groups if self._own_rate else ():
-            group["lr"] = self.store.default_rate(self.depth)
-        for marginal in self.marginals:
-            if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
-                self.store.release(marginal, self.state[marginal.mean])
-            self.store.begin(marginal, self.state[marginal.mean], self.depth)
-            marginal.mark_written()
 
     @torch.no_grad()
     def restart(self, num_data: int | None = None) -> None:
@@ -144,8 +132,10 @@ class MessagePassing(MessageOptimizer):
                 loss = closure()
         total = self._total()
         gather(self.marginals)
-        examples, updates = total.examples, self._updates(total.examples, take=True)
+        examples, updates = total.examples, list[Update]()
         with restoring_gradients(updates):
+            updates.extend(self._updates(examples, take=True))
+            require_message(updates)
             if self.param_groups[0]["steps"] == 0:
                 self.store.prepare(self.marginals, updates[0].step.batches)
             check_updates(self.store, updates, [self.state[update.marginal.mean] for update in updates])
@@ -180,6 +170,18 @@ class MessagePassing(MessageOptimizer):
     def release(self) -> None:
         """Takes out of the marginals what only the run needed, and leaves the means as they are: for a run that failed."""
         self._rewrite(self.store.release)
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside, marginals are without the surplus of precision of the first half of a run: for a copy of them."""
+        kept = [(own, own.precision.detach().clone()) for own in self.marginals if own.surplus and own.anneals]
+        for own, _ in kept:
+            own.precision.detach().copy_(own.without_surplus())
+        try:
+            yield
+        finally:
+            for own, precision in kept:
+                own.precision.detach().copy_(precision)
 
     @contextmanager
     def visit(self, batch: int, *examples: Tensor) -> Iterator[None]:

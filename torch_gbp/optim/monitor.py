@@ -28,7 +28,7 @@ class Gain(NamedTuple):
 
     progress: float
     nats: float
-    evidence: float  # of an example, in nats
+    evidence: float  # of an example, in nats; NaN of a likelihood that learns, as its unit changes
 
 
 class Watch:
@@ -38,7 +38,7 @@ class Watch:
     difference is 0 on the average and of either sign as often, whatever the likelihood and the units; a network that learns is
     soon many standard errors above. Judged are the batches since half of the present share of the passes. A network whose
     outputs are thrown about by steps that are too long may be above, too, as it follows its last batches: so the evidence is
-    also compared with that of the first batches.
+    also compared with that of the first batches, unless the likelihood learns.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,8 @@ class Watch:
         if self._last is not None and self._last.shape == others[0].shape and self._last.dtype == others.dtype:
             others[0] = self._last
         self._last = target[-1].clone()
-        return Gain(progress, float((each - evidence_of(others)).mean()), float(each.mean()))
+        evidence = float(each.mean()) if sweep.learn is None else math.nan
+        return Gain(progress, float((each - evidence_of(others)).mean()), evidence)
 
     def _judge(self, progress: float, way_out: str) -> None:
         recent = [gain for gain in self.gains if gain.progress > progress / 2]
@@ -114,7 +115,7 @@ def _nothing(recent: list[Gain], progress: float, way_out: str) -> str:
 def _lost(first: list[Gain], recent: list[Gain], progress: float, way_out: str) -> str:
     """What to say if the targets are explained worse than at first; else nothing."""
     (start, noise), (mean, error) = (_estimate(gain.evidence for gain in part) for part in (first, recent))
-    if mean >= start - max(LOSS, FAR * math.hypot(error, noise)):
+    if not mean < start - max(LOSS, FAR * math.hypot(error, noise)):
         return ""
     return explain(
         "the network is not learning: it explains its targets worse than in its first steps",

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.optim.schedule import longer, warmup_cosine
+from torch_gbp.optim.settings import ADAPTS
 
 RATE = 3e-3  # of AdamW, at its peak
-ADAPTS = "adapts"  # in a parameter group: its rate is the library's own, and rises in short runs
 
 
 class PlainParameters:
@@ -52,9 +52,14 @@ class PlainParameters:
                 )
 
     def step(self, group: dict[str, Any], before: float, after: float, depth: float) -> None:
-        """One step, which takes the passes of the message-passing `group` from the share `before` to `after`."""
-        factor = 1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0)
+        """One step, which takes the passes of the message-passing `group` from the share `before` to `after`.
+
+        A scheduler of that group acts here, too. Without passes the rates of a user's own optimizer are the user's affair.
+        """
+        scheduled = float(group["lr"]) / float(group.get("initial_lr") or group["lr"] or 1.0)
+        factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0))
         faster = longer(1 / (after - before), depth) if after > before else 1.0
         for own in self.optimizer.param_groups:
-            own["lr"] = own["initial_lr"] * factor * (faster if own.get(ADAPTS) else 1.0)
+            if ADAPTS in own or group["epochs"] is not None:
+                own["lr"] = own["initial_lr"] * factor * (faster if own.get(ADAPTS) else 1.0)
         self.optimizer.step()

@@ -8,12 +8,14 @@ from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.weights.parameter import GaussianParameter
 
+ADAPTS = "adapts"  # in a plain parameter group: its rate is the library's own, and rises in short runs
 CURVATURE = "curvature"  # in a marginal's state: the precision that an example's message had in the last probe
 
 
@@ -93,11 +95,21 @@ def check_saved(
             raise _misfit("something is kept of precisions", f"{len(found)} entries", "the state of another optimizer")
 
 
-def require_same_parts(saved: Mapping[str, Any], plain: bool) -> None:
-    """Raises InvalidInput if one of a saved state and this optimizer has plain parameters and the other none."""
-    if plain != ("plain" in saved):
+def require_same_parts(saved: Mapping[str, Any], plain: Optimizer | None) -> None:
+    """Raises InvalidInput unless a saved state has as many plain parameters as this one, and an optimizer of the same kind."""
+    if (plain is not None) != ("plain" in saved):
         has = {True: "an optimizer of plain parameters", False: "none"}
-        raise _misfit("the state has other parts", f"{has['plain' in saved]}, here {has[plain]}", "another network")
+        raise _misfit("the state has other parts", f"{has['plain' in saved]}, here {has[plain is not None]}", "another network")
+    if plain is None:
+        return
+    theirs, here = saved["plain"]["param_groups"], plain.param_groups
+    sizes = [[len(group["params"]) for group in each] for each in (theirs, here)]
+    if sizes[0] != sizes[1]:
+        raise _misfit("the state has other plain parameters", f"groups of {sizes[0]}, here {sizes[1]}", "another network")
+    for group, own in zip(theirs, here, strict=True):
+        if group.keys() - own.keys() and own.keys() - group.keys():  # a later torch may know more settings
+            got = f"settings {sorted(group.keys() - own.keys())}, here {sorted(own.keys() - group.keys())}"
+            raise _misfit("the plain parameters had another optimizer", got, "another plain=...")
 
 
 def name_of(group: Mapping[str, Any], position: int) -> str:

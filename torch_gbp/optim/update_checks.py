@@ -1,22 +1,17 @@
-"""What MessagePassing checks before it writes: its parameters and every message."""
+"""What MessagePassing asks of its parameters, and of what came to them since the last step."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
-from torch_gbp.gaussian import Message
+from torch_gbp.errors import InvalidInput
 from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.optim.update import Update
-from torch_gbp.weights.parameter import TOLERANCE, GaussianParameter, owner_of
-
-FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a diverging iteration soon is
+from torch_gbp.weights.parameter import GaussianParameter, owner_of
 
 
 def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bool, alone: bool) -> bool:
@@ -46,8 +41,8 @@ def has_message(marginal: GaussianParameter, where: Callable[[], str], means: bo
             "the message was taken in by a step before",
             where=f"MessagePassing.step, {where()}",
             got="gradients without a sweep of their own",
-            cause="two optimizers with the same parameters, or no zero_grad since the last step",
-            fix="give every marginal to one optimizer, and call zero_grad before every sweep",
+            cause="no zero_grad since the last step, or two optimizers with the same parameters",
+            fix="call zero_grad before every sweep, and give every marginal to one optimizer",
         )
     if alone and not marginal.untouched():
         raise InvalidInput(
@@ -125,12 +120,7 @@ def require_same_task(known: dict[GaussianParameter, int], marginals: list[Gauss
 def require_examples(examples: int, num_data: int) -> None:
     """Raises InvalidInput for a step without examples, or with more than there are."""
     if not examples:
-        raise InvalidInput(
-            "step() found no message",
-            where="MessagePassing",
-            cause="loss.backward() was not called, or the loss is not a torch_gbp likelihood",
-            fix="call likelihood(model(x), y).backward() first",
-        )
+        raise no_message("loss.backward() was not called, or the loss is not a torch_gbp likelihood")
     if examples > num_data:
         raise InvalidInput(
             "the batch has more examples than the data set",
@@ -139,6 +129,18 @@ def require_examples(examples: int, num_data: int) -> None:
             cause="num_data counts batches, or was left at another data set's size",
             fix="pass num_data=len(dataset)",
         )
+
+
+def require_message(updates: list[Update]) -> None:
+    """Raises InvalidInput for a step in which no marginal has a message, though a sweep was heard."""
+    if not updates:
+        raise no_message("gradients set to None after the sweep")
+
+
+def no_message(cause: str) -> InvalidInput:
+    """The error of a step that has nothing to take in."""
+    fix = "call likelihood(model(x), y).backward() first"
+    return InvalidInput("step() found no message", where="MessagePassing", cause=cause, fix=fix)
 
 
 def no_probe(mean: Tensor, where: str) -> InvalidInput:
@@ -179,70 +181,3 @@ def require_learnt(store: Store, marginals: list[GaussianParameter], states: lis
             cause="a call before the first step",
             fix="call it after a pass",
         )
-
-
-def check_updates(store: Store, updates: list[Update], states: list[State]) -> None:
-    """Raises ImproperMarginal or Diverged, before anything is written, if any of the messages should not be."""
-    quick = sound([update.message for update in updates])
-    for update, state in zip(updates, states, strict=True):
-        entry = update.marginal, state, update.message, update.step
-        if not quick:
-            check_message(update, store.precision_after(*entry))
-        check_distance(update, store.distance(*entry))
-
-
-def sound(messages: list[Message]) -> bool:
-    """True if all messages are finite and none has a negative precision; one read-back from the device.
-
-    A sum is NaN or Inf if an entry is (one that overflows is looked at again by `check_message`).
-    """
-    totals = [part.sum() for message in messages for part in message]
-    lowest = [message.precision.amin() for message in messages]
-    numbers = torch.stack([*totals, *lowest]).tolist()
-    return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
-
-
-def check_message(update: Update, after: Tensor) -> None:
-    """The slow and exact check of one marginal, after the quick one was not passed; `after`: the precision to be written.
-
-    Raises:
-        ImproperMarginal: the message is not finite, or the precision would fall below the prior's.
-    """
-    message, where = update.message, f"{update.name}, step {update.group['steps'] + 1}"
-    bad = ~(message.information.isfinite() & message.precision.isfinite())
-    if bad.any():
-        raise ImproperMarginal(
-            f"{int(bad.sum())} of {bad.numel()} messages are NaN or Inf",
-            where=where,
-            got=f"largest finite |g| {_largest(message.information):.3g}",
-            cause="beliefs that overflowed: rate or likelihood power too high",
-            fix="lower lr or power; the marginals from before the step are kept",
-        )
-    floor = update.marginal.floor
-    bad = ~(after >= floor * (1 - TOLERANCE))
-    if bad.any():
-        raise ImproperMarginal(
-            f"{int(bad.sum())} of {bad.numel()} precisions would fall below the prior's",
-            where=where,
-            got=f"worst {after.min().item():.4g}, prior {floor.min().item():.4g}",
-            cause="messages of negative precision (the EP form of a nonlinear rule) at too high a rate",
-            fix="use the score form, or lower lr; the marginals from before the step are kept",
-        )
-
-
-def check_distance(update: Update, distance: float) -> None:
-    """Raises Diverged if a mean would be so many prior deviations away that no posterior is there."""
-    if distance > FARTHEST:
-        raise Diverged(
-            "the iteration diverges: a mean would be far from everything its prior allows",
-            where=f"{update.name}, step {update.group['steps'] + 1}",
-            got=f"{distance:.3g} prior deviations",
-            cause="all examples of a batch answer at once, and overshoot together; or data that are not standardised",
-            fix="use Inference(iterations=1000, damping=0.95), smaller batches, or AveragedSites; "
-            "the marginals from before the step are kept",
-        )
-
-
-def _largest(values: Tensor) -> float:
-    finite = values[values.isfinite()]
-    return float(finite.abs().max()) if finite.numel() else math.nan

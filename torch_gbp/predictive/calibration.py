@@ -16,6 +16,7 @@ from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import Outputs, outputs_of
 from torch_gbp.predictive.examples import device_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
+from torch_gbp.weights.seeds import PREDICTING, own_seed
 
 OCTAVES = {
     "variance_factor": (-2, 9),
@@ -80,7 +81,7 @@ def calibrate(
     require_network(model, likelihood, "calibrate")
     if generator is not None:
         require_kind("generator", generator, torch.Generator, "calibrate", fix="pass torch.Generator().manual_seed(0), or None")
-    seed = torch.initial_seed() if generator is None else generator.initial_seed()
+    seed = own_seed(PREDICTING) if generator is None else generator.initial_seed()
     found, targets = _outputs(model, likelihood, examples, how, samples, seed)
     fitted = _fitted(likelihood, found)
     with _put_back(likelihood):

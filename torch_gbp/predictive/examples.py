@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind, require_moments, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.optim.fixed_batches import FixedBatches
 
 
 @contextmanager
@@ -31,6 +32,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.eval()
         yield
     finally:
+        for module, mode in modes:
+            if type(module).train is not nn.Module.train and module.training != mode:
+                module.train(mode)  # of a class that does more, such as merging adapters
         for module, mode in modes:
             module.training = mode
 
@@ -73,6 +77,32 @@ def inputs_of(loader: Any, device: torch.device, where: str) -> Iterator[Any]:
     require_batch(batch, where)
 
 
+def count_examples(loader: Any) -> int:
+    """Number of training examples that a pass of a loader gives, over all processes; a list of batches is counted batch by batch.
+
+    A sampler says how many it draws (`SubsetRandomSampler`, `WeightedRandomSampler`), one for several processes (`num_replicas`)
+    of how many it draws a share.
+
+    Raises:
+        InvalidInput: no examples, or a data set that does not know how many it has.
+    """
+    data = getattr(loader, "dataset", None)
+    if isinstance(data, FixedBatches):
+        return data.num_data
+    if data is None:
+        return sum(len(y) for _, y, *_ in pairs(loader, None, "the training loader"))
+    if not isinstance(data, Sized) or not len(data):
+        raise InvalidInput(
+            "the number of training examples is needed, and at least one",
+            where="the training loader",
+            got=f"{type(data).__name__}{' of length 0' if isinstance(data, Sized) else ' without length'}",
+            cause="an empty data set, or a stream",
+            fix="pass a map-style data set, or write the loop with MessagePassing(..., num_data=...)",
+        )
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    return len(sampler) if isinstance(sampler, Sized) and not hasattr(sampler, "num_replicas") else len(data)
+
+
 def output_of(model: nn.Module, x: Any, where: str) -> Gaussian:
     """The network's belief of its outputs.
 
@@ -85,8 +115,8 @@ def output_of(model: nn.Module, x: Any, where: str) -> Gaussian:
             "the output of the network must be a Gaussian",
             where=where,
             got=type(output).__name__,
-            cause="a network without GBP layers",
-            fix="build it of GBP layers, or convert it by from_torch",
+            cause="a network without GBP layers, or one converted for means sweeps",
+            fix="build it of GBP layers, or convert it by from_torch(network, moments=True)",
         )
     return output
 

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import WeightedLayer
+from torch_gbp.predictive.known import uncompiled
 
 RIDGE = 1e-6  # of the mean variance of a feature, added to every variance: a unit that never moved would make distances infinite
 
@@ -25,8 +26,8 @@ def features_of(model: nn.Module, x: Any, where: str) -> tuple[Tensor, Tensor]:
     Raises:
         InvalidInput: the network calls no linear or convolutional layer.
     """
-    with _caught(model) as inputs:
-        model(x)
+    with _caught(uncompiled(model)) as inputs:
+        uncompiled(model)(x.clone() if isinstance(x, Tensor) else x)
     if not inputs:
         raise InvalidInput(
             "the network calls no linear or convolutional layer, so it has no features",
@@ -44,12 +45,13 @@ def _caught(model: nn.Module) -> Iterator[dict[nn.Module, Tensor]]:
     """Inside, the first inputs of every layer with weights that is called."""
     inputs: dict[nn.Module, Tensor] = {}
 
-    def catch(layer: nn.Module, given: tuple[Any, ...]) -> None:
-        if layer not in inputs and given:
-            inputs[layer] = pooled(layer, given[0].mean if isinstance(given[0], Gaussian) else given[0])
+    def catch(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if layer not in inputs and (given or named):
+            first = next(iter((*given, *named.values())))
+            inputs[layer] = pooled(layer, first.mean if isinstance(first, Gaussian) else first)
 
     layers = [module for module in model.modules() if isinstance(module, (nn.Linear, _ConvNd, WeightedLayer))]
-    hooks = [layer.register_forward_pre_hook(catch) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(catch, with_kwargs=True) for layer in layers]
     try:
         yield inputs
     finally:

@@ -67,32 +67,32 @@ class Network:
 
     @property
     def scattered(self) -> dict[str, Scattered]:
-        return {name: (own.mean.detach(), own.precision.detach().rsqrt()) for name, own in self.owners.items()}
+        return {name: (own.mean.detach(), own.variance.sqrt()) for name, own in self.owners.items()}
 
     def means(self) -> Weights:
         return {name: own.mean.detach() for name, own in self.owners.items()}
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
-        """Outputs (n, ...), never in half precision."""
-        return tensor_of(functional_call(self.model, weights, (x,)), self.where)
+        """Outputs (n, ...), never in half precision; x stays, whatever the network does to its input."""
+        return tensor_of(functional_call(self.model, weights, (x.clone(),)), self.where, len(x))
 
     def centre(self, x: Tensor) -> Tensor | None:
         """Outputs at the means while `weights_known`; None where the network's own forward cannot do without beliefs."""
         if not self.traceable:
             return None
         try:
-            found = functional_call(self.model, self.means(), (x,))
+            found = functional_call(self.model, self.means(), (x.clone(),))
         except Exception:
             if self.plain:
                 raise
             return None  # with the errors of the layers of beliefs, if it has any
-        return None if isinstance(found, Gaussian) else tensor_of(found, self.where)
+        return None if isinstance(found, Gaussian) else tensor_of(found, self.where, len(x))
 
     def carrying(self, weights: Weights, x: Tensor) -> Gaussian:
         """The same by layers of beliefs: what their own noise leaves uncertain has a variance."""
         sure = {name.removesuffix("mean") + "precision": own.precision.detach().new_full((), torch.inf).expand_as(own.precision)
                 for name, own in self.owners.items() if not isinstance(own, ParameterMarginal)}  # fmt: skip
-        found = functional_call(self.model, weights | sure, (x,))
+        found = functional_call(self.model, weights | sure, (x.clone() if isinstance(x, Tensor) else x,))
         return found if isinstance(found, Gaussian) else Gaussian(found, torch.zeros_like(found))
 
 
@@ -118,6 +118,23 @@ def weights_known(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Inside, modules may keep what a pass brings, such as attention maps; afterwards each holds what it held before.
+
+    What torch's transforms pass through a network cannot be used, copied or saved outside of them.
+    """
+    held = [(module, dict(module.__dict__), dict(module._buffers)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, own, buffers in held:
+            module.__dict__.clear()
+            module.__dict__.update(own)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+
+
+@contextmanager
 def slow_rules() -> Iterator[None]:
     """Inside, torch does not warn of operations that its transforms follow one by one."""
     with warnings.catch_warnings():
@@ -125,8 +142,8 @@ def slow_rules() -> Iterator[None]:
         yield
 
 
-def tensor_of(output: Any, where: str) -> Tensor:
-    """The outputs of a network of known weights; raises InvalidInput unless they are a floating-point tensor."""
+def tensor_of(output: Any, where: str, examples: int | None = None) -> Tensor:
+    """The outputs of a network of known weights; raises InvalidInput unless they are floating-point numbers, a row an example."""
     if not isinstance(output, Tensor) or not output.is_floating_point():
         raise InvalidInput(
             "the network must give a floating-point tensor of outputs",
@@ -134,6 +151,14 @@ def tensor_of(output: Any, where: str) -> Tensor:
             got=str(getattr(output, "dtype", type(output).__name__)),
             cause="a network that returns several things",
             fix="wrap it in a module that returns the outputs alone",
+        )
+    if examples is not None and (not output.ndim or len(output) % examples):  # of a sequence it may give several
+        raise InvalidInput(
+            "the network must give a row of outputs for each example",
+            where=where,
+            got=f"outputs {tuple(output.shape)} of {examples} examples",
+            cause="a network that ends in .squeeze(), which takes a batch of one away, or in .mean()",
+            fix="use .squeeze(-1), .squeeze(1), ...",
         )
     return output.to(torch.promote_types(output.dtype, torch.float32))
 

@@ -16,7 +16,7 @@ from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.optim.stores.batch_sites import require_memory
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
 from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Weights, slow_rules, weights_known
+from torch_gbp.predictive.known import Network, Weights, slow_rules, undisturbed, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
 APART = 0.1  # how far, as a share of the largest, outputs may be from those in the batch: more than half precision rounds
@@ -37,7 +37,7 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
         MissingRule: layers of beliefs that have no torch function for known weights, or a forward that needs beliefs.
     """
     network = Network(model, where)
-    with evaluating(model), torch.no_grad(), weights_known(model):
+    with evaluating(model), undisturbed(network.model), torch.no_grad(), weights_known(model):
         with Largest() as seen:
             centre = network.centre(x)
         if centre is None:
@@ -77,9 +77,11 @@ class _Slopes:
     def _outputs(self, weights: Weights, row: Tensor) -> Tensor:
         return self.network(weights, row[None])[0].flatten()
 
+    @torch.inference_mode(False)
     @torch.enable_grad()
     def _plainly(self, row: Tensor) -> Slopes:
         weights = {name: mean.clone().requires_grad_() for name, mean in self.means.items()}
+        row = row.clone()  # neither made in inference mode
         outputs = self._outputs(weights, row)
         leaves = list(weights.values())
         each: list[tuple[Tensor, ...]] = [
@@ -104,7 +106,7 @@ def _require_alone(alone: Tensor, together: Tensor, where: str) -> None:
             "outputs of an example depend on the rest of the batch",
             where=where,
             got=f"outputs that differ by up to {float(gap):.3g}",
-            cause="a norm without running statistics",
+            cause="a norm without running statistics, or random numbers in the forward pass (F.dropout without `training=`)",
             fix='predict by how="samples"',
         )
 

@@ -29,6 +29,7 @@ from torch_gbp.optim.stores.batch_sites import require_memory
 from torch_gbp.predictive.examples import evaluating, output_of, require_network
 from torch_gbp.predictive.known import Network
 from torch_gbp.weights.parameter import GaussianParameter
+from torch_gbp.weights.seeds import PREDICTING, own_seed
 
 ROUNDING = 1e-4  # curvatures may be negative by this much of the largest
 
@@ -96,7 +97,7 @@ class LinearResponse:
         network = Network(self.model, "LinearResponse.sample")
         owners = {id(own): name for name, own in network.owners.items()}
         names = [owners[id(own)] for own in self.weights]
-        draw = partial(self._draw, generator or torch.Generator(self._told.device).manual_seed(0))
+        draw = partial(self._draw, generator or torch.Generator(self._told.device).manual_seed(own_seed(PREDICTING)))
         with evaluating(self.model), torch.no_grad():
             drawn = (network.means() | dict(zip(names, draw(), strict=True)) for _ in range(samples))
             return torch.stack([network.carrying(weights, x).mean for weights in drawn])

@@ -34,7 +34,7 @@ def moments(model: nn.Module, x: Any, where: str) -> Outputs:
         return Outputs(*(part.to(torch.promote_types(part.dtype, torch.float32)) for part in output))
     if not marginals(model):
         raise no_marginals(where)
-    output = tensor_of(output, where)
+    output = tensor_of(output, where, len(x) if isinstance(x, Tensor) else None)
     return Outputs(output, torch.zeros_like(output))  # of the weights that have marginals none is used
 
 
@@ -49,7 +49,7 @@ def at_means(model: nn.Module, x: Tensor, where: str) -> Outputs:
 
 def _passed(model: nn.Module, x: Any) -> Any:
     with evaluating(model), torch.no_grad():
-        return model(x)
+        return model(x.clone() if isinstance(x, Tensor) else x)
 
 
 def _carried(model: nn.Module, x: Any, where: str) -> Any:

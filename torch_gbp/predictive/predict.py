@@ -18,6 +18,7 @@ from torch_gbp.predictive.outputs import Outputs
 from torch_gbp.predictive.result import Predictive
 from torch_gbp.predictive.samples import sampled
 from torch_gbp.weights.attached import ParameterMarginal, marginals
+from torch_gbp.weights.seeds import PREDICTING, own_seed
 
 WAYS = ("moments", "samples", "linear", "means")
 DEFAULT = {"layers": "moments", "plain": "samples"}  # for networks of GBP layers, and for plain ones with marginals
@@ -53,7 +54,7 @@ def predict(
         x: inputs (n, ...); "moments" takes a belief of them too.
         how: None takes "moments" for networks of GBP layers, "samples" where plain parameters have marginals.
         samples: networks to draw.
-        generator: of the weights. None draws the same networks in every call, by torch's seed (`torch.initial_seed`), and leaves
+        generator: of the weights. None draws the same networks in every call, by a seed that follows from torch's, and leaves
             torch's own random numbers alone.
         chunk: networks ("samples") or examples ("linear") at a time; None takes what fits into a quarter of the free memory.
         vectorise: whether by `torch.func`; None decides. What that cannot follow (recurrent layers, control flow by values) runs
@@ -133,4 +134,4 @@ def _generator(model: nn.Module, generator: torch.Generator | None) -> torch.Gen
     if generator is not None:
         require_kind("generator", generator, torch.Generator, "predict", fix="pass torch.Generator().manual_seed(0), or None")
         return generator
-    return torch.Generator(device_of(model)).manual_seed(torch.initial_seed())
+    return torch.Generator(device_of(model)).manual_seed(own_seed(PREDICTING))

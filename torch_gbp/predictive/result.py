@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
@@ -43,7 +45,7 @@ class Predictive:
     def __init__(self, likelihood: Likelihood, found: Outputs, how: str) -> None:
         self.how, self.belief = how, found.belief
         self.covariance, self.outputs = found.covariance, found.samples
-        self._likelihood, self._found = likelihood, found
+        self._likelihood, self._found = copy.deepcopy(likelihood), found  # as it is now: it may be calibrated later
         self.distribution: Distribution = found.distribution(likelihood)
         self._parts: tuple[Tensor, Tensor] | None = None
 
@@ -129,7 +131,10 @@ class Predictive:
 
 
 def _normal(width: int) -> Tensor:
-    """Points (draws, width) that fill N(0, 1) evenly, with mean 0."""
+    """Points (draws, width) that fill N(0, 1) evenly, with mean 0; in more dimensions than Sobol's sequence has, random ones."""
+    if width > SobolEngine.MAXDIM:
+        points = torch.randn(DRAWS, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return points - points.mean(0)
     even = SobolEngine(width, scramble=True, seed=0).draw(DRAWS, dtype=torch.float64)
     points = torch.special.ndtri(even.clamp(1e-9, 1 - 1e-9))
     return points - points.mean(0)

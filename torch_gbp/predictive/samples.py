@@ -15,7 +15,7 @@ from torch.func import vmap
 
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
 from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, weights_known
+from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, undisturbed, weights_known
 from torch_gbp.predictive.outputs import Outputs
 
 SMALL = 2**15  # entries of the largest tensor of a pass: a CPU does larger ones no faster together, grouped convolutions slower
@@ -34,7 +34,7 @@ def sampled(
     """
     network = Network(model, where)
     draws = _draws(network.scattered, generator)
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), undisturbed(network.model), torch.no_grad():
         found = _traced(network, x, samples, draws, chunk, vectorise)
         return _carried(network, x, samples, draws, generator) if found is None else found
 

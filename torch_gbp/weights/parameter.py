@@ -92,9 +92,27 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         self.prior_mean, self.prior = mean.detach().to(self.mean).clone(), replace(self.prior, mean=0.0)
         self.reset_parameters()
 
+    @property
+    def variance(self) -> Tensor:
+        """The variances, as the precision is stored, detached from any sweep."""
+        return self.precision.detach().reciprocal()
+
     def belief(self) -> Gaussian:
         """The marginal, detached from any sweep."""
-        return Gaussian(self.mean.detach(), self.precision.detach().reciprocal().expand_as(self.mean))
+        return Gaussian(self.mean.detach(), self.variance.expand_as(self.mean))
+
+    @property
+    def inputs(self) -> int:
+        """How many weights an output adds up."""
+        return self.by_output(self.mean).shape[1]
+
+    def by_output(self, values: Tensor) -> Tensor:
+        """What is there for each weight, a row for each output."""
+        return values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+
+    def of_outputs(self, values: Tensor) -> Tensor:
+        """What is there for each output, (outputs,), to be broadcast to the weights."""
+        return values.view(-1, *(1 for _ in self.mean.shape[1:])) if self.mean.ndim else values.view(())
 
     @property
     def informed(self) -> bool:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from torch_gbp.gaussian import Message
 
-Gradients = tuple[tuple[int, int] | None, ...]  # which tensors the gradients are, and how often they were written to
+Version = tuple[int, int]  # which tensor a gradient is, and how often it was written to
+Gradients = tuple[Version | None, ...]
 
 
 class Received:
@@ -20,6 +21,7 @@ class Received:
     arrived: Gradients | None = None  # the gradients that wait for a step
     direct: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
     rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.autograd.probes`)
+    used: Version | None = None  # the mean's gradient, once a step has taken it in
 
     @property
     def halves(self) -> dict[str, nn.Parameter]:
@@ -88,15 +90,28 @@ class Received:
 
     def forget(self) -> None:
         """Forgets the messages since the last step."""
-        self._note(direct=None, rho=None)
+        self._note(direct=None, rho=None, used=None)
+
+    def hear(self, parameter: Tensor) -> None:
+        """A sweep has reached one of the halves: marks the present gradients as a message that no step has taken in.
+
+        Unless it has added to one that a step took in: a gradient that was set to zero in between was written to once more.
+        """
+        now = self._gradients()
+        if parameter is not self.mean:
+            self._note(arrived=self.arrived and now)
+        elif self.used is not None and now[0] == (self.used[0], self.used[1] + 1):
+            self._note(used=now[0])
+        else:
+            self._note(arrived=now, used=None)
 
     def arrive(self) -> None:
-        """Marks the present gradients as a message that no step has taken in; called whenever a sweep reaches them."""
+        """Marks the present gradients as a message that no step has taken in."""
         self._note(arrived=self._gradients())
 
     def mark_used(self) -> None:
-        """Marks the present gradients as taken in by a step."""
-        self._note(arrived=None)
+        """Marks the present gradients as taken in by a step, and forgets what came beside them."""
+        self._note(arrived=None, direct=None, rho=None, used=self._gradients()[0])
 
     def untouched(self) -> bool:
         """Whether the gradients are, bit for bit, what arrived."""

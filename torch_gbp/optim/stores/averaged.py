@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -90,12 +91,14 @@ class AveragedSites(Store):
         with annealing.lifted(marginal, state):
             super().adapt_prior(marginal, state, rule)
 
+    def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
+        with _means_kept(marginal):
+            super().learn_prior(marginal, state)
+
     def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
-        """Leaves the means: where the data alone would have them is kept nowhere; the next steps follow the new pull."""
         if marginal.prior.adapts:
-            mean = marginal.mean.clone()
-            super().renew_prior(marginal, state)
-            marginal.mean.copy_(mean)
+            with _means_kept(marginal):
+                super().renew_prior(marginal, state)
 
     def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         precision = annealing.take(marginal, state)
@@ -103,6 +106,9 @@ class AveragedSites(Store):
         return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.message_weight * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
+        if marginal.surplus and "annealing" not in state:  # frozen as the run began, or half annealed by another optimizer
+            self.release(marginal, state)
+            self.begin(marginal, state, step.depth)
         precision, annealed = marginal.precision, "annealing" in state
         if annealed:
             precision.copy_(annealing.take(marginal, state))
@@ -141,7 +147,7 @@ class AveragedSites(Store):
 
     def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""
-        if "average" in state:
+        if "average" in state and marginal.mean.requires_grad:  # the others have fitted to a frozen one where it is
             marginal.mean.copy_(state["average"])
         self.release(marginal, state)
 
@@ -155,9 +161,17 @@ class AveragedSites(Store):
         state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
 
 
+@contextmanager
+def _means_kept(marginal: GaussianParameter) -> Iterator[None]:
+    """Leaves the means: where the data alone would have them is kept nowhere; the next steps follow the new pull."""
+    mean = marginal.mean.clone()
+    yield
+    marginal.mean.copy_(mean)
+
+
 def _move(mean: Tensor, step: Tensor, score: Tensor, rate: float, reach: float) -> None:
     """m <- m + s rate step, step = score / R, with s for each output so that it moves by at most `reach` deviations."""
     # a batched matrix product would need no memory of the weights' size, and takes ten times as long
-    squares = torch.linalg.vecdot(step.view(len(step), -1), score.view(len(score), -1))
+    squares = torch.linalg.vecdot(step.reshape(len(step), -1), score.reshape(len(step), -1))
     scale = squares.rsqrt_().mul_(reach).div_(rate).clamp_max_(1.0)
     mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rate)

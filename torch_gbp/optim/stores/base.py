@@ -7,6 +7,7 @@ R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,8 +25,8 @@ class Step(NamedTuple):
     much its message counts (the message itself comes as the sweep left it); how deep the network is
     (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
     the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); whether the
-    likelihood's curvature stays as the fit gets better; how many weights there are for an example; and the rate before the
-    likelihood's factor on it (None: as the rate)."""
+    likelihood's curvature stays as the fit gets better; how many weights there are for an example; the rate before the
+    likelihood's factor on it (None: as the rate); and how many steps the run has."""
 
     rate: float
     batches: float
@@ -38,6 +39,7 @@ class Step(NamedTuple):
     steady: bool = False
     weights: float = 0.0
     scheduled: float | None = None
+    run: float = math.inf
 
 
 class Store:
@@ -121,8 +123,14 @@ class Store:
         marginal.set_prior_precision(precision)
 
     def learn_prior(self, marginal: GaussianParameter, state: State) -> None:
-        """Sets the prior variance of the whole tensor to the one its marginals favour (`priors.empirical_variance`)."""
-        self.adapt_prior(marginal, state, lambda moment: empirical_variance(moment).reciprocal())
+        """Sets the prior variance of the whole tensor to the one that its marginals favour (`priors.empirical_variance`): of the
+        weights that have learnt something, as the others say the prior's own back."""
+
+        def favoured(moment: Tensor) -> Tensor:
+            heard = (marginal.precision > marginal.floor).expand_as(moment)
+            return empirical_variance(moment[heard]).reciprocal() if bool(heard.any()) else marginal.prior_precision
+
+        self.adapt_prior(marginal, state, favoured)
 
     def renew_prior(self, marginal: GaussianParameter, state: State) -> None:
         """Makes the message of a prior anew that depends on the marginal."""

@@ -72,11 +72,11 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum, _limit(state, step, inputs=marginal.mean[0].numel()))
+        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs))
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
-            state["radial"] = float(_radial(score, marginal.mean.detach()))
+            state["radial"] = float(_radial(*map(marginal.by_output, (score, marginal.mean.detach()))))
         if state.get("radial", 1.0) < RADIAL:
-            rates = rates._replace(patience=_of_directions(step, state["steps"]))
+            rates = rates._replace(patience=_of_directions(step))
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
@@ -86,12 +86,12 @@ def _limit(state: State, step: Step, inputs: int) -> float:
     limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
     if state.get("informed"):  # at the start of the run
         return limit
-    return limit * longer(state["steps"] / step.progress, step.depth, inputs)
+    return limit * longer(step.run, step.depth, inputs)
 
 
-def _of_directions(step: Step, steps: int) -> float:
+def _of_directions(step: Step) -> float:
     """a_p / a_m where only the direction of an output's weights matters."""
-    passes = steps / step.progress / step.batches
+    passes = step.run / step.batches
     return max(1 / max(1.0, step.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.power_factor)
 
 
@@ -113,13 +113,13 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     else:
         torch.sqrt(noise, out=into)  # which is faster than its reciprocal
         step = gradient / torch.maximum(into, precision / rates.newton, out=into)
-    length = torch.mul(step, precision.sqrt(), out=into).view(len(step), -1).norm(dim=1)
+    length = marginal.by_output(torch.mul(step, precision.sqrt(), out=into)).norm(dim=1)
     scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)
     if marginal.prior_mean is None:
         mean.mul_(1 - pull)
     else:
         mean.lerp_(marginal.centre.expand_as(mean), pull.expand_as(mean))
-    mean.addcmul_(step, scale.view(-1, *(1 for _ in mean.shape[1:])), value=rates.move)
+    mean.addcmul_(step, marginal.of_outputs(scale), value=rates.move)
 
 
 def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
@@ -130,11 +130,10 @@ def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
     return share.mul_(rates.pull * rates.patience)
 
 
-def _radial(score: Tensor, mean: Tensor) -> Tensor:
-    """How much of the scores lies along the weights, a number: 0 before a normalisation, about 1 by chance, 1 without scores.
+def _radial(g: Tensor, m: Tensor) -> Tensor:
+    """How much of the scores g lies along the means m, a number: 0 before a normalisation, about 1 by chance, 1 without scores.
 
-    f sum (g m)^2 / sum |g|^2 |m|^2 over outputs, f the number of weights of one.
+    f sum (g m)^2 / sum |g|^2 |m|^2 over outputs (rows), f the number of weights of one.
     """
-    g, m = score.reshape(len(score), -1), mean.reshape(len(mean), -1)
     along, most = (g * m).sum(1), g.norm(dim=1) * m.norm(dim=1)
     return (m.shape[1] * along.square().sum() / most.square().sum()).nan_to_num(1.0)
