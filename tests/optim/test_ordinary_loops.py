@@ -190,11 +190,11 @@ def test_a_second_optimizer_that_is_dropped_takes_no_probes_with_it():
 
 def test_a_weight_that_is_frozen_on_the_way_stays_to_the_end():
     model = converted()
-    optimizer = gbp.configure_optimizers(model, 60, epochs=4)
-    learn(optimizer, model, three_classes(), 12)
+    optimizer = gbp.configure_optimizers(model, 60, epochs=16)
+    learn(optimizer, model, three_classes(), 72)
     model[0].weight.requires_grad_(False)
     before = model[0].weight.clone()
-    learn(optimizer, model, three_classes(), 12)
+    learn(optimizer, model, three_classes(), 24)
     assert torch.equal(model[0].weight, before)
 
 
