@@ -62,7 +62,7 @@ class Trainer:
         inference: inner sweeps, their rates and order (inference.py); None for one sweep of each batch. With a rate of its
             own, `lr`, warm-up and cosine are not used.
         patience: stop after this many passes without a better validation evidence, and go back to the best
-            marginals; None trains all passes and keeps the last.
+            marginals, which are no averages of the last steps; None trains all passes and keeps the last.
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar on stderr, or one line a pass where that is no terminal (and no notebook).
         plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
@@ -145,7 +145,11 @@ class Trainer:
         if best_state is not None:
             optimizer.release()
             self._learned().load_state_dict(best_state)
+            self._renew_statistics(loader)
         return history
+
+    def _renew_statistics(self, loader: Any) -> None:
+        renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
 
     def _learned(self) -> nn.ModuleList:
         """What training writes to: the network, and a likelihood that learns its noise."""
@@ -193,7 +197,7 @@ class Trainer:
         assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
             self.optimizer.use_averaged_means()  # the last step has done so, unless the loader drops examples
-            renew_statistics(self.model, (x for x, *_ in pairs(loader, None, "Trainer.fit")))
+            self._renew_statistics(loader)
         self.optimizer.rebuild()
         if self.learn_priors and number < self.epochs:
             self.optimizer.learn_priors()

@@ -54,7 +54,7 @@ class CSVFile(NamedTuple):
                 "no such column",
                 where=str(self.path),
                 got=repr(name),
-                cause="a file without header line",
+                cause="another separator than the comma" if len(self.names) == 1 else "a file without header line",
                 fix=f"use {[*self.names]}",
             )
         return self.names.index(name)

@@ -214,3 +214,27 @@ def test_the_optimizer_tells_how_many_weights_there_are_for_an_example(monkeypat
     gbp.Softmax()(model(torch.randn(2, 4)), torch.tensor([0, 2])).backward()
     optimizer.step()
     assert [step.weights for step in told] == [12 / 6]
+
+
+@pytest.mark.parametrize(("run", "factor"), [(500, 0.25), (2000, 1.0), (9000, 1.0)])
+def test_weights_that_are_the_centre_of_their_prior_make_shorter_steps_in_short_runs(run, factor):
+    steps = []
+    for as_prior in (False, True):
+        layer = gbp.from_torch(nn.Linear(8, 2), as_prior=as_prior)
+        own, before = gbp.marginals(layer)["weight"], layer.weight.detach().clone()
+        step = Step(0.1, 1e6, probed=True, scheduled=0.4, run=run)
+        with torch.no_grad():
+            AveragedSites(trust_radius=math.inf).commit(own, {}, Message(torch.full((2, 8), 1e9), torch.zeros(2, 8)), step)
+        steps.append(layer.weight.detach() - before)
+    assert_close(steps[1], factor * steps[0], rtol=1e-4, atol=1e-9)
+
+
+def test_plain_parameters_of_such_a_network_do_likewise():
+    rates = []
+    for as_prior in (False, True):
+        model = gbp.from_torch(nn.Linear(3, 2), as_prior=as_prior)
+        optimizer = gbp.configure_optimizers(model, 60, epochs=10)
+        gbp.Softmax()(model(torch.randn(6, 3)), torch.arange(6) % 2).backward()
+        optimizer.step()
+        rates.append(optimizer._plain.optimizer.param_groups[0]["lr"])
+    assert rates[1] == pytest.approx(rates[0] * 100 / 2000)

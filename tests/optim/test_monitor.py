@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from torch_gbp import AveragedSites, BatchSites, GBPLeakyReLU, GBPLinear, MessagePassing, Prior, Regression, Softmax
-from torch_gbp.errors import NotLearning
+from torch_gbp.errors import DividedLoss, NotLearning
 
 
 def run(model, likelihood, x, y, epochs=8, size=10, shuffled=False, **options):
@@ -118,3 +118,30 @@ def test_without_annealing_and_trust_region_it_stays_at_chance_and_says_so(seed)
     assert accuracy < 0.3
     assert len(found) == 1
     assert "residual connections or fewer layers" in found[0]
+
+
+@pytest.mark.parametrize("size", [5, 20])
+def test_a_loss_that_is_divided_by_its_batch_is_warned_of_once(size):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60)
+    with pytest.warns(DividedLoss, match="counts for less than one") as found:
+        for _ in range(3):
+            propagate.zero_grad()
+            (Softmax()(model(x[:size]), y[:size]) / size).backward()
+            propagate.step()
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("factor", "accumulated"), [(1.0, 1), (0.5, 1), (1 / 20, 20)])
+def test_other_factors_on_a_loss_are_not_warned_of(factor, accumulated):
+    model, (x, y) = mlp(), three_classes()
+    propagate = MessagePassing(model.parameters(), 60, accumulated=accumulated)
+    (factor * Softmax()(model(x[:20]), y[:20])).backward()
+    propagate.step()
+
+
+def test_a_likelihood_that_learns_may_explain_its_targets_worse_on_the_way():
+    """Its noise is held at a hundredth of the targets' variance at first."""
+    x = torch.randn(200, 3)
+    y = x[:, :1] + 2 * torch.randn(200, 1)
+    assert run(mlp(outputs=1), Regression().fit_targets(y), x, y, epochs=8) == []

@@ -71,9 +71,11 @@ def test_the_parts_of_uncertainty_add_up(classifier: GBPClassifier, regressor: G
     assert epistemic.shape == (160,) and epistemic.min() >= 0 and (epistemic + aleatoric).max() <= np.log(2) + 1e-6
 
 
-def test_predictions_are_those_of_the_network(classifier: GBPClassifier) -> None:
-    x = (MOONS[0] - MOONS[0].mean(0)) / MOONS[0].std(0)
-    by_hand = torch_gbp.predict(classifier.network_, classifier.likelihood_, torch.as_tensor(x)).probs
+def test_predictions_are_those_of_the_network(classifier: GBPClassifier, regressor: GBPRegressor) -> None:
+    found = torch_gbp.predict(regressor.network_, regressor.likelihood_, torch.as_tensor(np.asarray(ROWS))).distribution
+    np.testing.assert_allclose(regressor.predict(ROWS), found.mean.numpy()[:, 0], rtol=1e-9)
+    assert ((found.mean.numpy()[:, 0] - LINE) ** 2).mean() < 0.1 * LINE.var()
+    by_hand = torch_gbp.predict(classifier.network_, classifier.likelihood_, torch.as_tensor(MOONS[0])).probs
     np.testing.assert_allclose(classifier.predict_proba(MOONS[0]), by_hand.numpy(), rtol=1e-9)
     assert classifier.score(*MOONS) > 0.9
 

@@ -45,6 +45,7 @@ class Sweep:
     __slots__ = (
         "automatic",
         "examples",
+        "factor",
         "hold",
         "learn",
         "log_evidence",
@@ -76,6 +77,7 @@ class Sweep:
         self.power, self.means = power, means  # what its messages are to be multiplied by; whether the outputs were plain tensors
         self.steady = steady  # the likelihood's curvature does not fall as the fit gets better
         self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (optim/message_weight.py)
+        self.factor: Tensor | None = None  # on the loss, known once its backward has started
         self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
 

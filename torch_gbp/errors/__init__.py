@@ -59,6 +59,10 @@ class FarFromStandard(UserWarning):
     """Inputs or targets whose mean or scale is far from 0 and 1, for which priors and rates are made."""
 
 
+class DividedLoss(UserWarning):
+    """A loss that was divided by the size of its batch, so that an example counts for less than one."""
+
+
 class DependentTerms(UserWarning):
     """A prediction by moments of a plain network that adds up terms which may depend on each other."""
 

@@ -17,6 +17,7 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 
 MEAN, SCALE, RATIO = 5.0, 30.0, 100.0  # deviations, factor from 1, and largest over median feature, that count as far off
+_PARTS = ", the inputs", ", the targets"  # of a batch
 FEWEST = 8  # values of which a mean and a scale say something
 
 
@@ -67,8 +68,12 @@ class Standardise(CheckedModule):
         return self.take(_moments(values))
 
     @torch.no_grad()
-    def take(self, moments: Tensor) -> Standardise:
-        """Takes the statistics that counts, sums and sums of squares give, with those of all processes of torch.distributed."""
+    def take(self, moments: Tensor, of: str = "") -> Standardise:
+        """Takes the statistics that counts, sums and sums of squares give, with those of all processes of torch.distributed.
+
+        Args:
+            of: what they are of, for errors.
+        """
         if moments.ndim == 0:
             raise InvalidInput("nothing to fit the statistics on", where="Standardise", cause="an empty loader", fix="pass data")
         if dist.is_available() and dist.is_initialized():
@@ -79,10 +84,10 @@ class Standardise(CheckedModule):
         if not bool(scale.isfinite().all()):
             raise InvalidInput(
                 "statistics need finite numbers",
-                where="Standardise",
+                where=f"Standardise{of}",
                 got=f"{int((~scale.isfinite()).sum())} of {scale.numel()} features with NaN or Inf",
                 cause="missing values",
-                fix="impute or drop them before",
+                fix="impute them, or drop their rows, before",
             )
         flat = scale <= 1e-7 * mean.abs()  # what is left of a constant's spread by rounding
         self.mean, self.scale = mean.to(self.mean), torch.where(flat | (scale == 0), 1.0, scale).to(self.scale)
@@ -141,15 +146,15 @@ class Standardise(CheckedModule):
         return f"{self.mean.numel()} statistics" if self.fitted else "not fitted"
 
 
-def _moments(batch: Tensor) -> Tensor:
+def _moments(batch: Tensor, of: str = "") -> Tensor:
     """Count, sum and sum of squares for each feature or channel, (3, ...) in float64, shaped to broadcast to the batch."""
     if not isinstance(batch, Tensor) or not batch.is_floating_point() or batch.numel() == 0:
         raise InvalidInput(
             "statistics need floating-point numbers",
-            where="Standardise",
+            where=f"Standardise{of}",
             got=str(getattr(batch, "dtype", type(batch).__name__)) if isinstance(batch, Tensor) else type(batch).__name__,
-            cause="integer images (uint8), or an empty batch",
-            fix="convert with x.float()",
+            cause="integer images (uint8) or targets, or an empty batch",
+            fix="convert with .float()",
         )
     rows = batch.double()
     axes = [axis for axis in range(rows.ndim) if axis != 1]
@@ -198,9 +203,9 @@ def fit_statistics(
     totals: list[Any] = [torch.zeros(())] * len(wanted)
     with torch.random.fork_rng(devices=[]), _unmoved(generator):
         for batch in batches:
-            totals = [total + _moments(batch[part]) for total, (_, part) in zip(totals, wanted, strict=True)]
-    for (layer, _), total in zip(wanted, totals, strict=True):
-        layer.take(total)
+            totals = [total + _moments(batch[part], _PARTS[part]) for total, (_, part) in zip(totals, wanted, strict=True)]
+    for (layer, part), total in zip(wanted, totals, strict=True):
+        layer.take(total, _PARTS[part])
 
 
 @contextmanager

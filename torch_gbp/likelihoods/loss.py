@@ -50,6 +50,7 @@ class Loss(Function):
 
     @staticmethod
     def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.sweep.factor = factor[0]
         announce(ctx.sweep)
         with full_precision(factor[0].device):  # it may be called under autocast too
             return Loss.send(ctx, factor[0])

@@ -17,12 +17,13 @@ MISSING = -100  # the label of an example without label, torch's own ignore_inde
 def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
     """Class labels: integers (n,) in 0 ... classes - 1, for outputs (n, classes)."""
     if output.ndim != 2 or target.shape != output.shape[:1]:
+        single = target.ndim == 2 and target.shape == (*output.shape[:1], 1)
         raise InvalidInput(
             "labels of shape (n,) and outputs of shape (n, classes) are needed",
             where=where,
             got=f"labels {tuple(target.shape)}, outputs {tuple(output.shape)}",
-            cause="one-hot labels, or a missing nn.Flatten",
-            fix="pass class indices",
+            cause="a column of labels" if single else "one-hot labels, or a missing nn.Flatten",
+            fix="pass y.squeeze(1)" if single else "pass class indices",
         )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise InvalidInput(
@@ -47,8 +48,8 @@ def check_labels(output: Gaussian, target: Tensor, where: str) -> None:
             f"labels must lie in 0 ... {output.shape[1] - 1}",
             where=where,
             got=f"{low} ... {high}",
-            cause="labels that start at 1, or too few outputs",
-            fix="shift the labels or widen the last layer",
+            cause="a mark of missing labels" if low < 0 else "labels that start at 1, or too few outputs",
+            fix=f"leave them out, or mark them by {MISSING}" if low < 0 else "shift the labels or widen the last layer",
         )
 
 
@@ -60,8 +61,8 @@ def require_finite_output(output: Tensor, where: str) -> None:
     raise InvalidInput(
         f"{int((~output.isfinite()).sum())} of {output.numel()} outputs are NaN or Inf",
         where=where,
-        cause="inputs that are not standardised, or a network that diverged",
-        fix="standardise the inputs, or lower lr",
+        cause="missing values (NaN) in the inputs, inputs that are not standardised, or a network that diverged",
+        fix="impute or drop missing values, standardise the inputs, or lower lr",
     )
 
 
@@ -75,12 +76,13 @@ def require_examples(target: Tensor, where: str) -> None:
 def check_values(output: Gaussian, target: Tensor, where: str) -> None:
     """Real targets: finite, of the outputs' shape and floating point."""
     if target.shape != output.shape:
+        squeezed = target.ndim == output.ndim + 1 and target.shape[-1:] == (1,)
         raise InvalidInput(
             "targets must have the outputs' shape",
             where=where,
             got=f"targets {tuple(target.shape)}, outputs {tuple(output.shape)}",
-            cause="a missing last axis of size 1",
-            fix="reshape the targets, e.g. y[:, None]",
+            cause=".squeeze(-1) in the network's forward" if squeezed else "a missing last axis of size 1",
+            fix="leave it out, or pass y.squeeze(-1)" if squeezed else "reshape the targets, e.g. y[:, None]",
         )
     require_examples(target, where)
     if not target.is_floating_point():

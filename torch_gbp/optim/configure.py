@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.message_passing import MessagePassing
-from torch_gbp.optim.plain_parameters import ADAPTS, RATE
+from torch_gbp.optim.plain_parameters import RATE
+from torch_gbp.optim.settings import ADAPTS, NEAR
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 Plain = Callable[[list[nn.Parameter]], Optimizer]
@@ -30,7 +31,8 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
         model: network with marginals (`gbp.from_torch`, or GBP layers), on its device.
         num_data: number of training examples.
         plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay,
-            more in short runs of networks that start anew (`schedule.longer`).
+            more in short runs of networks that start anew (`schedule.longer`),
+            less in those of networks converted `as_prior` (`schedule.shorter`).
             Its rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
         settings: of `MessagePassing`: epochs, lr, store, ...
 
@@ -58,10 +60,12 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
             fix="model = torch_gbp.from_torch(model)",
         )
     others = [parameter for _, parameter in plain_parameters(model) if parameter.requires_grad]
-    make = partial(_adamw, adapts=not any(own.informed for own in marginals(model).values())) if plain is None else plain
+    owned = marginals(model).values()
+    known = {ADAPTS: not any(own.informed for own in owned), NEAR: any(own.anchored for own in owned)}
+    make = partial(_adamw, known=known) if plain is None else plain
     return MessagePassing(named, num_data, plain=make(others) if others else None, **settings)
 
 
-def _adamw(parameters: list[nn.Parameter], adapts: bool) -> Optimizer:
+def _adamw(parameters: list[nn.Parameter], known: dict[str, bool]) -> Optimizer:
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)  # one call for all of them
-    return torch.optim.AdamW([{"params": parameters, ADAPTS: adapts}], RATE, weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW([{"params": parameters, **known}], RATE, weight_decay=0.0, fused=fused)

@@ -90,7 +90,7 @@ class MessagePassing(MessageOptimizer):
         check_counts(accumulated, report_every)
         self.report_every = report_every
         self.report: StepReport | None = None
-        self._watch = Watch()
+        self._watch = Watch(accumulated > 1)
         self._found: list[list[float]] = []  # what the examples of a visit look like
         progress = {"steps": 0, "examples_seen": 0, "fingerprints": {}}
         schedule = {"num_data": num_data, "epochs": epochs, "warmup": warmup, "final": final}
@@ -115,7 +115,7 @@ class MessagePassing(MessageOptimizer):
             self._plain.optimizer.state.clear()
         for group in self.param_groups:
             group.update(steps=0, examples_seen=0, fingerprints={}, **news)
-        self._watch, self._unheard = Watch(), 1.0
+        self._watch, self._unheard = Watch(self.accumulated > 1), 1.0
         self._begin()
 
     @torch.no_grad()

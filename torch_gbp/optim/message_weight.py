@@ -12,7 +12,8 @@ FEW = 500  # examples with which a later weight counts as one; with more it coun
 
 def automatic_power_factor(weights: Sequence[int], examples: int) -> float:
     """Factor on the power of a likelihood whose power is automatic: min(2, max(1, (2 first + later 500 / n) / n)),
-    from the numbers of weights of the first layer and of all that follow, and the number n of examples.
+    from the numbers of weights of the first layer (in the order of the parameters) and of all that follow, and the number n of
+    examples.
 
     Weights that are independent a posteriori add up their noise in every sum, the more of it the fewer examples
     there are for a weight, so the crowded network wants a colder posterior. Weights on the inputs crowd most: pixels are

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.autograd.sweep import Sweep
-from torch_gbp.errors import NotLearning, explain
+from torch_gbp.errors import DividedLoss, NotLearning, explain
 
 FIRST, EVERY = 0.1, 0.1  # shares of the passes at which it judges
 SPARSE = 0.0025  # share of the passes between two batches that it looks at
@@ -39,9 +39,13 @@ class Watch:
     soon many standard errors above. Judged are the batches since half of the present share of the passes. A network whose
     outputs are thrown about by steps that are too long may be above, too, as it follows its last batches: so the evidence is
     also compared with that of the first batches, unless the likelihood learns.
+
+    Args:
+        divided: whether losses are known to be divided, by the number of accumulated batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, divided: bool = False) -> None:
+        self.divided, self._looked = divided, False
         self.gains: list[Gain] = []
         self._last: Tensor | None = None  # target of the batch before
         self._next_look, self._next_judgement = 0.0, FIRST
@@ -49,6 +53,11 @@ class Watch:
 
     def look(self, sweeps: Iterable[Sweep], progress: float, way_out: str = "") -> None:
         """Takes in the sweeps of a step, after which this share of the passes is done; may warn `NotLearning`."""
+        sweeps = list(sweeps)
+        if not (self._looked or self.divided):
+            for sweep in sweeps:
+                self._warn_if_divided(sweep)
+        self._looked = True
         if self._warned:
             return
         if progress >= min(self._next_look, 1.0):
@@ -57,6 +66,19 @@ class Watch:
             self.gains += [_average(gains)] if gains else []  # sweeps of a step are not independent
         if progress >= min(self._next_judgement, 1.0):
             self._judge(progress, way_out)
+
+    def _warn_if_divided(self, sweep: Sweep) -> None:
+        """Warns `DividedLoss` if the factor on a loss is one over the number of its examples."""
+        factor = 1.0 if sweep.factor is None else float(sweep.factor)
+        if sweep.examples > 1 and math.isclose(factor * sweep.examples, 1.0, rel_tol=1e-4):
+            text = explain(
+                "the loss was divided by the size of its batch, so that an example counts for less than one",
+                where="MessagePassing, first step",
+                got=f"a factor of {factor:.3g} on the loss of {sweep.examples} examples",
+                cause="the habit of a mean loss",
+                fix="leave it a sum: likelihood(model(x), y).backward()",
+            )
+            warnings.warn(text, DividedLoss, stacklevel=5)
 
     def _gain(self, sweep: Sweep, progress: float) -> Gain:
         if sweep.outcome is None or not len(sweep.outcome.target):

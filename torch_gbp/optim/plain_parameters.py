@@ -7,14 +7,15 @@ optimizer is the user's own.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
-from torch_gbp.optim.schedule import longer, warmup_cosine
-from torch_gbp.optim.settings import ADAPTS
+from torch_gbp.optim.schedule import longer, shorter, warmup_cosine
+from torch_gbp.optim.settings import ADAPTS, NEAR
 
 RATE = 3e-3  # of AdamW, at its peak
 
@@ -58,8 +59,9 @@ class PlainParameters:
         """
         scheduled = float(group["lr"]) / float(group.get("initial_lr") or group["lr"] or 1.0)
         factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0))
-        faster = longer(1 / (after - before), depth) if after > before else 1.0
+        steps = 1 / (after - before) if after > before else math.inf
         for own in self.optimizer.param_groups:
             if ADAPTS in own or group["epochs"] is not None:
-                own["lr"] = own["initial_lr"] * factor * (faster if own.get(ADAPTS) else 1.0)
+                adapted = longer(steps, depth) if own.get(ADAPTS) else shorter(steps) if own.get(NEAR) else 1.0
+                own["lr"] = own["initial_lr"] * factor * adapted
         self.optimizer.step()

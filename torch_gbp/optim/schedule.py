@@ -61,6 +61,17 @@ def longer(steps: float, depth: float, inputs: int = 1) -> float:
     return max(1.0, min(LONGEST, FEW_STEPS / steps) * min(1.0, NARROW / inputs) / max(SHALLOWEST, depth))
 
 
+def shorter(steps: float) -> float:
+    """Factor on the longest step of a weight that is to stay near the known one it starts at: min(1, steps / 2000).
+
+    So a run moves no weight farther than its examples can tell. Chosen on held-out images, see benchmarks/TUNING.md.
+
+    >>> shorter(500), shorter(5000)
+    (0.25, 1.0)
+    """
+    return min(1.0, steps / FEW_STEPS)
+
+
 def complete(group: Mapping[str, Any], examples: int) -> bool:
     """Whether a step with so many examples, already counted, is the one that completes the passes; true of one step only.
 

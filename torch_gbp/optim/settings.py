@@ -15,7 +15,8 @@ from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.weights.parameter import GaussianParameter
 
-ADAPTS = "adapts"  # in a plain parameter group: its rate is the library's own, and rises in short runs
+# in a plain parameter group: its rate is the library's own, and rises in short runs, or falls, to stay near known weights
+ADAPTS, NEAR = "adapts", "near"
 CURVATURE = "curvature"  # in a marginal's state: the precision that an example's message had in the last probe
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
+from torch.utils.data import Dataset
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind, require_moments, require_values, shown
@@ -157,12 +158,22 @@ def _require_input(x: Any, batch: Any, where: str) -> Any:
 
 
 def _batches(loader: Any, where: str) -> Iterable[Any]:
+    single_examples = isinstance(loader, Dataset) and isinstance(loader, Sized) and not isinstance(loader, FixedBatches)
+    if single_examples:
+        raise _no_loader(type(loader).__name__, where, "a data set, which gives single examples")
+    if isinstance(loader, tuple) and all(isinstance(part, Tensor) for part in loader):
+        raise _no_loader(f"a tuple of {len(loader)} tensors", where, "inputs and targets as they are")
     single = isinstance(loader, (str, bytes, Mapping, Tensor, Gaussian))
     if single or not (isinstance(loader, Iterable) or hasattr(loader, "__getitem__")):
         raise InvalidInput(
             "a loader of batches is needed", where=where, got=shown(loader), fix="pass a DataLoader, or a list of (input, target)"
         )
     return loader
+
+
+def _no_loader(got: str, where: str, cause: str) -> InvalidInput:
+    fix = "wrap it: DataLoader(data, 16, shuffle=True), data = TensorDataset(x, y) of two tensors"
+    return InvalidInput("a loader of batches is needed", where=where, got=got, cause=cause, fix=fix)
 
 
 def _no_pair(batch: Any, where: str, cause: str) -> InvalidInput:

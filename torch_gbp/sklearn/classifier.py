@@ -33,7 +33,8 @@ class GBPClassifier(ClassifierMixin, GBPEstimator):
 
     Attributes:
         classes_: the labels, sorted.
-        network_, likelihood_: what was trained, in double precision, for standardised rows.
+        network_, likelihood_: what was trained, in double precision, for rows in their own units: `gbp.predict(network_,
+            likelihood_, torch.as_tensor(X))`. The network's first layer standardises them.
         scaler_: mean and scale of the features.
         settings_: hidden, epochs, batch_size and lr as they were used.
         n_features_in_, feature_names_in_: width of the table, and its columns' names where it has some.

@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
+from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.predictive import Predictive, predict
 from torch_gbp.sklearn.settings import HIDDEN, Recipe, require_flag, resolved
@@ -51,7 +52,8 @@ class GBPEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(LARGEST_SEED))
         scaler = StandardScaler().fit(x)
         rows = torch.as_tensor(scaler.transform(x), dtype=torch.float32)
-        self.network_ = trained(rows, y, outputs, likelihood, settings, seed, verbose)
+        network = trained(rows, y, outputs, likelihood, settings, seed, verbose)
+        self.network_ = nn.Sequential(Standardise(dtype=torch.float64).fit(torch.as_tensor(x)), network).eval()
         self.scaler_, self.likelihood_, self.settings_ = scaler, likelihood, settings
         return self
 
@@ -59,6 +61,5 @@ class GBPEstimator(BaseEstimator):
         """Predictive distribution of the targets of rows, as the network has them."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
-        rows = torch.as_tensor(self.scaler_.transform(x))
         with torch.no_grad():
-            return predict(self.network_, self.likelihood_, rows, "moments")
+            return predict(self.network_, self.likelihood_, torch.as_tensor(x), "moments")

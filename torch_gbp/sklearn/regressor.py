@@ -32,8 +32,8 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
 
     Attributes:
         targets_: mean and scale of the targets.
-        network_, likelihood_, scaler_, settings_, n_features_in_, feature_names_in_: as in `GBPClassifier`; for
-            standardised targets.
+        network_, likelihood_, scaler_, settings_, n_features_in_, feature_names_in_: as in `GBPClassifier`; the likelihood
+            predicts in the targets' units.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.uniform(-2, 2, (200, 1))
@@ -58,7 +58,17 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
         self.targets_ = StandardScaler().fit(columns)
         standard = torch.as_tensor(self.targets_.transform(columns), dtype=torch.float32)
         self._single = y.ndim == 1
-        return self._train(x, standard, columns.shape[1], Regression())
+        found = self._train(x, standard, columns.shape[1], Regression())
+        self._in_own_units()
+        return found
+
+    def _in_own_units(self) -> None:
+        """Has the likelihood, which has standardised the standard targets once more, lead back to the table's."""
+        targets = self.likelihood_.targets
+        assert targets is not None
+        mean, scale = (torch.as_tensor(part) for part in (self.targets_.mean_, self.targets_.scale_))
+        targets.mean.mul_(scale).add_(mean)
+        targets.scale.mul_(scale)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Means of the targets, shaped as those of the fit; with return_std their deviations beside them, noise included.
@@ -68,8 +78,8 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
             ValueError: scikit-learn's own, for rows unlike those of the fit.
         """
         found = self._predictive(X).distribution
-        mean = self._shaped(self.targets_.inverse_transform(found.mean.numpy()))
-        return (mean, self._shaped(found.stddev.numpy() * self.targets_.scale_)) if return_std else mean
+        mean = self._shaped(found.mean.numpy())
+        return (mean, self._shaped(found.stddev.numpy())) if return_std else mean
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of the central intervals that hold a target with this probability.
@@ -84,8 +94,8 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
 
     def uncertainty(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Epistemic and aleatoric variance of the targets, in squared units (`torch_gbp.Predictive`)."""
-        found, square = self._predictive(X), np.square(np.asarray(self.targets_.scale_))
-        return self._shaped(found.epistemic.numpy() * square), self._shaped(found.aleatoric.numpy() * square)
+        found = self._predictive(X)
+        return self._shaped(found.epistemic.numpy()), self._shaped(found.aleatoric.numpy())
 
     def _shaped(self, columns: np.ndarray) -> np.ndarray:
         return columns[:, 0] if self._single else columns

@@ -121,6 +121,11 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         return self.prior_mean is not None or (start is not None and start < self.prior.width)
 
     @property
+    def anchored(self) -> bool:
+        """Whether it starts at a torch layer's own weights, and its prior is around them."""
+        return self.informed and self.prior_mean is not None and self.prior.start_variance is not None
+
+    @property
     def anneals(self) -> bool:
         """Whether a surplus is an optimizer's to take out: a frozen weight keeps the variance of its start."""
         return self.moments or self.mean.requires_grad

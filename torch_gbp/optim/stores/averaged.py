@@ -57,7 +57,7 @@ class AveragedSites(Store):
     """
 
     rated_by_likelihood = True
-    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "radial", "informed", "average", "annealing")
+    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "radial", "informed", "anchored", "average", "annealing")
 
     def __init__(self, momentum: float = 0.9, trust_radius: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")

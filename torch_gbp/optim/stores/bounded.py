@@ -13,6 +13,8 @@ It falls with the depth, and rises where a run has few steps and starts from not
 
     a_n = .006 (a / .4) k / sqrt(max(1, L)),  k = max(1, min(4, 2000 / T) min(1, 64 / f) / L)    T steps in all, f inputs, L depth
 
+Where a run starts from known weights k = 1, and k = min(1, T / 2000) where the prior is around these (`schedule.shorter`).
+
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
 then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses multiplies, and
@@ -38,7 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torch_gbp.optim.schedule import longer
+from torch_gbp.optim.schedule import longer, shorter
 from torch_gbp.optim.stores.base import State, Step
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -67,7 +69,8 @@ class Rates(NamedTuple):
 def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
     """Moves the means of a marginal whose precision has its new value; uses up the score."""
     if "noise" not in state:
-        state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0, informed=marginal.informed)
+        state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
+        state.update(informed=marginal.informed, anchored=marginal.anchored)
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
@@ -85,7 +88,7 @@ def _limit(state: State, step: Step, inputs: int) -> float:
     rate = step.rate if step.scheduled is None else step.scheduled
     limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
     if state.get("informed"):  # at the start of the run
-        return limit
+        return limit * shorter(step.run) if state.get("anchored") else limit
     return limit * longer(step.run, step.depth, inputs)
 
 
