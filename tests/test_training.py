@@ -120,7 +120,8 @@ def test_early_stopping_goes_back_to_the_best_pass(monkeypatch):
     evaluate, bonus = trainer.evaluate, iter([1.0, 2.0, 1.5, 1.7])
 
     def judged(loader):
-        seen.append(marginals(trainer.model))
+        with trainer.optimizer.settled():
+            seen.append(marginals(trainer.model))
         return evaluate(loader)._replace(log_evidence=next(bonus))
 
     monkeypatch.setattr(trainer, "evaluate", judged)

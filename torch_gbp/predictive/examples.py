@@ -158,8 +158,7 @@ def _require_input(x: Any, batch: Any, where: str) -> Any:
 
 
 def _batches(loader: Any, where: str) -> Iterable[Any]:
-    single_examples = isinstance(loader, Dataset) and isinstance(loader, Sized) and not isinstance(loader, FixedBatches)
-    if single_examples:
+    if _gives_single_examples(loader):
         raise _no_loader(type(loader).__name__, where, "a data set, which gives single examples")
     if isinstance(loader, tuple) and all(isinstance(part, Tensor) for part in loader):
         raise _no_loader(f"a tuple of {len(loader)} tensors", where, "inputs and targets as they are")
@@ -169,6 +168,10 @@ def _batches(loader: Any, where: str) -> Iterable[Any]:
             "a loader of batches is needed", where=where, got=shown(loader), fix="pass a DataLoader, or a list of (input, target)"
         )
     return loader
+
+
+def _gives_single_examples(loader: Any) -> bool:
+    return isinstance(loader, Dataset) and isinstance(loader, Sized) and not isinstance(loader, FixedBatches)
 
 
 def _no_loader(got: str, where: str, cause: str) -> InvalidInput:
