@@ -46,7 +46,7 @@ def from_torch(
             Transformers and recurrent networks (with LayerNorm, attention, embeddings or recurrent layers) are not drawn anew:
             they start at the weights with which they were built, so build a trained one anew.
         as_prior: centre the prior on the network's weights, to stay near them: for pretrained networks, above all with few
-            examples. Steps are then as much shorter as the run has fewer than 2,000 of them.
+            examples. Steps are then as much shorter as the run has fewer than 500 of them.
         inputs: training inputs (n, ...), as the network gets them. If the first layer with weights is an nn.Linear, its
             prior follows their covariance (`InputBasis`); a first convolution keeps its own. Needs `fresh`.
         prior, covariance: as for `GBPLinear`, for all Gaussian weights; `Prior(mean="start")` with `moments` alone.

@@ -8,6 +8,7 @@ from typing import Any
 
 NO_SCHEDULE = 2.0  # passes that count as a run where none are told
 FEW_STEPS, LONGEST = 2000, 4.0  # runs of fewer steps make longer ones, by this much at most in a network of depth 1
+NEAR_STEPS = 500  # runs of fewer steps keep a network near weights that are its prior's centre
 NARROW = 64  # inputs of a layer up to which they do so in full
 SHALLOWEST = 0.2  # depth of a linear model
 FINAL = 0.4  # of the peak rate is left at the end: the means are averaged, so they need not come to rest
@@ -62,14 +63,14 @@ def longer(steps: float, depth: float, inputs: int = 1) -> float:
 
 
 def shorter(steps: float) -> float:
-    """Factor on the longest step of a weight that is to stay near the known one it starts at: min(1, steps / 2000).
+    """Factor on the longest step of a weight that is to stay near the known one it starts at: min(1, steps / 500).
 
     So a run moves no weight farther than its examples can tell. Chosen on held-out images, see benchmarks/TUNING.md.
 
-    >>> shorter(500), shorter(5000)
+    >>> shorter(125), shorter(5000)
     (0.25, 1.0)
     """
-    return min(1.0, steps / FEW_STEPS)
+    return min(1.0, steps / NEAR_STEPS)
 
 
 def complete(group: Mapping[str, Any], examples: int) -> bool:

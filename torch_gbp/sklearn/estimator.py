@@ -53,7 +53,7 @@ class GBPEstimator(BaseEstimator):
         scaler = StandardScaler().fit(x)
         rows = torch.as_tensor(scaler.transform(x), dtype=torch.float32)
         network = trained(rows, y, outputs, likelihood, settings, seed, verbose)
-        self.network_ = nn.Sequential(Standardise(dtype=torch.float64).fit(torch.as_tensor(x)), network).eval()
+        self.network_ = nn.Sequential(Standardise(dtype=torch.float64).fit(torch.tensor(x)), network).eval()
         self.scaler_, self.likelihood_, self.settings_ = scaler, likelihood, settings
         return self
 
@@ -62,4 +62,4 @@ class GBPEstimator(BaseEstimator):
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
         with torch.no_grad():
-            return predict(self.network_, self.likelihood_, torch.as_tensor(x), "moments")
+            return predict(self.network_, self.likelihood_, torch.tensor(x), "moments")

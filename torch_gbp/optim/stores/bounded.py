@@ -13,7 +13,7 @@ It falls with the depth, and rises where a run has few steps and starts from not
 
     a_n = .006 (a / .4) k / sqrt(max(1, L)),  k = max(1, min(4, 2000 / T) min(1, 64 / f) / L)    T steps in all, f inputs, L depth
 
-Where a run starts from known weights k = 1, and k = min(1, T / 2000) where the prior is around these (`schedule.shorter`).
+Where a run starts from known weights k = 1, and k = min(1, T / 500) where the prior is around these (`schedule.shorter`).
 
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
