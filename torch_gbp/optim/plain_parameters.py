@@ -14,7 +14,7 @@ import torch
 from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
-from torch_gbp.optim.schedule import longer, shorter, warmup_cosine
+from torch_gbp.optim.schedule import stretched, warmup_cosine
 from torch_gbp.optim.settings import ADAPTS, NEAR
 
 RATE = 3e-3  # of AdamW, at its peak
@@ -62,6 +62,6 @@ class PlainParameters:
         steps = 1 / (after - before) if after > before else math.inf
         for own in self.optimizer.param_groups:
             if ADAPTS in own or group["epochs"] is not None:
-                adapted = longer(steps, depth) if own.get(ADAPTS) else shorter(steps) if own.get(NEAR) else 1.0
-                own["lr"] = own["initial_lr"] * factor * adapted
+                at_start = not own.get(ADAPTS), bool(own.get(NEAR))
+                own["lr"] = own["initial_lr"] * factor * stretched(steps, depth, *at_start)
         self.optimizer.step()

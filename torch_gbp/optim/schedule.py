@@ -73,6 +73,17 @@ def shorter(steps: float) -> float:
     return min(1.0, steps / NEAR_STEPS)
 
 
+def stretched(steps: float, depth: float, informed: bool, anchored: bool, inputs: int = 1) -> float:
+    """Factor on the longest step: `longer` from nothing known, 1 from known weights, `shorter` where the prior is around these.
+
+    >>> stretched(250, 1.0, informed=False, anchored=False), stretched(250, 1.0, True, False), stretched(250, 1.0, True, True)
+    (4.0, 1.0, 0.5)
+    """
+    if not informed:
+        return longer(steps, depth, inputs)
+    return shorter(steps) if anchored else 1.0
+
+
 def complete(group: Mapping[str, Any], examples: int) -> bool:
     """Whether a step with so many examples, already counted, is the one that completes the passes; true of one step only.
 

@@ -40,6 +40,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def spare(x: Any) -> Any:
+    """The inputs for a network that may write to them: a copy of a tensor, a belief as it is."""
+    return x.clone() if isinstance(x, Tensor) else x
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a network is: its first parameter or buffer, else the CPU."""
     tensors = (*model.parameters(), *model.buffers())

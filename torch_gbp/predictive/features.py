@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import WeightedLayer
+from torch_gbp.predictive.examples import spare
 from torch_gbp.predictive.known import uncompiled
 
 RIDGE = 1e-6  # of the mean variance of a feature, added to every variance: a unit that never moved would make distances infinite
@@ -27,7 +28,7 @@ def features_of(model: nn.Module, x: Any, where: str) -> tuple[Tensor, Tensor]:
         InvalidInput: the network calls no linear or convolutional layer.
     """
     with _caught(uncompiled(model)) as inputs:
-        uncompiled(model)(x.clone() if isinstance(x, Tensor) else x)
+        uncompiled(model)(spare(x))
     if not inputs:
         raise InvalidInput(
             "the network calls no linear or convolutional layer, so it has no features",

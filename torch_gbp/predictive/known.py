@@ -34,6 +34,7 @@ from torch_gbp.layers import (
     GBPUpsample,
 )
 from torch_gbp.layers.base import FactorLayer, WeightedLayer
+from torch_gbp.predictive.examples import spare
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -74,14 +75,14 @@ class Network:
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Outputs (n, ...), never in half precision; x stays, whatever the network does to its input."""
-        return tensor_of(functional_call(self.model, weights, (x.clone(),)), self.where, len(x))
+        return tensor_of(functional_call(self.model, weights, (spare(x),)), self.where, len(x))
 
     def centre(self, x: Tensor) -> Tensor | None:
         """Outputs at the means while `weights_known`; None where the network's own forward cannot do without beliefs."""
         if not self.traceable:
             return None
         try:
-            found = functional_call(self.model, self.means(), (x.clone(),))
+            found = functional_call(self.model, self.means(), (spare(x),))
         except Exception:
             if self.plain:
                 raise
@@ -92,7 +93,7 @@ class Network:
         """The same by layers of beliefs: what their own noise leaves uncertain has a variance."""
         sure = {name.removesuffix("mean") + "precision": own.precision.detach().new_full((), torch.inf).expand_as(own.precision)
                 for name, own in self.owners.items() if not isinstance(own, ParameterMarginal)}  # fmt: skip
-        found = functional_call(self.model, weights | sure, (x.clone() if isinstance(x, Tensor) else x,))
+        found = functional_call(self.model, weights | sure, (spare(x),))
         return found if isinstance(found, Gaussian) else Gaussian(found, torch.zeros_like(found))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_gbp.errors import GBPError, MissingRule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.predictive.announced import dependence_announced
-from torch_gbp.predictive.examples import evaluating
+from torch_gbp.predictive.examples import evaluating, spare
 from torch_gbp.predictive.known import Network, no_marginals, tensor_of, uncompiled, weights_known
 from torch_gbp.predictive.outputs import Outputs
 from torch_gbp.weights.attached import ParameterMarginal, marginals
@@ -49,7 +49,7 @@ def at_means(model: nn.Module, x: Tensor, where: str) -> Outputs:
 
 def _passed(model: nn.Module, x: Any) -> Any:
     with evaluating(model), torch.no_grad():
-        return model(x.clone() if isinstance(x, Tensor) else x)
+        return model(spare(x))
 
 
 def _carried(model: nn.Module, x: Any, where: str) -> Any:

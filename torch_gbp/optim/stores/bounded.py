@@ -40,7 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torch_gbp.optim.schedule import longer, shorter
+from torch_gbp.optim.schedule import stretched
 from torch_gbp.optim.stores.base import State, Step
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -86,10 +86,8 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
 def _limit(state: State, step: Step, inputs: int) -> float:
     """a_n: the largest step of a weight."""
     rate = step.rate if step.scheduled is None else step.scheduled
-    limit = NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5
-    if state.get("informed"):  # at the start of the run
-        return limit * shorter(step.run) if state.get("anchored") else limit
-    return limit * longer(step.run, step.depth, inputs)
+    at_start = bool(state.get("informed")), bool(state.get("anchored"))
+    return NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5 * stretched(step.run, step.depth, *at_start, inputs)
 
 
 def _of_directions(step: Step) -> float:
