@@ -18,7 +18,7 @@ class Case(NamedTuple):
 
     name: str
     rule: Any  # the module in torch_gbp/rules
-    send: Callable[..., tuple[Tensor, Tensor]]  # inputs -> moments of the output, differentiable by the bridge
+    send: Callable[..., tuple[Tensor, Tensor]]  # inputs -> moments of the output, differentiable by the bridge or by torch
     sample: Callable[[str], Tensors]  # "random", "asymmetric" or "extreme" -> inputs in float64
     answer: Callable[..., Tensors]  # (g, G, *inputs) -> moments, then one message part per input
     float64: float

@@ -16,6 +16,7 @@ import oracle_activation
 import oracle_exact
 import oracle_pool
 import torch
+import torch.nn.functional as F
 from case_inputs import Case, belief, bridge, correlated, kinds, near_kink, shared, weighted, with_above
 from oracle import by_autograd
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from torch_gbp.factors.convolutions import CONV, CONV_TRANSPOSE, ConvOptions, Co
 from torch_gbp.factors.elementwise import ElementwiseOptions
 from torch_gbp.factors.held import HELD_CONV, patches_of
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
-from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, COPIES, AverageOptions, UpsampleOptions
+from torch_gbp.factors.linear_map import AverageOptions, UpsampleOptions, adaptive_average, average, copies
 from torch_gbp.factors.maps import MATMUL
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.factors.per_edge import PerEdge
@@ -114,7 +115,7 @@ def _sent(rule: Rule, map: str, options: Any, weight: tuple[int, ...]) -> Callab
 
 def _upsample(options: UpsampleOptions, size: tuple[int, int]) -> Case:
     answer = by_autograd(partial(oracle.copied, size), "mv")
-    return Case(f"upsample_{size[0]}x{size[1]}", linear_map, bridge(COPIES.rule(), options), belief(*IMAGE), answer, 1e-14, 1e-6)
+    return Case(f"upsample_{size[0]}x{size[1]}", linear_map, partial(copies, options), belief(*IMAGE), answer, 1e-14, 1e-6)
 
 
 def _exact_rectifier(slope: float, above: bool) -> Case:
@@ -134,7 +135,7 @@ def _max_pool(name: str, form: str, image: tuple[int, ...] = IMAGE) -> Case:
 
 def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
     kernel, stride, padding, _, ceil_mode = POOLS[name]
-    send = bridge(AVERAGE.rule(), AverageOptions(kernel, stride, padding, ceil_mode, count_include_pad, divisor))
+    send = partial(average, F.avg_pool2d, AverageOptions(kernel, stride, padding, ceil_mode, count_include_pad, divisor))
     answer = by_autograd(partial(oracle_pool.pooled, POOLS[name], oracle_pool.mean_weights(count_include_pad, divisor)), "mv")
     label = f"avg_pool_{name}{'' if count_include_pad else '_inside'}{f'_by{divisor}' if divisor else ''}"
     return Case(label, linear_map, send, belief(*IMAGE), answer, 1e-14, 1e-6)
@@ -142,7 +143,7 @@ def _avg_pool(name: str, count_include_pad: bool, divisor: int | None) -> Case:
 
 def _adaptive(size: tuple[int | None, int | None]) -> Case:
     answer = by_autograd(partial(oracle_pool.adaptive, size), "mv")
-    send = bridge(ADAPTIVE_AVERAGE.rule(), size)
+    send = partial(adaptive_average, F.adaptive_avg_pool2d, size)
     return Case(f"adaptive_avg_pool_{size[0]}x{size[1]}", linear_map, send, belief(*IMAGE), answer, 1e-14, 1e-6)
 
 

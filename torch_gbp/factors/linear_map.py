@@ -2,8 +2,9 @@
 
     m_z = sum c m            v_z = sum c^2 v            g_a = sum c g, G_a = sum c^2 G        (over the outputs an entry is in)
 
-Both moments are linear, with weights c and c^2, and (g, G) come back through the transposes of the two maps: torch's functions
-and their gradients are the factor. An average has c = 1 / d, d the window's divisor; a copy c = 1.
+Both moments are linear, with weights c and c^2, and (g, G) come back through the transposes of the two maps, which are torch's
+own gradients: layers and maps of moments call the functions below as they are, without a rule. An average has c = 1 / d, d the
+window's divisor; a copy c = 1.
 """
 
 from __future__ import annotations
@@ -15,36 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.autograd.bridge import Moments, Saved
-from torch_gbp.factors.factor import Factor
-
-
-class LinearMap(Factor):
-    """The factor of `moments(options, mean, variance)` that are linear in both.
-
-    Args:
-        moments: as a factor's; a variance of 0 is known.
-    """
-
-    def __init__(self, moments: Callable[..., Moments]) -> None:
-        self.map = moments
-
-    def moments(self, options: Any, *inputs: Tensor | None) -> Moments:
-        return self.forward(options, *inputs)[0]
-
-    def forward(self, options: Any, *inputs: Tensor | None) -> tuple[Moments, Saved]:
-        mean, variance = inputs[:2]
-        assert mean is not None
-        hidden = torch.zeros_like(mean) if variance is None else variance
-        return self.map(options, mean, hidden), (mean.new_zeros(()).expand_as(mean),)
-
-    @torch.enable_grad()
-    def backward(self, options: Any, saved: Saved, score: Tensor, precision: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the two maps, which are the same at any point."""
-        (like,) = saved
-        assert like is not None
-        leaves = [torch.zeros_like(like, requires_grad=True) for _ in range(2)]
-        return torch.autograd.grad(self.map(options, *leaves), leaves, (score, precision))
+from torch_gbp.autograd.bridge import Moments
 
 
 class AverageOptions(NamedTuple):
@@ -93,14 +65,3 @@ def copies(options: UpsampleOptions, mean: Tensor, variance: Tensor) -> Moments:
     """Moments of the copies, (n, c, h', w') each."""
     size, scale = (None if part is None else list(part) for part in options)
     return F.interpolate(mean, size, scale), F.interpolate(variance, size, scale)  # type: ignore[arg-type]
-
-
-def _average(options: AverageOptions, mean: Tensor, variance: Tensor) -> Moments:
-    return average(F.avg_pool2d, options, mean, variance)
-
-
-def _adaptive(size: Any, mean: Tensor, variance: Tensor) -> Moments:
-    return adaptive_average(F.adaptive_avg_pool2d, size, mean, variance)
-
-
-AVERAGE, ADAPTIVE_AVERAGE, COPIES = LinearMap(_average), LinearMap(_adaptive), LinearMap(copies)

@@ -10,7 +10,7 @@ from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import name_of, require_count, require_kind, require_pair
 from torch_gbp.factors import max_pool
-from torch_gbp.factors.linear_map import ADAPTIVE_AVERAGE, AVERAGE, AverageOptions
+from torch_gbp.factors.linear_map import AverageOptions, adaptive_average, average
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
@@ -160,7 +160,7 @@ class GBPAvgPool2d(_Pool):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return Gaussian(*AVERAGE.map(self._settings(), *self._windows(input)))
+        return Gaussian(*average(F.avg_pool2d, self._settings(), *self._windows(input)))
 
     def _settings(self) -> AverageOptions:
         kernel, stride, padding, _, ceil_mode = self.options
@@ -208,7 +208,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def forward(self, input: Belief) -> Gaussian | Tensor:
         if passes.means():
             return self.at_means(input)
-        return Gaussian(*ADAPTIVE_AVERAGE.map(self.output_size, *self.accept(input, (4,))))
+        return Gaussian(*adaptive_average(F.adaptive_avg_pool2d, self.output_size, *self.accept(input, (4,))))
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
