@@ -6,19 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.errors.checks import PART, require, require_kind
 from torch_gbp.factors import leaky_relu
 from torch_gbp.factors.activations import SIGMOID, factor_of
 from torch_gbp.factors.elementwise import Elementwise, ElementwiseOptions
 from torch_gbp.factors.leaky_relu import LeakyReLUOptions
-from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import ActivationLayer, Belief, factor_arguments
+from torch_gbp.layers.base import ActivationLayer, factor_arguments
 
 _SIGMOID = SIGMOID.linearised().rule()
-_SEND_SIGMOID = factor(_SIGMOID)
-_FORMS = [factor(rule) for rule in (leaky_relu.SCORE, leaky_relu.EP, leaky_relu.LINEARISED)]  # made now, see autograd/bridge.py
+_RULES = leaky_relu.SCORE, leaky_relu.EP, leaky_relu.LINEARISED, _SIGMOID
+_FORMS = [factor(rule) for rule in _RULES]  # made now, see autograd/bridge.py
 
 
 class GBPLeakyReLU(ActivationLayer):
@@ -31,8 +29,8 @@ class GBPLeakyReLU(ActivationLayer):
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
-    >>> import torch
-    >>> output = GBPLeakyReLU(0.1)(Gaussian(torch.tensor([0.0]), torch.tensor([1.0])))
+    >>> import torch_gbp as gbp
+    >>> output = GBPLeakyReLU(0.1)(gbp.Gaussian(torch.tensor([0.0]), torch.tensor([1.0])))
     >>> round(output.mean.item(), 4)
     0.359
     """
@@ -54,12 +52,6 @@ class GBPLeakyReLU(ActivationLayer):
     def plain(self, input: Tensor) -> Tensor:
         return F.leaky_relu(input, self.negative_slope)
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
-        belief = self.accept(input, tuple(range(9)))
-        return Gaussian(*factor(self.form)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
-
     @property
     def options(self) -> LeakyReLUOptions:  # type: ignore[override]
         return LeakyReLUOptions(self.negative_slope)
@@ -71,8 +63,8 @@ class GBPLeakyReLU(ActivationLayer):
 class GBPReLU(GBPLeakyReLU):
     """a = max(z, 0), with the exact mean and variance of a; the LeakyReLU of slope 0.
 
-    >>> import torch
-    >>> round(GBPReLU()(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean.item(), 4)
+    >>> import torch_gbp as gbp
+    >>> round(GBPReLU()(gbp.Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean.item(), 4)
     0.3989
     """
 
@@ -92,8 +84,8 @@ class GBPSigmoid(ActivationLayer):
 
     Shape: any, output as input. An observed tensor is taken as a belief of variance 0.
 
-    >>> import torch
-    >>> GBPSigmoid()(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).variance
+    >>> import torch_gbp as gbp
+    >>> GBPSigmoid()(gbp.Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).variance
     tensor([0.0625])
     """
 
@@ -108,11 +100,6 @@ class GBPSigmoid(ActivationLayer):
     def plain(self, input: Tensor) -> Tensor:
         return torch.sigmoid(input)
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
-        return Gaussian(*_SEND_SIGMOID(self.options, *self.accept(input, tuple(range(9)))))
-
 
 class GBPActivation(ActivationLayer):
     """a = f(z) for any elementwise function f: moments and variational messages by quadrature (factors/elementwise.py).
@@ -125,8 +112,8 @@ class GBPActivation(ActivationLayer):
     Raises:
         MissingRule: an activation without factor, such as one that is not elementwise.
 
-    >>> import torch
-    >>> GBPActivation(nn.GELU())(Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean
+    >>> import torch_gbp as gbp
+    >>> GBPActivation(nn.GELU())(gbp.Gaussian(torch.tensor([0.0]), torch.tensor([1.0]))).mean
     tensor([0.2821])
     """
 
@@ -146,12 +133,6 @@ class GBPActivation(ActivationLayer):
 
     def plain(self, input: Tensor) -> Tensor:
         return self.factor.function(input, *self.options.arguments)
-
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
-        belief = self.accept(input, tuple(range(9)))
-        return Gaussian(*factor(self.form)(self.options._replace(learn=torch.is_grad_enabled()), *belief))
 
     def extra_repr(self) -> str:
         return repr(self.source[0])

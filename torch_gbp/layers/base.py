@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_gbp.autocast import promoted
 from torch_gbp.autograd import passes
-from torch_gbp.autograd.bridge import Rule
+from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.errors.checks import (
     name_of,
@@ -40,7 +40,14 @@ factor_arguments = renamed(
 
 
 class FactorLayer(nn.Module):
-    """A layer that is a factor: it maps a belief to a belief."""
+    """A layer that is a factor: it maps a belief to a belief, and in a means sweep a tensor to a tensor."""
+
+    def forward(self, input: Belief) -> Gaussian | Tensor:
+        return self.at_means(input) if passes.means() else self.carried(input)
+
+    def carried(self, input: Belief) -> Gaussian:
+        """The belief of the output, in a sweep of moments."""
+        raise NotImplementedError
 
     def at_means(self, input: Belief) -> Tensor:
         """The layer's plain function of a tensor, at the means of its weights.
@@ -78,7 +85,11 @@ class ActivationLayer(GaussianLayer):
     rule: Rule
     linearised: Rule  # to first order at the mean
     exact: Rule | None = None  # exact messages both ways; None takes the rule
-    options: Any = None
+    options: Any = None  # of its rules; `learn` is False where no backward sweep will come
+
+    def carried(self, input: Belief) -> Gaussian:
+        options = self.options._replace(learn=torch.is_grad_enabled())
+        return Gaussian(*factor(self.form)(options, *self.accept(input, tuple(range(9)))))
 
     @property
     def form(self) -> Rule:

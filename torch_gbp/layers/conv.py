@@ -109,9 +109,7 @@ class GBPConv2d(WeightedLayer):
         geometry = options.stride, options.padding, options.dilation, options.groups
         return F.conv2d(mean, *self.known_weights(), *geometry)
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)

@@ -99,9 +99,7 @@ class GBPConvTranspose2d(WeightedLayer):
         weight, bias = self.known_weights()
         return F.conv_transpose2d(mean, weight.transpose(0, 1), bias, *self.options)
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
         require_like(mean, self.weight.mean, self)

@@ -78,9 +78,7 @@ class GBPLinear(WeightedLayer):
         require_features(mean.shape[-1], self.in_features, "features", self)
         return F.linear(mean, *self.known_weights())
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
         require_like(mean, self.weight.mean, self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import factor
 from torch_gbp.errors import MissingRule
 from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, name_of, require
@@ -56,9 +55,7 @@ class GBPNoise(GaussianLayer):
             )
         return input
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         precision = 0.0 if self.prior_sigma is None else self.prior_sigma**-2
         return Gaussian(*_UNARY(UnaryOptions(self.sigma**2, precision), *self.accept(input, tuple(range(9)))))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import name_of, require_count, require_kind, require_pair
@@ -107,9 +106,7 @@ class GBPMaxPool2d(_Pool):
     def plain(self, input: Tensor) -> Tensor:
         return max_pool.largest(self.options, input)[0]
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         return Gaussian(*factor(self.rule)(self.options, *self._windows(input)))
 
     def extra_repr(self) -> str:
@@ -157,9 +154,7 @@ class GBPAvgPool2d(_Pool):
     def plain(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(input, *self._settings())
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         return Gaussian(*average(F.avg_pool2d, self._settings(), *self._windows(input)))
 
     def _settings(self) -> AverageOptions:
@@ -205,9 +200,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def plain(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         return Gaussian(*adaptive_average(F.adaptive_avg_pool2d, self.output_size, *self.accept(input, (4,))))
 
     def extra_repr(self) -> str:

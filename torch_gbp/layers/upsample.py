@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torch_gbp.autograd import passes
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import LARGEST, POSITIVE, name_of, require, require_pair
 from torch_gbp.factors.linear_map import UpsampleOptions, copies
@@ -66,9 +65,7 @@ class GBPUpsample(GaussianLayer):
     def plain(self, input: Tensor) -> Tensor:
         return copies(self.options, input, input)[0]
 
-    def forward(self, input: Belief) -> Gaussian | Tensor:
-        if passes.means():
-            return self.at_means(input)
+    def carried(self, input: Belief) -> Gaussian:
         belief = self.accept(input, (4,))
         self._require_output(belief.shape)
         return Gaussian(*copies(self.options, *belief))

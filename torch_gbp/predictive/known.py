@@ -110,7 +110,7 @@ def weights_known(model: nn.Module) -> Iterator[None]:
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # torch's transforms cannot follow it
         for layer in layers:
-            layer.__dict__["forward"] = partial(_PLAIN[type(layer).forward], layer)
+            layer.__dict__["forward"] = partial(_PLAIN[type(layer).plain], layer)
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -182,7 +182,8 @@ def _mean(name: str, own: GaussianParameter) -> str:
 def _plain(layer: FactorLayer) -> bool:
     """Whether a torch function does what the layer does for known weights and inputs."""
     chosen = getattr(layer, "rule", max_pool.SCORE) if isinstance(layer, GBPMaxPool2d) else max_pool.SCORE
-    return chosen is max_pool.SCORE and type(layer).forward in _PLAIN and "forward" not in layer.__dict__
+    own = type(layer).forward is not FactorLayer.forward or "forward" in layer.__dict__
+    return chosen is max_pool.SCORE and type(layer).plain in _PLAIN and not own
 
 
 def _weights(layer: WeightedLayer) -> tuple[Tensor, Tensor | None]:
@@ -213,14 +214,14 @@ def _upsample(layer: GBPUpsample, x: Tensor) -> Tensor:
 
 
 _PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {
-    GBPLinear.forward: _linear,
-    GBPConv2d.forward: _conv,
-    GBPConvTranspose2d.forward: _conv_transpose,
-    GBPLeakyReLU.forward: lambda layer, x: F.leaky_relu(x, layer.negative_slope),
-    GBPActivation.forward: lambda layer, x: layer.plain(x),
-    GBPSigmoid.forward: lambda _, x: torch.sigmoid(x),
-    GBPMaxPool2d.forward: lambda layer, x: F.max_pool2d(x, *layer.options),
-    GBPAvgPool2d.forward: _avg_pool,
-    GBPAdaptiveAvgPool2d.forward: lambda layer, x: F.adaptive_avg_pool2d(x, layer.output_size),
-    GBPUpsample.forward: _upsample,
+    GBPLinear.plain: _linear,
+    GBPConv2d.plain: _conv,
+    GBPConvTranspose2d.plain: _conv_transpose,
+    GBPLeakyReLU.plain: lambda layer, x: F.leaky_relu(x, layer.negative_slope),
+    GBPActivation.plain: lambda layer, x: layer.plain(x),
+    GBPSigmoid.plain: lambda _, x: torch.sigmoid(x),
+    GBPMaxPool2d.plain: lambda layer, x: F.max_pool2d(x, *layer.options),
+    GBPAvgPool2d.plain: _avg_pool,
+    GBPAdaptiveAvgPool2d.plain: lambda layer, x: F.adaptive_avg_pool2d(x, layer.output_size),
+    GBPUpsample.plain: _upsample,
 }
