@@ -21,6 +21,7 @@ class _State(threading.local):
     keep = False  # factors keep their inputs, which true gradients are taken at
     true = False  # the pass of true gradients is under way
     means = False  # layers compute with the means of their weights alone
+    checked = True  # and check there what comes in, and who wrote to their weights
     linearised = False  # layers expand to first order at the means, in place of matching moments
 
 
@@ -69,6 +70,20 @@ def means_sweep() -> Iterator[None]:
 
 
 @contextmanager
+def unchecked_means_sweep() -> Iterator[None]:
+    """A means sweep whose layers are torch's functions and nothing else, which torch's transforms can follow.
+
+    Weights that are drawn, or moved, may stand there in the place of the means. A check reads numbers off a tensor, and within a
+    transform it has none.
+    """
+    before, _state.means, _state.checked = (_state.means, _state.checked), True, False
+    try:
+        yield
+    finally:
+        _state.means, _state.checked = before
+
+
+@contextmanager
 def linearised_sweep() -> Iterator[None]:
     """A sweep of moments to first order at the means: inside, GBP layers are linearised, in place of matching moments.
 
@@ -109,6 +124,11 @@ def require_sweep(name: Any, where: str) -> Any:
 def means() -> bool:
     """Whether a means sweep is under way."""
     return _state.means
+
+
+def checked() -> bool:
+    """Whether layers check what comes in during a means sweep."""
+    return _state.checked
 
 
 def true() -> bool:

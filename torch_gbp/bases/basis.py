@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import FINITE, RATE, require, require_values, shown
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, split
+from torch_gbp.layers.incoming import Belief, split
 
 _SMALLEST = 1e-4  # variance, as a share of the largest: what is smaller is not stretched further by a negative power
 

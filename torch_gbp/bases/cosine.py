@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_gbp.bases.basis import Basis
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION_OR_0, Range, require, require_count, require_like, require_pair
-from torch_gbp.layers.base import Belief, require_features
+from torch_gbp.layers.incoming import Belief, require_features
 from torch_gbp.layers.pooling import Size
 
 _SMOOTHNESS = Range("above -1 and finite", lambda value: -1 < value < math.inf)

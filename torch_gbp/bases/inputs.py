@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torch_gbp.bases.basis import Basis, principal, require_rows
 from torch_gbp.errors.checks import require_count, require_like
-from torch_gbp.layers.base import Belief, require_features
+from torch_gbp.layers.incoming import Belief, require_features
 
 EXPLAINED, POWER = 0.97, 0.25  # chosen on validation data, see benchmarks/README.md
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_gbp.bases.basis import Basis, principal, require_rows
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count, require_kind, require_like, require_pair
-from torch_gbp.layers.base import Belief, require_features
+from torch_gbp.layers.incoming import Belief, require_features
 from torch_gbp.layers.pooling import Size, require_windows
 
 EXPLAINED, POWER = 1.0, -0.25

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_gbp.bases import InputBasis
 from torch_gbp.convert.choice import copied
 from torch_gbp.errors import InvalidInput
-from torch_gbp.layers.base import require_features
+from torch_gbp.layers.incoming import require_features
 from torch_gbp.predictive.examples import evaluating
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

@@ -63,5 +63,10 @@ def _entries(sides: torch.Size, windows: torch.Size, like: Tensor) -> Tensor:
 
 def copies(options: UpsampleOptions, mean: Tensor, variance: Tensor) -> Moments:
     """Moments of the copies, (n, c, h', w') each."""
+    return copied(options, mean), copied(options, variance)
+
+
+def copied(options: UpsampleOptions, image: Tensor) -> Tensor:
+    """The image with its entries copied, (n, c, h', w')."""
     size, scale = (None if part is None else list(part) for part in options)
-    return F.interpolate(mean, size, scale), F.interpolate(variance, size, scale)  # type: ignore[arg-type]
+    return F.interpolate(image, size, scale)  # type: ignore[arg-type]

@@ -47,10 +47,15 @@ def largest(options: PoolOptions, image: Tensor) -> tuple[Tensor, Tensor]:
     >>> largest(PoolOptions((2, 2), (2, 2)), torch.arange(4.0).view(1, 1, 2, 2))[1].item()
     3
     """
-    if image.device.type != "cpu" or image.shape[1] < _VECTORISED:
-        return F.max_pool2d(image, *options, return_indices=True)
-    found = F.max_pool2d(image.contiguous(memory_format=torch.channels_last), *options, return_indices=True)
+    found = F.max_pool2d(arranged(image), *options, return_indices=True)
     return found[0].contiguous(), found[1].contiguous()
+
+
+def arranged(image: Tensor) -> Tensor:
+    """The image with its channels innermost in memory where that is faster, by operations that torch's transforms can follow."""
+    if image.device.type != "cpu" or image.shape[1] < _VECTORISED:
+        return image
+    return image.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def forward(options: PoolOptions, mean: Tensor, variance: Tensor) -> tuple[Moments, Saved]:

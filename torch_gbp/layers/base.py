@@ -1,30 +1,24 @@
-"""What all layers share: checking what comes in, and the two marginals of a weighted layer."""
+"""What all layers share: the two sweeps that they take part in, and the two marginals of a weighted layer."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from torch_gbp.autocast import promoted
 from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import Rule, factor
 from torch_gbp.errors import InvalidInput, MissingRule
-from torch_gbp.errors.checks import (
-    name_of,
-    require_factory,
-    require_moments,
-    require_values,
-)
+from torch_gbp.errors.checks import name_of, require_factory
 from torch_gbp.errors.renamed import renamed
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.standardise import warn_unless_standard
+from torch_gbp.layers.incoming import Belief, split
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Prior, require_covariance, require_prior
 
-Belief = Gaussian | Tensor
 STORED_PRECISIONS = (3, 5)  # where a weighted rule takes the variances of weights and biases
 
 
@@ -39,8 +33,22 @@ factor_arguments = renamed(
 """Decorator: arguments that are layers of their own, or the inference's, raise InvalidInput, with the new spelling."""
 
 
+@contextmanager
+def weights_known() -> Iterator[None]:
+    """Inside, layers of beliefs take their means for the weights and give tensors, by what torch's transforms can follow."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # torch's transforms cannot follow it
+        with passes.unchecked_means_sweep():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
 class FactorLayer(nn.Module):
     """A layer that is a factor: it maps a belief to a belief, and in a means sweep a tensor to a tensor."""
+
+    noiseless: bool = False  # whether known weights and inputs leave its output known, as `plain` says
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
         return self.at_means(input) if passes.means() else self.carried(input)
@@ -50,7 +58,11 @@ class FactorLayer(nn.Module):
         raise NotImplementedError
 
     def at_means(self, input: Belief) -> Tensor:
-        """The layer's plain function of a tensor, at the means of its weights.
+        """The layer's plain function of a tensor, at the means of its weights; checked, unless torch's transforms look on."""
+        return self.plain(self.require_tensor(input) if passes.checked() else input)  # type: ignore[arg-type]
+
+    def require_tensor(self, input: Belief) -> Tensor:
+        """What comes in during a means sweep.
 
         Raises:
             InvalidInput: a Gaussian.
@@ -63,11 +75,16 @@ class FactorLayer(nn.Module):
                 cause="uncertain inputs",
                 fix="leave means_sweep() out, or pass input.mean",
             )
-        return self.plain(input)
+        return input
 
     def plain(self, input: Tensor) -> Tensor:
-        """The layer's function at the means of its weights."""
+        """The layer's function at the means of its weights: torch's functions alone, without a look at any number."""
         raise MissingRule(f"{type(self).__name__} has no plain function", where="means_sweep", fix="leave means_sweep() out")
+
+    @property
+    def traceable(self) -> bool:
+        """Whether `plain` is all that it does to known inputs by known weights; a forward of the user's own may do more."""
+        return self.noiseless and type(self).forward is FactorLayer.forward and "forward" not in self.__dict__
 
 
 class GaussianLayer(FactorLayer):
@@ -85,6 +102,7 @@ class ActivationLayer(GaussianLayer):
     rule: Rule
     linearised: Rule  # to first order at the mean
     exact: Rule | None = None  # exact messages both ways; None takes the rule
+    noiseless = True
     options: Any = None  # of its rules; `learn` is False where no backward sweep will come
 
     def carried(self, input: Belief) -> Gaussian:
@@ -102,11 +120,12 @@ class WeightedLayer(FactorLayer):
 
     weight: GaussianParameter
     bias: GaussianParameter | None
+    noiseless = True
     options: Any = None  # of its rule
     exact: Rule | None = None  # exact scalar messages, where there are any
     has_full = False  # whether there is a full covariance of its weights
     full = False  # whether iterated inference takes the covariance of weights into account
-    checked_scale = False  # whether the first training inputs were looked at
+    checked_scale = False  # whether the first training inputs were looked at (incoming.py)
 
     def make_marginals(
         self,
@@ -136,10 +155,23 @@ class WeightedLayer(FactorLayer):
         raise NotImplementedError
 
     def known_weights(self) -> tuple[Tensor, Tensor | None]:
-        """Means of the weights and of the biases, for a means sweep."""
-        weight, _, bias, _ = self.marginals()
-        assert weight is not None
-        return weight, bias
+        """Means of the weights and of the biases."""
+        return self.weight.mean, None if self.bias is None else self.bias.mean
+
+    def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
+        """Mean and variance of what comes in, checked (variance None for an observed tensor)."""
+        return split(input, self, tuple(range(9)))
+
+    def require_tensor(self, input: Belief) -> Tensor:
+        mean, _ = self.received(super().require_tensor(input))
+        self.check_writes()
+        return mean
+
+    def check_writes(self) -> None:
+        """Raises ForeignUpdate if somebody other than message passing wrote to a marginal."""
+        self.weight.check_writes()
+        if self.bias is not None:
+            self.bias.check_writes()
 
     @property
     def weight_mean(self) -> Tensor:
@@ -159,11 +191,10 @@ class WeightedLayer(FactorLayer):
 
     def marginals(self) -> tuple[Tensor | None, ...]:
         """Mean and precision of the weights, then of the biases (None, None without), for a forward sweep."""
+        self.check_writes()
         weight, bias = self.weight, self.bias
-        weight.check_writes()
         if bias is None:
             return weight.mean, weight.precision, None, None
-        bias.check_writes()
         return weight.mean, weight.precision, bias.mean, bias.precision
 
     def copy_weights(self, source: nn.Linear | nn.Conv2d, as_prior: bool) -> None:
@@ -171,76 +202,3 @@ class WeightedLayer(FactorLayer):
         for own, theirs in ((self.weight, source.weight), (self.bias, source.bias)):
             if own is not None and theirs is not None:
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
-
-
-def split(belief: Belief, layer: nn.Module, dims: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """Mean and variance of what comes in (variance None for an observed tensor), checked; under autocast in single precision.
-
-    Raises:
-        InvalidInput: not a floating tensor, an empty batch, NaN or Inf, a negative variance, or the wrong number of axes.
-    """
-    mean, variance = belief if isinstance(belief, Gaussian) else (belief, None)
-    mean, variance = promoted(mean), promoted(variance)
-    if isinstance(mean, Tensor):
-        passes.entered(mean, variance)
-    if variance is None:
-        _check_observed(mean, layer)
-        _check_scale(mean, layer)
-    else:
-        require_moments(mean, variance, layer)
-    if mean.ndim not in dims:
-        raise InvalidInput(
-            f"expected {' or '.join(map(str, dims))} axes",
-            where=name_of(layer),
-            got=f"shape {tuple(mean.shape)}",
-            cause="a missing batch axis, or no nn.Flatten before it",
-            fix="add the batch axis with x[None], or flatten first",
-        )
-    return mean, variance
-
-
-def require_features(size: int, expected: int, kind: str, layer: nn.Module) -> None:
-    """Raises InvalidInput unless the feature or channel count is the layer's own."""
-    if size != expected:
-        raise InvalidInput(
-            f"expected {expected} {kind}",
-            where=name_of(layer),
-            got=str(size),
-            cause="the layer before it has another width, or the axes are in another order",
-            fix=f"build the layer for {size} {kind} or permute the input",
-        )
-
-
-def _check_observed(x: Tensor, layer: nn.Module) -> None:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise InvalidInput(
-            "inputs must be floating-point tensors or Gaussians",
-            where=name_of(layer),
-            got=str(getattr(x, "dtype", type(x).__name__)),
-            cause="integer images (uint8)",
-            fix="convert with x.float() / 255 and standardise",
-        )
-    if x.numel() == 0:
-        raise InvalidInput(
-            "the batch is empty",
-            where=name_of(layer),
-            got=f"shape {tuple(x.shape)}",
-            cause="a filter or a split that left nothing",
-            fix="skip empty batches",
-        )
-    require_values(x, layer)
-    if not torch.compiler.is_compiling() and not math.isfinite(x.sum().item()) and not bool(x.isfinite().all()):
-        bad = ~x.isfinite()
-        raise InvalidInput(
-            f"{int(bad.sum())} of {x.numel()} input values are NaN or Inf",
-            where=name_of(layer),
-            cause="missing values, or a feature with zero spread that was standardised",
-            fix="impute or drop them before the network",
-        )
-
-
-def _check_scale(x: Tensor, layer: nn.Module) -> None:
-    """Looks once, as training begins, whether a layer with weights reads inputs of the scale that its prior is for."""
-    if isinstance(layer, WeightedLayer) and layer.training and torch.is_grad_enabled() and not layer.checked_scale:
-        fix = "put gbp.Standardise() in front of the layer, or standardise the data"
-        layer.checked_scale = warn_unless_standard(x, "the inputs", name_of(layer), fix)

@@ -15,7 +15,8 @@ from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV, ConvOptions
 from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, WeightedLayer, factor_arguments
+from torch_gbp.layers.incoming import Belief, require_features, split
 from torch_gbp.layers.pooling import Size, reach, require_windows
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
@@ -102,16 +103,18 @@ class GBPConv2d(WeightedLayer):
         twin.copy_weights(layer, as_prior)
         return twin
 
-    def plain(self, input: Tensor) -> Tensor:
-        mean, _ = split(input, self, (4,))
-        require_features(mean.shape[1], self.in_channels, "channels", self)
-        options = self.options
-        geometry = options.stride, options.padding, options.dilation, options.groups
-        return F.conv2d(mean, *self.known_weights(), *geometry)
-
-    def carried(self, input: Belief) -> Gaussian:
+    def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        return mean, variance
+
+    def plain(self, input: Tensor) -> Tensor:
+        options = self.options
+        geometry = options.stride, options.padding, options.dilation, options.groups
+        return F.conv2d(input, *self.known_weights(), *geometry)
+
+    def carried(self, input: Belief) -> Gaussian:
+        mean, variance = self.received(input)
         require_like(mean, self.weight.mean, self)
         require_windows(self, mean.shape, reach(self.kernel_size, self.options.dilation), self.options.padding)
         return Gaussian(*_SEND[self.shared_precision, passes.linearised()](self.options, mean, variance, *self.marginals()))

@@ -14,8 +14,9 @@ from torch_gbp.errors.checks import name_of, require_like, require_pair
 from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.convolutions import CONV_TRANSPOSE, ConvTransposeOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, WeightedLayer, factor_arguments
 from torch_gbp.layers.conv import require_channels
+from torch_gbp.layers.incoming import Belief, require_features, split
 from torch_gbp.layers.pooling import Size, reach
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
@@ -93,15 +94,17 @@ class GBPConvTranspose2d(WeightedLayer):
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
         return twin
 
-    def plain(self, input: Tensor) -> Tensor:
-        mean, _ = split(input, self, (4,))
-        require_features(mean.shape[1], self.in_channels, "channels", self)
-        weight, bias = self.known_weights()
-        return F.conv_transpose2d(mean, weight.transpose(0, 1), bias, *self.options)
-
-    def carried(self, input: Belief) -> Gaussian:
+    def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, (4,))
         require_features(mean.shape[1], self.in_channels, "channels", self)
+        return mean, variance
+
+    def plain(self, input: Tensor) -> Tensor:
+        weight, bias = self.known_weights()
+        return F.conv_transpose2d(input, weight.transpose(0, 1), bias, *self.options)
+
+    def carried(self, input: Belief) -> Gaussian:
+        mean, variance = self.received(input)
         require_like(mean, self.weight.mean, self)
         self._require_output(mean.shape)
         return Gaussian(*_SEND[self.shared_precision, passes.linearised()](self.options, mean, variance, *self.marginals()))

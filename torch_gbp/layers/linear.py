@@ -14,7 +14,8 @@ from torch_gbp.factors.bilinear import rules_of
 from torch_gbp.factors.maps import MATMUL
 from torch_gbp.factors.per_edge import PerEdge
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import STORED_PRECISIONS, Belief, WeightedLayer, factor_arguments, require_features, split
+from torch_gbp.layers.base import STORED_PRECISIONS, WeightedLayer, factor_arguments
+from torch_gbp.layers.incoming import Belief, require_features, split
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments
 
 _RULES, _EXACT = rules_of(MATMUL), PerEdge(MATMUL).rule()
@@ -73,14 +74,16 @@ class GBPLinear(WeightedLayer):
         twin.copy_weights(layer, as_prior)
         return twin
 
-    def plain(self, input: Tensor) -> Tensor:
-        mean, _ = split(input, self, tuple(range(1, 9)))
-        require_features(mean.shape[-1], self.in_features, "features", self)
-        return F.linear(mean, *self.known_weights())
-
-    def carried(self, input: Belief) -> Gaussian:
+    def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, tuple(range(1, 9)))
         require_features(mean.shape[-1], self.in_features, "features", self)
+        return mean, variance
+
+    def plain(self, input: Tensor) -> Tensor:
+        return F.linear(input, *self.known_weights())
+
+    def carried(self, input: Belief) -> Gaussian:
+        mean, variance = self.received(input)
         require_like(mean, self.weight.mean, self)
         send = _SEND[self.shared_precision, passes.linearised()]
         if mean.ndim == 2:

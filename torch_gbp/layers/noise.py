@@ -10,7 +10,8 @@ from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, name_of, require
 from torch_gbp.factors import unary
 from torch_gbp.factors.unary import UnaryOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer
+from torch_gbp.layers.base import GaussianLayer
+from torch_gbp.layers.incoming import Belief
 
 _UNARY = factor(unary.RULE)
 

@@ -12,7 +12,8 @@ from torch_gbp.factors import max_pool
 from torch_gbp.factors.linear_map import AverageOptions, adaptive_average, average
 from torch_gbp.factors.max_pool import PoolOptions
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
+from torch_gbp.layers.base import GaussianLayer, factor_arguments
+from torch_gbp.layers.incoming import Belief
 
 Size = int | tuple[int, int]
 _FORMS = [factor(rule) for rule in (max_pool.SCORE, max_pool.EP)]  # made now, see autograd/bridge.py
@@ -53,6 +54,7 @@ def _options(where: str, kernel_size: Size, stride: Size | None, padding: Size, 
 class _Pool(GaussianLayer):
     """A layer that looks at windows of an image."""
 
+    noiseless = True
     options: PoolOptions
 
     def _windows(self, input: Belief) -> Gaussian:
@@ -104,7 +106,12 @@ class GBPMaxPool2d(_Pool):
         return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
 
     def plain(self, input: Tensor) -> Tensor:
-        return max_pool.largest(self.options, input)[0]
+        return F.max_pool2d(max_pool.arranged(input), *self.options).contiguous()
+
+    @property
+    def noiseless(self) -> bool:  # type: ignore[override]
+        """Whether it is the largest entry: `EP` compares known entries, too, with a noise of its own."""
+        return self.rule is max_pool.SCORE
 
     def carried(self, input: Belief) -> Gaussian:
         return Gaussian(*factor(self.rule)(self.options, *self._windows(input)))
@@ -178,6 +185,8 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     >>> GBPAdaptiveAvgPool2d(1)(Gaussian(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4))).variance.item()
     0.0625
     """
+
+    noiseless = True
 
     @factor_arguments
     def __init__(

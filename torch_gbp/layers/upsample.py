@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import LARGEST, POSITIVE, name_of, require, require_pair
-from torch_gbp.factors.linear_map import UpsampleOptions, copies
+from torch_gbp.factors.linear_map import UpsampleOptions, copied, copies
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers.base import Belief, GaussianLayer, factor_arguments
+from torch_gbp.layers.base import GaussianLayer, factor_arguments
+from torch_gbp.layers.incoming import Belief
 
 
 class GBPUpsample(GaussianLayer):
@@ -29,6 +30,8 @@ class GBPUpsample(GaussianLayer):
     >>> GBPUpsample(scale_factor=2)(Gaussian(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4))).shape
     torch.Size([1, 1, 8, 8])
     """
+
+    noiseless = True
 
     @factor_arguments
     def __init__(
@@ -63,7 +66,7 @@ class GBPUpsample(GaussianLayer):
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
 
     def plain(self, input: Tensor) -> Tensor:
-        return copies(self.options, input, input)[0]
+        return copied(self.options, input)
 
     def carried(self, input: Belief) -> Gaussian:
         belief = self.accept(input, (4,))

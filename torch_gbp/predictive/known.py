@@ -8,32 +8,17 @@ user's), the network carries beliefs whose weights have the variance 0, which to
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.factors import max_pool
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.layers import (
-    GBPActivation,
-    GBPAdaptiveAvgPool2d,
-    GBPAvgPool2d,
-    GBPConv2d,
-    GBPConvTranspose2d,
-    GBPLeakyReLU,
-    GBPLinear,
-    GBPMaxPool2d,
-    GBPSigmoid,
-    GBPUpsample,
-)
-from torch_gbp.layers.base import FactorLayer, WeightedLayer
+from torch_gbp.layers.base import FactorLayer
 from torch_gbp.predictive.examples import spare
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 from torch_gbp.weights.parameter import GaussianParameter
@@ -62,9 +47,9 @@ class Network:
             raise no_marginals(where)
         layers = [module for module in self.model.modules() if isinstance(module, FactorLayer)]
         self.plain = not layers and all(isinstance(own, ParameterMarginal) for own in self.owners.values())
-        held = {id(own) for layer in layers if _plain(layer) for own in layer.children()}
+        held = {id(own) for layer in layers if layer.traceable for own in layer.children()}
         known = (isinstance(own, ParameterMarginal) or id(own) in held for own in self.owners.values())
-        self.traceable = all(map(_plain, layers)) and all(known)
+        self.traceable = all(layer.traceable for layer in layers) and all(known)
 
     @property
     def scattered(self) -> dict[str, Scattered]:
@@ -100,22 +85,6 @@ class Network:
 def uncompiled(model: nn.Module) -> nn.Module:
     """The network inside what `torch.compile` makes of it."""
     return getattr(model, "_orig_mod", model)
-
-
-@contextmanager
-def weights_known(model: nn.Module) -> Iterator[None]:
-    """Inside, layers of beliefs take their means for the weights and give tensors; afterwards they are what they were."""
-    layers = [module for module in model.modules() if isinstance(module, FactorLayer) and _plain(module)]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)  # torch's transforms cannot follow it
-        for layer in layers:
-            layer.__dict__["forward"] = partial(_PLAIN[type(layer).plain], layer)
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
 
 
 @contextmanager
@@ -177,51 +146,3 @@ def no_marginals(where: str) -> InvalidInput:
 def _mean(name: str, own: GaussianParameter) -> str:
     """Name of the parameter that holds a marginal's mean."""
     return name if isinstance(own, ParameterMarginal) else f"{name}.mean"
-
-
-def _plain(layer: FactorLayer) -> bool:
-    """Whether a torch function does what the layer does for known weights and inputs."""
-    chosen = getattr(layer, "rule", max_pool.SCORE) if isinstance(layer, GBPMaxPool2d) else max_pool.SCORE
-    own = type(layer).forward is not FactorLayer.forward or "forward" in layer.__dict__
-    return chosen is max_pool.SCORE and type(layer).plain in _PLAIN and not own
-
-
-def _weights(layer: WeightedLayer) -> tuple[Tensor, Tensor | None]:
-    return layer.weight.mean, None if layer.bias is None else layer.bias.mean
-
-
-def _linear(layer: GBPLinear, x: Tensor) -> Any:
-    return F.linear(x, *_weights(layer))
-
-
-def _conv(layer: GBPConv2d, x: Tensor) -> Any:
-    return F.conv2d(x, *_weights(layer), *layer.options)
-
-
-def _conv_transpose(layer: GBPConvTranspose2d, x: Tensor) -> Any:
-    weight, bias = _weights(layer)
-    return F.conv_transpose2d(x, weight.transpose(0, 1), bias, *layer.options)
-
-
-def _avg_pool(layer: GBPAvgPool2d, x: Tensor) -> Tensor:
-    kernel, stride, padding, _, ceil_mode = layer.options
-    return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, layer.count_include_pad, layer.divisor_override)
-
-
-def _upsample(layer: GBPUpsample, x: Tensor) -> Tensor:
-    size, scale = (None if part is None else list(part) for part in layer.options)
-    return F.interpolate(x, size, scale)  # type: ignore[arg-type]
-
-
-_PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {
-    GBPLinear.plain: _linear,
-    GBPConv2d.plain: _conv,
-    GBPConvTranspose2d.plain: _conv_transpose,
-    GBPLeakyReLU.plain: lambda layer, x: F.leaky_relu(x, layer.negative_slope),
-    GBPActivation.plain: lambda layer, x: layer.plain(x),
-    GBPSigmoid.plain: lambda _, x: torch.sigmoid(x),
-    GBPMaxPool2d.plain: lambda layer, x: F.max_pool2d(x, *layer.options),
-    GBPAvgPool2d.plain: _avg_pool,
-    GBPAdaptiveAvgPool2d.plain: lambda layer, x: F.adaptive_avg_pool2d(x, layer.output_size),
-    GBPUpsample.plain: _upsample,
-}

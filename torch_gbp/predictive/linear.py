@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.layers.base import weights_known
 from torch_gbp.optim.stores.batch_sites import require_memory
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
 from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Weights, slow_rules, undisturbed, weights_known
+from torch_gbp.predictive.known import Network, Weights, slow_rules, undisturbed
 from torch_gbp.predictive.outputs import Outputs
 
 APART = 0.1  # how far, as a share of the largest, outputs may be from those in the batch: more than half precision rounds
@@ -37,7 +38,7 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
         MissingRule: layers of beliefs that have no torch function for known weights, or a forward that needs beliefs.
     """
     network = Network(model, where)
-    with evaluating(model), undisturbed(network.model), torch.no_grad(), weights_known(model):
+    with evaluating(model), undisturbed(network.model), torch.no_grad(), weights_known():
         with Largest() as seen:
             centre = network.centre(x)
         if centre is None:

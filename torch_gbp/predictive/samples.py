@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from torch_gbp.layers.base import weights_known
 from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
 from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, undisturbed, weights_known
+from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, undisturbed
 from torch_gbp.predictive.outputs import Outputs
 
 SMALL = 2**15  # entries of the largest tensor of a pass: a CPU does larger ones no faster together, grouped convolutions slower
@@ -62,7 +63,7 @@ def _traced(
     network: Network, x: Tensor, samples: int, draws: Iterator[Weights], chunk: int | None, vectorise: bool | None
 ) -> Outputs | None:
     """By torch's own layers; None where the network's forward cannot do without beliefs, before any weight is drawn."""
-    with weights_known(network.model):
+    with weights_known():
         with Largest() as seen:
             centre = network.centre(x)
         if centre is None:
