@@ -13,24 +13,13 @@ from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.convert.statistics import release_statistics
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.errors.checks import require_kind
-from torch_gbp.layers import (
-    GBPActivation,
-    GBPAdaptiveAvgPool2d,
-    GBPAvgPool2d,
-    GBPConv2d,
-    GBPConvTranspose2d,
-    GBPLeakyReLU,
-    GBPLinear,
-    GBPMaxPool2d,
-    GBPNoise,
-    GBPReLU,
-    GBPSigmoid,
-    GBPUpsample,
-)
+from torch_gbp.layers import LAYERS
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
 from torch_gbp.predictive.known import uncompiled
 from torch_gbp.weights.attached import ParameterMarginal, detach, marginals
 
+# What makes the torch layer of a GBP layer; one of an own making adds its row.
+TORCH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {layer: layer.to_torch for layer in LAYERS}
 _TORCHS_OWN = nn.Module().__dict__.keys()
 
 
@@ -159,56 +148,3 @@ def _layer(layer: nn.Module) -> nn.Module:
             fix="add it to torch_gbp.convert.back.TORCH: the class, and a function that makes the torch layer at the means",
         )
     return make(layer)
-
-
-@torch.no_grad()
-def _weighted(layer: WeightedLayer, make: Callable[..., nn.Module], *sizes: Any, swap: bool = False, **options: Any) -> nn.Module:
-    """A torch layer with the means of these weights and biases."""
-    mean = layer.weight.mean
-    plain: Any = make(*sizes, bias=layer.bias is not None, device=mean.device, dtype=mean.dtype, **options)
-    for own, theirs in ((layer.weight, plain.weight), (layer.bias, plain.bias)):
-        if own is not None:
-            value = own.mean.transpose(0, 1) if swap and own.mean.ndim > 1 else own.mean
-            theirs.copy_(value).requires_grad_(own.mean.requires_grad)
-    return plain
-
-
-def _linear(layer: GBPLinear) -> nn.Module:
-    return _weighted(layer, nn.Linear, layer.in_features, layer.out_features)
-
-
-def _conv(layer: GBPConv2d) -> nn.Module:
-    sizes = (layer.in_channels, layer.out_channels, layer.kernel_size)
-    return _weighted(layer, nn.Conv2d, *sizes, **layer.options._asdict())
-
-
-def _conv_transpose(layer: GBPConvTranspose2d) -> nn.Module:
-    sizes = (layer.in_channels, layer.out_channels, layer.kernel_size)
-    return _weighted(layer, nn.ConvTranspose2d, *sizes, swap=True, **layer.options._asdict())
-
-
-def _max_pool(layer: GBPMaxPool2d) -> nn.Module:
-    options = layer.options
-    return nn.MaxPool2d(options.kernel_size, options.stride, options.padding, options.dilation, ceil_mode=options.ceil_mode)
-
-
-def _avg_pool(layer: GBPAvgPool2d) -> nn.Module:
-    kernel, stride, padding, _, ceil_mode = layer.options
-    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, layer.count_include_pad, layer.divisor_override)
-
-
-# One row for each GBP layer: what its torch layer is.
-TORCH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    GBPLinear: _linear,
-    GBPConv2d: _conv,
-    GBPConvTranspose2d: _conv_transpose,
-    GBPMaxPool2d: _max_pool,
-    GBPAvgPool2d: _avg_pool,
-    GBPAdaptiveAvgPool2d: lambda layer: nn.AdaptiveAvgPool2d(layer.output_size),
-    GBPUpsample: lambda layer: nn.Upsample(layer.options.size, layer.options.scale),
-    GBPLeakyReLU: lambda layer: nn.LeakyReLU(layer.negative_slope),
-    GBPReLU: lambda layer: nn.ReLU(),
-    GBPSigmoid: lambda layer: nn.Sigmoid(),
-    GBPNoise: lambda layer: nn.Identity(),  # its mean is 0
-    GBPActivation: lambda layer: copy.deepcopy(layer.source[0]),
-}

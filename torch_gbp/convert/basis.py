@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch_gbp.bases import InputBasis
 from torch_gbp.convert.choice import copied
 from torch_gbp.errors import InvalidInput
+from torch_gbp.layers import LAYERS
+from torch_gbp.layers.base import WeightedLayer
 from torch_gbp.layers.incoming import require_features
 from torch_gbp.predictive.examples import evaluating
 
-WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+WEIGHTED = tuple(layer.twin for layer in LAYERS if layer.twin and issubclass(layer, WeightedLayer))
 
 
 def first_basis(network: nn.Module, inputs: Tensor, fresh: bool) -> tuple[nn.Linear, InputBasis] | None:

@@ -14,34 +14,11 @@ from torch_gbp.convert.choice import listed
 from torch_gbp.convert.maps import unknown
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.factors.activations import SHAPES
-from torch_gbp.layers import (
-    GBPActivation,
-    GBPAdaptiveAvgPool2d,
-    GBPAvgPool2d,
-    GBPConv2d,
-    GBPConvTranspose2d,
-    GBPLeakyReLU,
-    GBPLinear,
-    GBPMaxPool2d,
-    GBPReLU,
-    GBPSigmoid,
-    GBPUpsample,
-)
+from torch_gbp.layers import LAYERS, GBPActivation, GBPLinear
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
 
-# One row for each torch layer that has a GBP twin; a new layer adds its row.
-TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    nn.Linear: GBPLinear.from_torch,
-    nn.Conv2d: GBPConv2d.from_torch,
-    nn.ConvTranspose2d: GBPConvTranspose2d.from_torch,
-    nn.MaxPool2d: GBPMaxPool2d.from_torch,
-    nn.AvgPool2d: GBPAvgPool2d.from_torch,
-    nn.AdaptiveAvgPool2d: GBPAdaptiveAvgPool2d.from_torch,
-    nn.Upsample: GBPUpsample.from_torch,
-    nn.LeakyReLU: GBPLeakyReLU.from_torch,
-    nn.ReLU: GBPReLU.from_torch,
-    nn.Sigmoid: GBPSigmoid.from_torch,
-}
+# What makes the twin of a torch layer; one of an own making adds its row.
+TWINS: dict[type[nn.Module], Callable[..., nn.Module]] = {layer.twin: layer.from_torch for layer in LAYERS if layer.twin}
 _SHAPE_ONLY = (nn.Flatten, nn.Unflatten)
 KNOWN = 1e-3  # deviation of a frozen weight, as a share of its prior's
 

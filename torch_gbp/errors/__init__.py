@@ -93,7 +93,7 @@ def missing_rule(function: Callable[..., Any], trained: bool = False) -> Missing
     `trained` is whether it has a moment map, and messages of GBP layers would have to come back through it.
     """
     name = getattr(function, "__name__", str(function))
-    own = _SUBSTITUTES.get(name, "a GBP layer (GBPActivation if it is elementwise), or write a factor (see torch_gbp/factors)")
+    own = SUBSTITUTES.get(name, "a GBP layer (GBPActivation if it is elementwise), or write a factor (see torch_gbp/factors)")
     if trained:
         return MissingRule(
             f"torch function '{name}' has no message rule and cannot follow a GBP layer that is trained",
@@ -107,13 +107,9 @@ def missing_rule(function: Callable[..., Any], trained: bool = False) -> Missing
     )
 
 
-_SUBSTITUTES = {
-    "linear": "GBPLinear", "matmul": "GBPLinear", "conv2d": "GBPConv2d", "conv_transpose2d": "GBPConvTranspose2d",
-    "relu": "GBPReLU", "leaky_relu": "GBPLeakyReLU", "sigmoid": "GBPSigmoid", "interpolate": "GBPUpsample",
-    "max_pool2d": "GBPMaxPool2d", "boolean_dispatch": "GBPMaxPool2d", "avg_pool2d": "GBPAvgPool2d",
-    "adaptive_avg_pool2d": "GBPAdaptiveAvgPool2d", "mean": "GBPAvgPool2d, or the tensor belief.mean",
-    "sum": "`+` of its slices, or GBPAvgPool2d", "softmax": "likelihood.predictive(output)",
-    "log_softmax": "likelihood.predictive(output)", "cross_entropy": "torch_gbp.Softmax",
-    "cross_entropy_loss": "torch_gbp.Softmax", "binary_cross_entropy_with_logits": "torch_gbp.Softmax with two outputs",
-    "mse_loss": "torch_gbp.Regression",
+SUBSTITUTES = {  # function of torch: what to use instead; layers add theirs (layers/__init__.py)
+    "mean": "GBPAvgPool2d, or the tensor belief.mean", "sum": "`+` of its slices, or GBPAvgPool2d",
+    "softmax": "likelihood.predictive(output)", "log_softmax": "likelihood.predictive(output)",
+    "cross_entropy": "torch_gbp.Softmax", "cross_entropy_loss": "torch_gbp.Softmax",
+    "binary_cross_entropy_with_logits": "torch_gbp.Softmax with two outputs", "mse_loss": "torch_gbp.Regression",
 }  # fmt: skip

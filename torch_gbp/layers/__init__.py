@@ -1,5 +1,8 @@
 """Layers: thin torch modules that hold weight marginals and send messages through a rule."""
 
+from typing import Any
+
+from torch_gbp.errors import SUBSTITUTES
 from torch_gbp.layers.activation import GBPActivation, GBPLeakyReLU, GBPReLU, GBPSigmoid
 from torch_gbp.layers.conv import GBPConv2d
 from torch_gbp.layers.conv_transpose import GBPConvTranspose2d
@@ -22,3 +25,6 @@ __all__ = [
     "GBPSigmoid",
     "GBPUpsample",
 ]
+
+LAYERS: tuple[Any, ...] = tuple(globals()[name] for name in __all__)
+SUBSTITUTES.update({function: layer.__name__ for layer in LAYERS for function in layer.replaces})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +38,7 @@ class GBPLeakyReLU(ActivationLayer):
     0.359
     """
 
+    twin, replaces = nn.LeakyReLU, ("leaky_relu",)
     linearised, exact = leaky_relu.LINEARISED, leaky_relu.EXACT
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
@@ -48,6 +52,10 @@ class GBPLeakyReLU(ActivationLayer):
     def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPLeakyReLU:
         """The GBP twin of nn.LeakyReLU or nn.ReLU."""
         return cls(getattr(layer, "negative_slope", 0.0))
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.LeakyReLU(self.negative_slope)
 
     def plain(self, input: Tensor) -> Tensor:
         return F.leaky_relu(input, self.negative_slope)
@@ -68,12 +76,18 @@ class GBPReLU(GBPLeakyReLU):
     0.3989
     """
 
+    twin, replaces = nn.ReLU, ("relu",)
+
     def __init__(self, inplace: bool = False, *, rule: Rule = leaky_relu.SCORE) -> None:
         super().__init__(0.0, inplace, rule=rule)
 
     @classmethod
     def from_torch(cls, layer: nn.LeakyReLU | nn.ReLU) -> GBPReLU:
         return cls()
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.ReLU()
 
 
 class GBPSigmoid(ActivationLayer):
@@ -89,6 +103,7 @@ class GBPSigmoid(ActivationLayer):
     tensor([0.0625])
     """
 
+    twin, replaces = nn.Sigmoid, ("sigmoid",)
     rule = linearised = _SIGMOID
     options = ElementwiseOptions()
 
@@ -96,6 +111,10 @@ class GBPSigmoid(ActivationLayer):
     def from_torch(cls, layer: nn.Sigmoid) -> GBPSigmoid:
         """The GBP twin of nn.Sigmoid."""
         return cls()
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.Sigmoid()
 
     def plain(self, input: Tensor) -> Tensor:
         return torch.sigmoid(input)
@@ -121,7 +140,7 @@ class GBPActivation(ActivationLayer):
     def __init__(self, activation: nn.Module | Elementwise) -> None:
         super().__init__()
         self.factor, self.options = factor_of(activation)
-        self.source = (activation,)  # no submodule
+        self.source: tuple[Any] = (activation,)  # no submodule
         self.rule, self.linearised = self.factor.rule(), self.factor.linearised().rule()
         self.exact = self.factor.per_edge().rule()
         _ = factor(self.rule), factor(self.linearised)  # made now, see autograd/bridge.py
@@ -130,6 +149,10 @@ class GBPActivation(ActivationLayer):
     def from_torch(cls, layer: nn.Module) -> GBPActivation:
         """The GBP twin of a torch activation."""
         return cls(layer)
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return copy.deepcopy(self.source[0])
 
     def plain(self, input: Tensor) -> Tensor:
         return self.factor.function(input, *self.options.arguments)

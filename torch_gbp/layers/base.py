@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ def weights_known() -> Iterator[None]:
 class FactorLayer(nn.Module):
     """A layer that is a factor: it maps a belief to a belief, and in a means sweep a tensor to a tensor."""
 
+    twin: type[nn.Module] | None = None  # the torch layer that `from_torch` makes this one of
+    replaces: tuple[str, ...] = ()  # functions of torch in whose place errors name this layer
     noiseless: bool = False  # whether known weights and inputs leave its output known, as `plain` says
 
     def forward(self, input: Belief) -> Gaussian | Tensor:
@@ -197,8 +199,22 @@ class WeightedLayer(FactorLayer):
             return weight.mean, weight.precision, None, None
         return weight.mean, weight.precision, bias.mean, bias.precision
 
-    def copy_weights(self, source: nn.Linear | nn.Conv2d, as_prior: bool) -> None:
+    def copy_weights(self, source: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, as_prior: bool) -> None:
         """Starts from a torch layer's weights; with `as_prior` they are the prior mean as well."""
-        for own, theirs in ((self.weight, source.weight), (self.bias, source.bias)):
+        for own, theirs in ((self.weight, self.turned(source.weight)), (self.bias, source.bias)):
             if own is not None and theirs is not None:
                 own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
+
+    @torch.no_grad()
+    def torch_layer(self, *sizes: Any, **options: Any) -> nn.Module:
+        """The torch layer of these sizes and options at the means of weights and biases; what is frozen stays so."""
+        mean, make = self.weight.mean, cast(Any, self.twin)
+        layer = make(*sizes, bias=self.bias is not None, device=mean.device, dtype=mean.dtype, **options)
+        for own, theirs in ((self.weight, layer.weight), (self.bias, layer.bias)):
+            if own is not None:
+                theirs.copy_(self.turned(own.mean) if own is self.weight else own.mean).requires_grad_(own.mean.requires_grad)
+        return layer
+
+    def turned(self, weight: Tensor) -> Tensor:
+        """Torch's weights with the axes in the order of the marginal, or the marginal's in torch's."""
+        return weight

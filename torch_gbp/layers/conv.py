@@ -48,6 +48,7 @@ class GBPConv2d(WeightedLayer):
     torch.Size([2, 6, 28, 28])
     """
 
+    twin, replaces = nn.Conv2d, ("conv2d",)
     has_full, exact = True, _EXACT
 
     @prior_arguments
@@ -102,6 +103,10 @@ class GBPConv2d(WeightedLayer):
         twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **options)  # type: ignore[arg-type]
         twin.copy_weights(layer, as_prior)
         return twin
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer at the means."""
+        return self.torch_layer(self.in_channels, self.out_channels, self.kernel_size, **self.options._asdict())
 
     def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, (4,))

@@ -45,6 +45,8 @@ class GBPConvTranspose2d(WeightedLayer):
     torch.Size([1, 3, 16, 16])
     """
 
+    twin, replaces = nn.ConvTranspose2d, ("conv_transpose2d",)
+
     @prior_arguments
     @factor_arguments
     def __init__(
@@ -88,11 +90,15 @@ class GBPConvTranspose2d(WeightedLayer):
         geometry = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.groups)
         like = (layer.bias is not None, layer.dilation, layer.padding_mode, layer.weight.device, layer.weight.dtype)
         twin = cls(layer.in_channels, layer.out_channels, *geometry, *like, **options)  # type: ignore[arg-type]
-        kernel = layer.weight.detach().transpose(0, 1)
-        for own, theirs in ((twin.weight, kernel), (twin.bias, layer.bias)):
-            if own is not None and theirs is not None:
-                own.set_prior_mean(theirs) if as_prior else own.mean.data.copy_(theirs.detach())
+        twin.copy_weights(layer, as_prior)
         return twin
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer at the means."""
+        return self.torch_layer(self.in_channels, self.out_channels, self.kernel_size, **self.options._asdict())
+
+    def turned(self, weight: Tensor) -> Tensor:
+        return weight.transpose(0, 1)
 
     def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, (4,))
@@ -101,7 +107,7 @@ class GBPConvTranspose2d(WeightedLayer):
 
     def plain(self, input: Tensor) -> Tensor:
         weight, bias = self.known_weights()
-        return F.conv_transpose2d(input, weight.transpose(0, 1), bias, *self.options)
+        return F.conv_transpose2d(input, self.turned(weight), bias, *self.options)
 
     def carried(self, input: Belief) -> Gaussian:
         mean, variance = self.received(input)

@@ -45,6 +45,7 @@ class GBPLinear(WeightedLayer):
     torch.Size([3, 2])
     """
 
+    twin, replaces = nn.Linear, ("linear", "matmul")
     has_full, exact = True, _EXACT
 
     @prior_arguments
@@ -73,6 +74,10 @@ class GBPLinear(WeightedLayer):
         twin = cls(layer.in_features, layer.out_features, layer.bias is not None, device, dtype, **options)
         twin.copy_weights(layer, as_prior)
         return twin
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer at the means."""
+        return self.torch_layer(self.in_features, self.out_features)
 
     def received(self, input: Belief) -> tuple[Tensor, Tensor | None]:
         mean, variance = split(input, self, tuple(range(1, 9)))

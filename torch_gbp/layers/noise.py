@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from torch_gbp.autograd.bridge import factor
 from torch_gbp.errors import MissingRule
@@ -44,6 +44,10 @@ class GBPNoise(GaussianLayer):
         if prior_sigma is not None:
             prior_sigma = require("prior_sigma", prior_sigma, DEVIATION, "GBPNoise", fix="use None for no prior")
         self.prior_sigma = prior_sigma
+
+    def to_torch(self) -> nn.Module:
+        """The identity: the mean of the noise is 0."""
+        return nn.Identity()
 
     def plain(self, input: Tensor) -> Tensor:
         """The mean of the noise is 0; a prior moves the mean by how uncertain it is, which a tensor does not say."""

@@ -80,6 +80,8 @@ class GBPMaxPool2d(_Pool):
     torch.Size([1, 1, 2, 2])
     """
 
+    twin, replaces = nn.MaxPool2d, ("max_pool2d", "boolean_dispatch")
+
     @factor_arguments
     def __init__(
         self,
@@ -104,6 +106,11 @@ class GBPMaxPool2d(_Pool):
     def from_torch(cls, layer: nn.MaxPool2d) -> GBPMaxPool2d:
         """The GBP twin of nn.MaxPool2d."""
         return cls(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)  # type: ignore[arg-type]
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        kernel, stride, padding, dilation, ceil_mode = self.options
+        return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=ceil_mode)
 
     def plain(self, input: Tensor) -> Tensor:
         return F.max_pool2d(max_pool.arranged(input), *self.options).contiguous()
@@ -136,6 +143,8 @@ class GBPAvgPool2d(_Pool):
     0.25
     """
 
+    twin, replaces = nn.AvgPool2d, ("avg_pool2d",)
+
     @factor_arguments
     def __init__(
         self,
@@ -157,6 +166,10 @@ class GBPAvgPool2d(_Pool):
         """The GBP twin of nn.AvgPool2d."""
         geometry = (layer.kernel_size, layer.stride, layer.padding)
         return cls(*geometry, layer.ceil_mode, layer.count_include_pad, layer.divisor_override)  # type: ignore[arg-type]
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.AvgPool2d(*self._settings())
 
     def plain(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(input, *self._settings())
@@ -186,6 +199,7 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     0.0625
     """
 
+    twin, replaces = nn.AdaptiveAvgPool2d, ("adaptive_avg_pool2d",)
     noiseless = True
 
     @factor_arguments
@@ -205,6 +219,10 @@ class GBPAdaptiveAvgPool2d(GaussianLayer):
     def from_torch(cls, layer: nn.AdaptiveAvgPool2d) -> GBPAdaptiveAvgPool2d:
         """The GBP twin of nn.AdaptiveAvgPool2d."""
         return cls(layer.output_size)  # type: ignore[arg-type]
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.AdaptiveAvgPool2d(self.output_size)
 
     def plain(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)

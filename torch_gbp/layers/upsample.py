@@ -31,6 +31,7 @@ class GBPUpsample(GaussianLayer):
     torch.Size([1, 1, 8, 8])
     """
 
+    twin, replaces = nn.Upsample, ("interpolate",)
     noiseless = True
 
     @factor_arguments
@@ -64,6 +65,10 @@ class GBPUpsample(GaussianLayer):
     def from_torch(cls, layer: nn.Upsample) -> GBPUpsample:
         """The GBP twin of nn.Upsample."""
         return cls(layer.size, layer.scale_factor, layer.mode, layer.align_corners, layer.recompute_scale_factor)  # type: ignore[arg-type]
+
+    def to_torch(self) -> nn.Module:
+        """The torch layer of the same settings."""
+        return nn.Upsample(self.options.size, self.options.scale)
 
     def plain(self, input: Tensor) -> Tensor:
         return copied(self.options, input)
