@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+GROUND = ("errors", "autocast", "functions", "gaussian", "modules", "memory")
 ORDER = (
-    "errors", "autocast", "functions", "gaussian", "weights", "autograd", "factors",
+    *GROUND, "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",
     "optim", "inference", "predictive", "denoise", "convert", "progress", "trainer", "local", "decide", "continual",
     "__init__",
@@ -24,7 +25,7 @@ OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may im
     "reporting": {"numpy", "matplotlib"},
     "sklearn": {"numpy", "sklearn"},
 }
-ARROWS, LONGEST = 86, 250  # from room to room of the core; lines of a file
+ARROWS, LONGEST = 47, 250  # from room to room of the core, the ground that all stand on left out; lines of a file
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
 
 
@@ -72,8 +73,8 @@ def test_imports_torch_tqdm_the_standard_library_and_a_rooms_own_packages_alone(
 
 
 def test_rooms_know_few_of_the_others() -> None:
-    inside = [file for file in FILES if ORDER[place(file)] not in {"__init__", *OPTIONAL}]
-    arrows = {(ORDER[place(file)], name) for file in inside for name in own_imports(file)}
+    inside = [file for file in FILES if ORDER[place(file)] not in {"__init__", *GROUND, *OPTIONAL}]
+    arrows = {(ORDER[place(file)], name) for file in inside for name in own_imports(file) - set(GROUND)}
     assert sum(room != name for room, name in arrows) <= ARROWS
 
 

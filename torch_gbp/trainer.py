@@ -22,12 +22,13 @@ from torch_gbp.errors.checks import require_count
 from torch_gbp.inference.inference import Inference
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.modules import device_of
 from torch_gbp.optim.configure import Plain, configure_optimizers
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import Store
 from torch_gbp.predictive import Outputs, outputs_of
-from torch_gbp.predictive.examples import count_examples, device_of, inputs_of, log_probability, pairs, require_network
+from torch_gbp.predictive.examples import count_examples, inputs_of, log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.progress import pass_line, redraws
 

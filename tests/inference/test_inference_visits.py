@@ -8,11 +8,11 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
-from torch_gbp import BatchSites, ExampleByExample, GBPLinear, Inference, MessagePassing, OneHotRegression, Regression
+from torch_gbp import BatchSites, ExampleByExample, GBPLinear, Inference, MessagePassing, OneHotRegression, Regression, memory
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput, NotLearning, OutOfMemory
 from torch_gbp.factors import max_pool
 from torch_gbp.likelihoods.noise import expected_square
-from torch_gbp.optim.stores import Step, batch_sites
+from torch_gbp.optim.stores import Step
 
 pytestmark = pytest.mark.usefixtures("float64")
 SCHEDULES = {"all at once": Inference(3, damping=0.5), "example by example": Inference(3, schedule=ExampleByExample())}
@@ -183,7 +183,7 @@ def test_the_sequential_order_says_what_it_needs(inference, likelihood, match):
 def test_messages_of_a_batch_that_do_not_fit_are_refused(monkeypatch):
     model, (x, y) = mlp(), three_classes()
     propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
-    monkeypatch.setattr(batch_sites, "available_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda device: 1000)
     with pytest.raises(OutOfMemory, match=r"messages of 60 examples do not fit into memory.*smaller batches"):
         visit(propagate, Inference(schedule=ExampleByExample()), model, OneHotRegression(power=1), 0, x, y)
 

@@ -6,9 +6,8 @@ from helpers import changed, marginals, sweep, three_classes
 from store_helpers import natural, parameter, visit, word
 from torch.testing import assert_close
 
-from torch_gbp import BatchSites, GBPLinear, MessagePassing, Softmax
+from torch_gbp import BatchSites, GBPLinear, MessagePassing, Softmax, memory
 from torch_gbp.errors import OutOfMemory
-from torch_gbp.optim.stores import batch_sites
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -46,7 +45,7 @@ def test_sites_that_do_not_fit_are_refused_before_the_first_is_made(monkeypatch,
     before = marginals(model)
 
     def first_step(free):
-        monkeypatch.setattr(batch_sites, "available_memory", lambda device: free)
+        monkeypatch.setattr(memory, "available_memory", lambda device: free)
         propagate = MessagePassing(model.parameters(), 60, store=BatchSites())
         with propagate.visit(0, x[:20], y[:20]):
             sweep(propagate, model, Softmax(), x[:20], y[:20])
@@ -62,6 +61,6 @@ def test_sites_that_do_not_fit_are_refused_before_the_first_is_made(monkeypatch,
 
 
 def test_free_memory_is_told_for_what_there_is():
-    free = batch_sites.available_memory(torch.device("cpu"))
+    free = memory.available_memory(torch.device("cpu"))
     assert free is None or 0 < free < 2**50
-    assert batch_sites.available_memory(torch.device("meta")) is None
+    assert memory.available_memory(torch.device("meta")) is None

@@ -7,10 +7,9 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
-from torch_gbp import GBPLinear, LinearResponse, Regression, Softmax
+from torch_gbp import GBPLinear, LinearResponse, Regression, Softmax, memory
 from torch_gbp.errors import ImproperMarginal, InvalidInput, OutOfMemory
 from torch_gbp.optim.message_weight import automatic_power_factor
-from torch_gbp.optim.stores import batch_sites
 from torch_gbp.weights.parameter import GaussianParameter
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -130,6 +129,6 @@ def test_what_cannot_be_told_raises(monkeypatch):
         LinearResponse(model, Softmax(), x, y[:8])
     with pytest.raises(ImproperMarginal, match=r"not concave at the outputs"):
         LinearResponse(GBPLinear(3, 2), gbp.HeteroscedasticRegression(), x, 30 * torch.randn(9, 1))
-    monkeypatch.setattr(batch_sites, "available_memory", lambda device: 100)
+    monkeypatch.setattr(memory, "available_memory", lambda device: 100)
     with pytest.raises(OutOfMemory, match="the joint posterior of 27 outputs"):
         LinearResponse(model, Softmax(), x, y)

@@ -116,7 +116,7 @@ def test_compiled_networks_are_predicted_by_what_is_inside():
 
 def test_derivatives_that_do_not_fit_are_named(monkeypatch):
     model, x = case("skip")
-    monkeypatch.setattr("torch_gbp.optim.stores.batch_sites.available_memory", lambda device: 1000)
+    monkeypatch.setattr("torch_gbp.memory.available_memory", lambda device: 1000)
     with pytest.raises(OutOfMemory, match=r"derivatives of one example's outputs.*how=\"samples\""):
         predict(model, Softmax(), x, "linear")
 

@@ -15,7 +15,7 @@ from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.layers import LAYERS
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer
-from torch_gbp.predictive.known import uncompiled
+from torch_gbp.modules import uncompiled
 from torch_gbp.weights.attached import ParameterMarginal, detach, marginals
 
 # What makes the torch layer of a GBP layer; one of an own making adds its row.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.layers import LAYERS
 from torch_gbp.layers.base import WeightedLayer
 from torch_gbp.layers.incoming import require_features
-from torch_gbp.predictive.examples import evaluating
+from torch_gbp.modules import evaluating
 
+_LOG = logging.getLogger(__name__)
 WEIGHTED = tuple(layer.twin for layer in LAYERS if layer.twin and issubclass(layer, WeightedLayer))
 
 
@@ -54,8 +56,8 @@ def _called_first(network: nn.Module, inputs: Tensor) -> nn.Module | None:
     try:
         with evaluating(network):
             network(inputs[:1].clone())
-    except Exception:  # inputs that do not fit are told of by their layer's name, below
-        pass
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # inputs that do not fit: told of by their layer's name
+        _LOG.debug("the forward pass that looks for the first layer failed, after %d layers: %s", len(called), error)
     finally:
         for handle in handles:
             handle.remove()

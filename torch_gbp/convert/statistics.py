@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count, require_kind
+from torch_gbp.modules import device_of, modes_kept
 
 BATCHES = 100
 
@@ -46,30 +48,33 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     if not renewed:
         return 0
     first, rest = _first(loader)
-    modes = {module: module.training for module in model.modules()}
-    before = [(module, module.momentum, _copies(module)) for module in renewed]
-    model.train()
-    for module in every:
-        module.training = module in renewed
-    try:
+    with modes_kept(model), _statistics_kept(renewed):
+        model.train()
+        for module in every:
+            module.training = module in renewed
         for module in renewed:
             module.reset_running_stats()
-        device = next((parameter.device for parameter in model.parameters()), first.device)
         for read, inputs in enumerate(_head(first, rest, batches)):
             for module in renewed:
                 module.momentum = 1 / (read + 1)  # a plain average; InstanceNorm takes None for 0
-            model(inputs.to(device))
+            model(inputs.to(device_of(model)))
+    return len(renewed)
+
+
+@contextmanager
+def _statistics_kept(layers: list[_NormBase]) -> Iterator[None]:
+    """Afterwards the layers have their momentum again; after an error their statistics too."""
+    before = [(layer, layer.momentum, _copies(layer)) for layer in layers]
+    try:
+        yield
     except BaseException:
-        for module, _, copies in before:
+        for layer, _, copies in before:
             for name, value in copies.items():
-                module.get_buffer(name).copy_(value)
+                layer.get_buffer(name).copy_(value)
         raise
     finally:
-        for module, rate, _ in before:
-            module.momentum = rate
-        for module, mode in modes.items():
-            module.training = mode
-    return len(renewed)
+        for layer, momentum, _ in before:
+            layer.momentum = momentum
 
 
 def frozen(module: nn.Module) -> bool:

@@ -16,8 +16,8 @@ from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.evaluation.reading import averaged, read
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.modules import device_of, evaluating
 from torch_gbp.predictive import predict
-from torch_gbp.predictive.examples import device_of, evaluating
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.trainer import Trainer
 from torch_gbp.weights.attached import marginals

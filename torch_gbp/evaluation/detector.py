@@ -16,7 +16,7 @@ from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood, Softmax
-from torch_gbp.predictive.examples import device_of
+from torch_gbp.modules import device_of
 from torch_gbp.predictive.ood import OODScore
 from torch_gbp.trainer import Trainer
 

@@ -27,9 +27,10 @@ from torch_gbp.inference.graph import FactorGraph
 from torch_gbp.inference.schedule import AllAtOnce, ExampleByExample, Schedule
 from torch_gbp.inference.trace import Trace
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.memory import require_memory
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.monitor import warn_of_loss
-from torch_gbp.optim.stores.batch_sites import memory_of_sites, require_memory
+from torch_gbp.optim.stores.batch_sites import memory_of_sites
 from torch_gbp.weights.parameter import GaussianParameter
 
 DAMPED = 0.9  # damping to advise where there is none

@@ -13,7 +13,7 @@ from torch_gbp.errors.checks import require_kind, require_values
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Softmax
 from torch_gbp.likelihoods.targets import check_labels
-from torch_gbp.predictive.examples import evaluating
+from torch_gbp.modules import evaluating
 from torch_gbp.weights.parameter import GaussianParameter
 
 

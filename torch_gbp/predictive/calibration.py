@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.modules import device_of
 from torch_gbp.predictive import Outputs, outputs_of
-from torch_gbp.predictive.examples import device_of, log_probability, pairs, require_network
+from torch_gbp.predictive.examples import log_probability, pairs, require_network
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.weights.seeds import PREDICTING, own_seed
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from torch_gbp.optim.stores.batch_sites import available_memory
+from torch_gbp.memory import available_memory
 
 SHARE = 0.25  # of the free memory, for what is worked on at a time
 LIVE = 4  # tensors as large as the largest that a pass without gradients holds at a time
@@ -38,12 +38,3 @@ def at_a_time(each: int, device: torch.device, most: int) -> int:
     """How many things of so many bytes to work on at a time: at least one, at most `most`."""
     free = available_memory(device)
     return most if free is None else max(1, min(most, int(SHARE * free) // max(1, each)))
-
-
-def size_of(tensors: dict[str, Tensor]) -> int:
-    """Bytes of these tensors.
-
-    >>> size_of({"weight": torch.zeros(2, 3)})
-    24
-    """
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,39 +15,6 @@ from torch_gbp.errors.checks import require_kind, require_moments, require_value
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.optim.fixed_batches import FixedBatches
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is in the mode that it was in, after an error too.
-
-    >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-    >>> with evaluating(model):
-    ...     inside = [module.training for module in model]
-    >>> inside, [module.training for module in model]
-    ([False, False], [True, False])
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            if type(module).train is not nn.Module.train and module.training != mode:
-                module.train(mode)  # of a class that does more, such as merging adapters
-        for module, mode in modes:
-            module.training = mode
-
-
-def spare(x: Any) -> Any:
-    """The inputs for a network that may write to them: a copy of a tensor, a belief as it is."""
-    return x.clone() if isinstance(x, Tensor) else x
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a network is: its first parameter or buffer, else the CPU."""
-    tensors = (*model.parameters(), *model.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
 
 
 def pairs(loader: Any, device: torch.device | None, where: str) -> Iterator[list[Any]]:

@@ -13,8 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import WeightedLayer
-from torch_gbp.predictive.examples import spare
-from torch_gbp.predictive.known import uncompiled
+from torch_gbp.modules import spare, uncompiled
 
 RIDGE = 1e-6  # of the mean variance of a feature, added to every variance: a unit that never moved would make distances infinite
 

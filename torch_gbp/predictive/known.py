@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
-from torch_gbp.predictive.examples import spare
+from torch_gbp.modules import spare, uncompiled
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -80,11 +80,6 @@ class Network:
                 for name, own in self.owners.items() if not isinstance(own, ParameterMarginal)}  # fmt: skip
         found = functional_call(self.model, weights | sure, (spare(x),))
         return found if isinstance(found, Gaussian) else Gaussian(found, torch.zeros_like(found))
-
-
-def uncompiled(model: nn.Module) -> nn.Module:
-    """The network inside what `torch.compile` makes of it."""
-    return getattr(model, "_orig_mod", model)
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from torch.func import jacrev, vmap
 
 from torch_gbp.errors import InvalidInput, MissingRule
 from torch_gbp.layers.base import weights_known
-from torch_gbp.optim.stores.batch_sites import require_memory
-from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
-from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Weights, slow_rules, undisturbed
+from torch_gbp.memory import require_memory, size_of
+from torch_gbp.modules import evaluating
+from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time
+from torch_gbp.predictive.known import Network, Weights, undisturbed
 from torch_gbp.predictive.outputs import Outputs
+from torch_gbp.predictive.together import Together
 
 APART = 0.1  # how far, as a share of the largest, outputs may be from those in the batch: more than half precision rounds
 
@@ -43,11 +44,13 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
             centre = network.centre(x)
         if centre is None:
             raise _needs_beliefs(where)
-        each = LIVE * seen.bytes // len(x) + 3 * centre[0].numel() * size_of(network.means())  # J, J scaled, and on its way
+        slopes_of_one = centre[0].numel() * size_of(network.means().values())
+        each = LIVE * seen.bytes // len(x) + 3 * slopes_of_one  # J, J scaled, and on its way
         cause = "one number is kept for every output and weight, three times"
         require_memory(each, centre.device, "the derivatives of one example's outputs", 'predict by how="samples"', cause)
         size = chunk or at_a_time(each, centre.device, len(x))
-        slopes = _Slopes(network, vectorise is not False)
+        own = _Slopes(network)
+        slopes = Together(own.together, own.apart, vectorise is not False)
         parts = [_covariance(network, *slopes(rows)) for rows in x.split(size)]
     covariance, alone = (torch.cat(part) for part in zip(*parts, strict=True))
     _require_alone(alone, centre.flatten(1), where)
@@ -55,18 +58,15 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
 
 
 class _Slopes:
-    """Jacobians of examples, all at once while that is possible."""
+    """Jacobians of examples, all at once or one after the other."""
 
-    def __init__(self, network: Network, vectorise: bool) -> None:
-        self.network, self.means, self.vectorise = network, network.means(), vectorise
+    def __init__(self, network: Network) -> None:
+        self.network, self.means = network, network.means()
 
-    def __call__(self, rows: Tensor) -> Slopes:
-        if self.vectorise:
-            try:
-                with slow_rules():
-                    return vmap(jacrev(self._both, has_aux=True), in_dims=(None, 0))(self.means, rows)
-            except Exception:  # of what torch.func cannot follow; the network's own errors come again below
-                self.vectorise = False
+    def together(self, rows: Tensor) -> Slopes:
+        return vmap(jacrev(self._both, has_aux=True), in_dims=(None, 0))(self.means, rows)
+
+    def apart(self, rows: Tensor) -> Slopes:
         found = [self._plainly(row) for row in rows]
         outputs = torch.stack([outputs for _, outputs in found])
         return {name: torch.stack([slopes[name] for slopes, _ in found]) for name in self.means}, outputs

@@ -24,9 +24,10 @@ from torch.distributions import Distribution
 from torch_gbp.errors import ImproperMarginal
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.memory import require_memory
+from torch_gbp.modules import evaluating
 from torch_gbp.optim.message_weight import full_power
-from torch_gbp.optim.stores.batch_sites import require_memory
-from torch_gbp.predictive.examples import evaluating, output_of, require_network
+from torch_gbp.predictive.examples import output_of, require_network
 from torch_gbp.predictive.known import Network
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.seeds import PREDICTING, own_seed

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch_gbp.errors import GBPError, MissingRule
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import weights_known
+from torch_gbp.modules import evaluating, spare, uncompiled
 from torch_gbp.predictive.announced import dependence_announced
-from torch_gbp.predictive.examples import evaluating, spare
-from torch_gbp.predictive.known import Network, no_marginals, tensor_of, uncompiled
+from torch_gbp.predictive.known import Network, no_marginals, tensor_of
 from torch_gbp.predictive.outputs import Outputs
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 

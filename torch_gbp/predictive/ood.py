@@ -14,7 +14,8 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.targets import check_labels
-from torch_gbp.predictive.examples import device_of, evaluating, pairs, require_network
+from torch_gbp.modules import device_of, evaluating
+from torch_gbp.predictive.examples import pairs, require_network
 from torch_gbp.predictive.features import SharedGaussian, features_of
 from torch_gbp.predictive.predict import SAMPLES, predict
 

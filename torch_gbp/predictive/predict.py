@@ -11,7 +11,8 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count, require_kind, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.predictive.examples import device_of, require_network
+from torch_gbp.modules import device_of
+from torch_gbp.predictive.examples import require_network
 from torch_gbp.predictive.linear import linearised
 from torch_gbp.predictive.moments import at_means, moments
 from torch_gbp.predictive.outputs import Outputs

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from torch_gbp.layers.base import weights_known
-from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time, size_of
-from torch_gbp.predictive.examples import evaluating
-from torch_gbp.predictive.known import Network, Scattered, Weights, slow_rules, undisturbed
+from torch_gbp.memory import size_of
+from torch_gbp.modules import evaluating
+from torch_gbp.predictive.chunks import LIVE, Largest, at_a_time
+from torch_gbp.predictive.known import Network, Scattered, Weights, undisturbed
 from torch_gbp.predictive.outputs import Outputs
+from torch_gbp.predictive.together import Together
 
 SMALL = 2**15  # entries of the largest tensor of a pass: a CPU does larger ones no faster together, grouped convolutions slower
 
@@ -70,30 +72,20 @@ def _traced(
             return None
         if vectorise is None:
             vectorise = centre.device.type != "cpu" or seen.entries <= SMALL
-        each = LIVE * seen.bytes + size_of(network.means())
+        each = LIVE * seen.bytes + size_of(network.means().values())
         size = chunk or (at_a_time(each, centre.device, samples) if vectorise else 1)
-        run = _Run(lambda weights: network(weights, x), vectorise and size > 1)
+        run = _runs(lambda weights: network(weights, x), vectorise and size > 1)
         parts = [run(list(islice(draws, min(size, samples - start)))) for start in range(0, samples, size)]
     return Outputs.sampled(torch.cat(parts), centre)
 
 
-class _Run:
+def _runs(function: Callable[[Weights], Tensor], vectorise: bool) -> Together[[list[Weights]], Tensor]:
     """Runs drawn networks, all at once while that is possible."""
 
-    def __init__(self, function: Callable[[Weights], Tensor], vectorise: bool) -> None:
-        self.function, self.vectorise = function, vectorise
+    def together(drawn: list[Weights]) -> Tensor:
+        return vmap(function)({name: torch.stack([one[name] for one in drawn]) for name in drawn[0]})
 
-    def __call__(self, drawn: list[Weights]) -> Tensor:
-        if self.vectorise:
-            try:
-                return self._together({name: torch.stack([one[name] for one in drawn]) for name in drawn[0]})
-            except Exception:  # of what vmap cannot follow; the network's own errors come again below
-                self.vectorise = False
-        return torch.stack([self.function(weights) for weights in drawn])
-
-    def _together(self, stacked: Weights) -> Tensor:
-        with slow_rules():
-            return vmap(self.function)(stacked)
+    return Together(together, lambda drawn: torch.stack([function(weights) for weights in drawn]), vectorise)
 
 
 def _carried(network: Network, x: Tensor, samples: int, draws: Iterator[Weights], generator: torch.Generator) -> Outputs:

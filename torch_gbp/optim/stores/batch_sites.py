@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import OutOfMemory
 from torch_gbp.gaussian import Message
+from torch_gbp.memory import require_memory, size_of
 from torch_gbp.optim.stores.base import State, Step, Store, natural, write
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -128,37 +127,7 @@ def memory_of_sites(marginals: list[GaussianParameter], batches: float) -> int:
     >>> memory_of_sites([layer.weight, layer.bias], batches=3)  # 2 numbers of 8 bytes, 90 weights + 10 biases, 4 messages
     6400
     """
-    entries = [(part.numel() * part.element_size()) for m in marginals for part in (m.mean, m.precision)]
-    return sum(entries) * (math.ceil(batches) + 1)
-
-
-def require_memory(
-    needed: int,
-    device: torch.device,
-    what: str,
-    way_out: str,
-    cause: str = "two numbers are kept for every weight and message",
-) -> None:
-    """Raises OutOfMemory where so many bytes are not free on the device."""
-    free = available_memory(device)
-    if free is not None and needed > free:
-        raise OutOfMemory(
-            f"{what} do not fit into memory",
-            got=f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free on {device}",
-            cause=cause,
-            fix=way_out,
-        )
-
-
-def available_memory(device: torch.device) -> int | None:
-    """Free bytes on a device; None where there is no telling."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    table = Path("/proc/meminfo")
-    if device.type != "cpu" or not table.exists():
-        return None
-    kilobytes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in table.read_text().splitlines())}
-    return kilobytes.get("MemAvailable", kilobytes["MemFree"]) * 1024
+    return size_of(part for own in marginals for part in (own.mean, own.precision)) * (math.ceil(batches) + 1)
 
 
 def _unpack(packed: list[Tensor], marginal: GaussianParameter) -> Message:
