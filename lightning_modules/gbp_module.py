@@ -13,11 +13,11 @@ from lightning_modules.checkpoints.portable import PortableModule
 from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
 from torch_gbp import Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict, renew_statistics
 from torch_gbp.autograd import passes
+from torch_gbp.batches import pairs
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import Store
-from torch_gbp.predictive.examples import pairs
 from torch_gbp.predictive.predict import SAMPLES
 
 

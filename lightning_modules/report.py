@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_modules.checkpoints import load_module, read_record
 from lightning_modules.commands.names import KNOWN, resolved
 from lightning_modules.run_curves import read_curves
+from torch_gbp.batches import pairs
 from torch_gbp.errors import InvalidInput
 from torch_gbp.reporting import report
 
@@ -121,11 +122,9 @@ def _training(data: Any) -> Any:
     return data.train_dataloader()
 
 
-def _joined(loader: Iterable[Any]) -> Pairs:
-    batches = [(batch[0], batch[1]) for batch in loader]
-    if not batches:
-        raise InvalidInput("there are no test examples", where="report", fix="give data with a test part")
-    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+def _joined(loader: Any) -> Pairs:
+    x, y = zip(*(batch[:2] for batch in pairs(loader, None, "report, test part of the data")), strict=True)
+    return torch.cat(x), torch.cat(y)
 
 
 def _classes(module: Any) -> Sequence[str] | None:

@@ -7,9 +7,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from torch_gbp import FixedBatches, marginals
+from torch_gbp.batches import count_examples
 from torch_gbp.errors import InvalidInput
 from torch_gbp.optim.stores import Store
-from torch_gbp.predictive.examples import count_examples
 
 
 def count_seen(trainer: lightning.Trainer) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = ("errors", "autocast", "functions", "gaussian", "modules", "memory")
+GROUND = ("errors", "autocast", "functions", "gaussian", "modules", "memory", "batches")
 ORDER = (
     *GROUND, "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",

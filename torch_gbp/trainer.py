@@ -16,6 +16,7 @@ from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
 from torch_gbp.autograd import passes
+from torch_gbp.batches import count_examples, inputs_of, pairs
 from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count
@@ -28,7 +29,7 @@ from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.report import StepReport
 from torch_gbp.optim.stores import Store
 from torch_gbp.predictive import Outputs, outputs_of
-from torch_gbp.predictive.examples import count_examples, inputs_of, log_probability, pairs, require_network
+from torch_gbp.predictive.examples import log_probability, require_network
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.progress import pass_line, redraws
 

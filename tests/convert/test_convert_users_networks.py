@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 import torch_gbp as gbp
+from torch_gbp.batches import count_examples
 from torch_gbp.errors import InvalidInput
-from torch_gbp.predictive.examples import count_examples
 
 
 class Sentences(nn.Module):

@@ -105,7 +105,7 @@ def test_with_training_data_other_inputs_are_told_by_their_features(trained):
     """Far away predictions are surer than on the data: by them these are not found, by the features all are."""
     model, likelihood, x, y = trained
     far = {"x 10": 10 * x}
-    for train in ((x, y), DataLoader(TensorDataset(x, y), 50)):
+    for train in ((x, y), TensorDataset(x, y), DataLoader(TensorDataset(x, y), 50)):
         card = gbp.evaluate(model, (x, y), likelihood, ood=far, train=train, resamples=0)
         assert card["ood/x 10/AUROC"].value > 0.95 > 0.5 > card["ood/x 10/AUROC_msp"].value
         wanted = gbp.OODScore(model, likelihood, [(x, y)])
@@ -143,9 +143,9 @@ def test_modules_of_lightning_have_the_features_of_their_network(trained):
 
 def test_training_data_that_can_be_read_once_are_refused(trained):
     model, likelihood, x, y = trained
-    for train in (((x, y) for _ in range(1)), TensorDataset(x, y)):
-        with pytest.raises(InvalidInput, match="training data are a loader or a pair of tensors"):
-            gbp.evaluate(model, (x, y), likelihood, ood={"x 10": 10 * x}, train=train, resamples=0)
+    train = ((x, y) for _ in range(1))
+    with pytest.raises(InvalidInput, match="training data are a loader, a data set or a pair of tensors"):
+        gbp.evaluate(model, (x, y), likelihood, ood={"x 10": 10 * x}, train=train, resamples=0)
 
 
 def test_a_card_is_a_mapping_that_prints():
@@ -224,7 +224,7 @@ BAD = {
     "unknown outputs": (lambda: gbp.evaluate(nn.Linear(2, 3), (X, LABELS), outputs="logit"), "'logit'.*outputs='logits'"),
     "no likelihood": (lambda: gbp.evaluate(gbp.GBPLinear(2, 3), (X, LABELS)), "pass likelihood="),
     "no model": (lambda: gbp.evaluate(None, (X, LABELS)), "no model that can be evaluated"),
-    "no data": (lambda: gbp.evaluate(nn.Linear(2, 3), 3, outputs="logits"), "data are a loader"),
+    "no data": (lambda: gbp.evaluate(nn.Linear(2, 3), 3, outputs="logits"), "a loader of batches is needed"),
     "zero std": (lambda: gbp.evaluate((X, X * 0), X), "not positive and finite.*0 in row 0, column 0"),
     "infinite mean": (lambda: gbp.evaluate((X / 0, X.abs()), X), "infinite means"),
     "target NaN": (lambda: gbp.evaluate((X, X.abs()), X / X.clamp_min(0).sub(0.1).mul(0)), "targets are NaN"),

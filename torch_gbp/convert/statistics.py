@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.batches import inputs_of
 from torch_gbp.errors.checks import require_count, require_kind
 from torch_gbp.modules import device_of, modes_kept
 
@@ -47,17 +47,16 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     renewed = [module for module in every if not frozen(module)]
     if not renewed:
         return 0
-    first, rest = _first(loader)
     with modes_kept(model), _statistics_kept(renewed):
         model.train()
         for module in every:
             module.training = module in renewed
         for module in renewed:
             module.reset_running_stats()
-        for read, inputs in enumerate(_head(first, rest, batches)):
+        for read, inputs in enumerate(islice(inputs_of(loader, device_of(model), "renew_statistics"), batches)):
             for module in renewed:
                 module.momentum = 1 / (read + 1)  # a plain average; InstanceNorm takes None for 0
-            model(inputs.to(device_of(model)))
+            model(inputs)
     return len(renewed)
 
 
@@ -108,29 +107,3 @@ def _held(module: nn.Module) -> bool:
 
 def _copies(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in module._buffers.items() if buffer is not None}
-
-
-def _first(loader: Iterable[Any]) -> tuple[Tensor, Iterable[Any]]:
-    require_kind("loader", loader, Iterable, "renew_statistics", fix="pass the training loader")
-    batches = iter(loader)
-    try:
-        return _inputs(next(batches)), batches
-    except StopIteration:
-        raise InvalidInput("the loader gives no batches", where="renew_statistics", fix="pass the training loader") from None
-
-
-def _head(first: Tensor, rest: Iterable[Any], batches: int | None) -> Iterable[Tensor]:
-    yield first
-    yield from map(_inputs, islice(rest, None if batches is None else batches - 1))
-
-
-def _inputs(batch: Any) -> Tensor:
-    inputs = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
-    if not isinstance(inputs, Tensor):
-        raise InvalidInput(
-            "batches must be tensors, or lists that begin with one",
-            where="renew_statistics",
-            got=type(inputs).__name__,
-            fix="pass a generator of inputs, e.g. (batch['x'] for batch in loader)",
-        )
-    return inputs

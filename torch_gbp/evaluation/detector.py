@@ -13,6 +13,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.adapter import Adapter
 from torch_gbp.evaluation.checks import WHERE
+from torch_gbp.evaluation.data import chunked
 from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood, Softmax
@@ -37,11 +38,11 @@ def with_ood_score(ask: Adapter, network: Network | None, train: Any, samples: i
     Args:
         ask: the adapter of a model.
         network: what has the model's features; None leaves the predictions as they are.
-        train: batches (input, target) of the training data; a pair of tensors is one batch; None for no score.
+        train: loader or data set of (input, target), the training data; or a pair of tensors; None for no score.
         samples: as in `torch_gbp.predict`.
 
     Raises:
-        InvalidInput: no batches that can be read again for the next model; what `OODScore` raises.
+        InvalidInput: batches that cannot be read again for the next model; what `OODScore` raises.
 
     >>> import torch
     >>> from torch_gbp.evaluation.adapter import adapter
@@ -82,15 +83,14 @@ def network_of(
     return Network(model, Softmax(), "means") if outputs in LOGITS else None
 
 
-def _batches(train: Any) -> Iterable[Any]:
-    if isinstance(train, tuple) and len(train) == 2:
-        return [train]
-    if not isinstance(train, Iterable) or iter(train) is train:
+def _batches(train: Any) -> Any:
+    """Batches that can be read again for the next model."""
+    if isinstance(train, Iterable) and iter(train) is train:
         raise InvalidInput(
-            "training data are a loader or a pair of tensors",
+            "training data are a loader, a data set or a pair of tensors",
             where=f"{WHERE}, train",
             got=shown(train),
-            cause="a generator, which can be read once" if isinstance(train, Iterable) else "a data set without its loader",
+            cause="a generator, which can be read once",
             fix="pass the DataLoader that the model was trained with",
         )
-    return train
+    return chunked(train)

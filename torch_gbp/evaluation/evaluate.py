@@ -52,8 +52,8 @@ def evaluate(
             "probabilities", "mean_std", "mean_variance".
         ood: other inputs by the names of the sets: loaders, data sets, tensors or arrays; of predictions, predictions.
         near: names of the sets that are near to the data.
-        train: loader of the training data, or a pair of tensors: with `ood`, networks with marginals and modules of logits then
-            tell other inputs by `torch_gbp.OODScore`, which sees them far away too, where predictions grow surer again.
+        train: loader or data set of the training data, or a pair of tensors: with `ood`, networks with marginals and modules of
+            logits then tell other inputs by `torch_gbp.OODScore`, which sees them far away, where predictions grow surer again.
         name: of the model; None takes that of its class.
         how, samples: of networks with marginals, as in `torch_gbp.predict`.
         resamples, seed: of the bootstrap, as in `score`.

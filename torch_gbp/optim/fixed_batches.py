@@ -34,6 +34,8 @@ class FixedBatches(Dataset[tuple[Any, ...]]):
     (3, torch.Size([1, 2]), 2)
     """
 
+    whole_batches = True  # what an item is, for those who count examples or look for single ones (`torch_gbp.batches`)
+
     def __init__(self, data: Dataset[Any], batch_size: int, seed: int | None = 0) -> None:
         size = len(data) if isinstance(data, Sized) else 0
         if size < 1 or batch_size < 1:

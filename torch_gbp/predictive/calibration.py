@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torch_gbp.batches import pairs
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.modules import device_of
 from torch_gbp.predictive import Outputs, outputs_of
-from torch_gbp.predictive.examples import log_probability, pairs, require_network
+from torch_gbp.predictive.examples import log_probability, require_network
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.weights.seeds import PREDICTING, own_seed
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from torch_gbp.batches import pairs
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.targets import check_labels
 from torch_gbp.modules import device_of, evaluating
-from torch_gbp.predictive.examples import pairs, require_network
+from torch_gbp.predictive.examples import require_network
 from torch_gbp.predictive.features import SharedGaussian, features_of
 from torch_gbp.predictive.predict import SAMPLES, predict
 
