@@ -51,7 +51,7 @@ BAD = {
     "labels_scalar": (lambda: network().step(X, torch.tensor(1), sgd(network())), r"labels of shape \(n,\)"),
     "labels_unnormalised": (
         lambda: network().step(X, torch.ones(2, 3), sgd(network())),
-        r"probabilities must be at least 0 and sum to 1",
+        "2 of 2 rows have probabilities that do not sum to 1",
     ),
     "label_count": (
         lambda: network().step(X, torch.zeros(3).long(), sgd(network())),

@@ -164,7 +164,7 @@ def test_refuses_what_it_cannot_learn_from(regressor: GBPRegressor) -> None:
             made.fit(pd.DataFrame({"a": x[:, 0], "b": "red"}), y)
     with pytest.raises(ValueError, match="expecting 3 features"):
         regressor.predict(ROWS[:, :2])
-    with pytest.raises(InvalidInput, match="level must be between 0 and 1"):
+    with pytest.raises(InvalidInput, match=r"level must be in \(0, 1\)"):
         regressor.predict_interval(ROWS, level=90)
 
 

@@ -11,7 +11,6 @@ the posterior of all tasks together at power P.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from torch_gbp.convert.modes import freeze_plain
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import PART, Range, require, require_count, require_kind, shown
+from torch_gbp.errors.checks import PART, Range, listed, require, require_count, require_kind, shown
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.attached import marginals, plain_parameters
 from torch_gbp.weights.parameter import GaussianParameter
@@ -154,7 +153,7 @@ def _require_plain(model: nn.Module, plain: str | None) -> None:
         raise InvalidInput(
             f"{len(names)} parameters have no posterior that could become a prior",
             where="advance",
-            got=_some(names),
+            got=listed(names, most=6),
             cause="biases, gains and shifts, which from_torch leaves plain",
             fix='say plain="freeze", or plain="learn" to have them learn on and forget; '
             "from_torch(which=lambda module, name: True) makes them Gaussian",
@@ -173,8 +172,3 @@ def _require_own(optimizer: MessagePassing | None, model: nn.Module) -> None:
             cause="a copy of the network, or a head that was widened since",
             fix="pass the optimizer's own network, or leave the optimizer out and make a new one",
         )
-
-
-def _some(names: Iterable[str], shown: int = 6) -> str:
-    every = list(names)
-    return ", ".join(every[:shown]) + (f" and {len(every) - shown} more" if len(every) > shown else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -11,13 +11,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import require_callable
+from torch_gbp.errors.checks import listed, require_callable
 from torch_gbp.weights.attached import Filter
 from torch_gbp.weights.parameter import GaussianParameter, owner_of
 
 _BY_NAME = (nn.Linear, _ConvNd, nn.Embedding, nn.EmbeddingBag)
 _PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-_SHOWN = 12  # parameters in an error
 
 
 class Place(NamedTuple):
@@ -158,10 +157,3 @@ def find(network: nn.Module, path: str) -> Place:
     """The place of a qualified name."""
     prefix, _, name = path.rpartition(".")
     return Place(network.get_submodule(prefix), name, path)
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
-    every = list(names)
-    more = f", and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more

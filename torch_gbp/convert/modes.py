@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from torch_gbp.convert.choice import Place, copied, find, is_weight, listed, places, require_shapes, require_some
+from torch_gbp.convert.choice import Place, copied, find, is_weight, places, require_shapes, require_some
 from torch_gbp.convert.conversion import from_torch
 from torch_gbp.convert.low_rank import LowRank
 from torch_gbp.convert.start import NOISE, Options, mean_square
 from torch_gbp.convert.statistics import hold_statistics
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import require_callable, require_count, require_kind
+from torch_gbp.errors.checks import listed, require_callable, require_count, require_kind
 from torch_gbp.weights.attached import Filter, attach, plain_parameters
 from torch_gbp.weights.parameter import owner_of
 from torch_gbp.weights.priors import Covariance, Prior, prior_arguments

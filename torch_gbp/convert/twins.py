@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.convert.basis import WEIGHTED, first_basis
-from torch_gbp.convert.choice import listed
 from torch_gbp.convert.maps import unknown
 from torch_gbp.errors import InvalidInput, MissingRule
+from torch_gbp.errors.checks import listed
 from torch_gbp.factors.activations import SHAPES
 from torch_gbp.layers import LAYERS, GBPActivation, GBPLinear
 from torch_gbp.layers.base import GaussianLayer, WeightedLayer

@@ -11,13 +11,12 @@ from torch.distributions import Categorical
 
 from torch_gbp.decide.scores import SCORES, class_probabilities, require_predicted
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import Range, require, require_kind, require_values, shown
+from torch_gbp.errors.checks import OPEN_SHARE, require, require_kind, require_values, shown
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_labels
 from torch_gbp.predictive import Predictive
 
 LEVELS = 32  # coverages that are tried, evenly spaced up to 1
-OPEN = Range("between 0 and 1", lambda value: 0 < value < 1)
 _HALVINGS = 60  # of the interval of the bound: to rounding
 
 
@@ -93,8 +92,8 @@ def abstain(
     >>> rule.bound <= 0.05, rule.accept(torch.tensor([0.1, 0.9]))
     (True, tensor([ True, False]))
     """
-    risk = require("risk", risk, OPEN, "abstain", fix="use 0.05")
-    delta = require("delta", delta, OPEN, "abstain", fix="use 0.05")
+    risk = require("risk", risk, OPEN_SHARE, "abstain", fix="use 0.05")
+    delta = require("delta", delta, OPEN_SHARE, "abstain", fix="use 0.05")
     how = _way(found, how)
     uncertainty, wrong = _uncertainty(found, how), _errors(found, target)
     tried = _tried(uncertainty.double(), wrong)

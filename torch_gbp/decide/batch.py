@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp.likelihoods.information import entropy
+
 CONFIGURATIONS = 1000  # labels of the chosen examples that are followed: all of them while there are no more than so many
 ENTRIES = 2**23  # of the largest tensor
 
@@ -41,7 +43,7 @@ def batch_bald(
     ([0, 1], tensor(True))
     """
     p = probabilities.double()
-    noise = _entropy(p).mean(0)  # E[H(y | w)], (n,)
+    noise = entropy(p).mean(0)  # E[H(y | w)], (n,)
     weights = p.new_full((1, len(p)), 1 / len(p))  # p(s | c), (configurations, S)
     chances = p.new_ones(1)  # p(c), of those that are followed
     free = torch.ones(p.shape[1], dtype=torch.bool, device=p.device)
@@ -56,17 +58,11 @@ def batch_bald(
     return torch.tensor(chosen, device=p.device), torch.stack(gains).to(probabilities)
 
 
-def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum(-1)
-
-
 def _conditional_entropy(weights: Tensor, chances: Tensor, p: Tensor) -> Tensor:
     """H(y | c) of every example (n,), averaged over the labels c."""
     size = max(1, ENTRIES // p[0].numel())
     parts = zip(weights.split(size), chances.split(size), strict=True)
-    return sum(
-        (chance @ _entropy((weight @ p.flatten(1)).unflatten(1, p.shape[1:])) for weight, chance in parts), p.new_zeros(())
-    )
+    return sum((chance @ entropy((weight @ p.flatten(1)).unflatten(1, p.shape[1:])) for weight, chance in parts), p.new_zeros(()))
 
 
 def _followed(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind, require_moments
 from torch_gbp.gaussian import Gaussian
+from torch_gbp.likelihoods.information import entropy
 
 EULER = 0.5772156649015329  # mean of a Gumbel variable
 STEP = 0.5  # of the integral, in units of the narrowest variable
@@ -90,8 +91,8 @@ def _integrated(mean: Tensor, deviation: Tensor, points: int) -> Tensor:
     total = rate.sum(1, keepdim=True)
     p, slope = (weight * rate).sum(-1), (weight * rate * (total - rate)).sum(-1)
     log_sum = (u[:, None] * weight * total).sum((1, 2)) - EULER
-    entropy = log_sum - (mean * p + deviation.square() * slope).sum(1)
-    return torch.special.entr(p).sum(1) - entropy
+    expected = log_sum - (mean * p + deviation.square() * slope).sum(1)
+    return entropy(p) - expected
 
 
 def _gumbel(gap: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:

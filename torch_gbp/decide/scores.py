@@ -12,9 +12,10 @@ from torch.distributions import Categorical
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_values, shown
+from torch_gbp.errors.rows import require_probabilities
+from torch_gbp.likelihoods import information
+from torch_gbp.likelihoods.evidence import per_example
 from torch_gbp.predictive import Predictive
-
-ROUNDING = 1e-3  # how far class probabilities may sum from 1, half precision included
 
 
 def entropy(found: Predictive | Tensor) -> Tensor:
@@ -26,8 +27,8 @@ def entropy(found: Predictive | Tensor) -> Tensor:
     tensor([0.6931, 0.0000])
     """
     if isinstance(found, Predictive) and not isinstance(found.distribution, Categorical):
-        return _summed(0.5 * (2 * math.pi * math.e * found.distribution.variance).log())
-    return torch.special.entr(class_probabilities(found)).sum(-1)
+        return per_example(0.5 * (2 * math.pi * math.e * found.distribution.variance).log())
+    return information.entropy(class_probabilities(found))
 
 
 def bald(found: Predictive | Tensor) -> Tensor:
@@ -40,11 +41,10 @@ def bald(found: Predictive | Tensor) -> Tensor:
     tensor([0.6931, 0.0000])
     """
     if not isinstance(found, Predictive):
-        p = sampled(found, "bald")
-        return (torch.special.entr(p.mean(0)) - torch.special.entr(p).mean(0)).sum(-1).clamp_min(0)
+        return information.mutual_information(sampled(found, "bald"))
     if isinstance(found.distribution, Categorical):
         return found.epistemic
-    return _summed(0.5 * torch.log1p(found.epistemic / found.aleatoric))
+    return per_example(0.5 * torch.log1p(found.epistemic / found.aleatoric))
 
 
 def confidence(found: Predictive | Tensor) -> Tensor:
@@ -110,27 +110,8 @@ def require_predicted(found: Any, where: str) -> None:
         )
     require_values(found, where)
     if found.ndim > 1:
-        _require_probabilities(found, where)
+        require_probabilities(found, where, fix="pass logits.softmax(-1)")
     elif bool(found.isnan().any()):
         raise InvalidInput(
             "scores are NaN", where=where, got=f"{int(found.isnan().sum())} of {len(found)}", fix="leave these examples out"
         )
-
-
-def _require_probabilities(p: Tensor, where: str) -> None:
-    totals = p.sum(-1)
-    bad = ~((p >= 0).all(-1) & ((totals - 1).abs() <= ROUNDING))
-    if bool(bad.any()):
-        row = bad.nonzero()[0].tolist()
-        raise InvalidInput(
-            "class probabilities must be at least 0 and sum to 1",
-            where=where,
-            got=f"{int(bad.sum())} of {bad.numel()} rows, the first at {row} with sum {totals[tuple(row)].item():.4g}",
-            cause="logits, logs or NaN instead of probabilities",
-            fix="pass logits.softmax(-1)",
-        )
-
-
-def _summed(values: Tensor) -> Tensor:
-    """Over the targets of an example."""
-    return values.flatten(1).sum(1) if values.ndim > 1 else values

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ DEVIATION = Range("positive and finite in float32, as its square", lambda value:
 DEVIATION_OR_0 = Range("0, or positive and finite in float32, as its square", lambda value: value == 0 or 1e-15 <= value <= 1e15)
 SHARE = Range("in [0, 1)", lambda value: 0 <= value < 1)
 RATE = Range("in (0, 1]", lambda value: 0 < value <= 1)
+OPEN_SHARE = Range("in (0, 1)", lambda value: 0 < value < 1)
 PART = Range("in [0, 1]", lambda value: 0 <= value <= 1)
 
 
@@ -180,6 +181,16 @@ def name_of(layer: nn.Module | str) -> str:
 def shown(value: Any) -> str:
     """A value as an error shows it: short."""
     return f"tensor {tuple(value.shape)}" if isinstance(value, Tensor) and value.numel() != 1 else reprlib.repr(value)
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    'a, b, and 2 more'
+    """
+    every = list(names)
+    return ", ".join(every[:most]) + (f", and {len(every) - most} more" if len(every) > most else "")
 
 
 def _real(value: Any) -> float | None:

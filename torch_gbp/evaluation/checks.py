@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.errors import InvalidInput, rows
 from torch_gbp.errors.checks import require_kind, require_values
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_labels, check_values
@@ -48,16 +48,7 @@ def require_probabilities(p: Tensor) -> None:
             cause="an empty loader, or the probability of one class alone",
             fix="pass both columns, torch.stack([1 - p, p], 1), of at least one example",
         )
-    _require_rows(p.isfinite(), p, "NaN or infinite probabilities", "a network that diverged", "leave those examples out")
-    _require_rows(p >= 0, p, "negative probabilities", "logits or log-probabilities", "say outputs='logits'")
-    total = p.sum(1)
-    _require_rows(
-        (total - 1).abs() <= TOLERANCE,
-        total,
-        "probabilities that do not sum to 1",
-        "scores of a sigmoid, logits, or half precision",
-        "pass a softmax in float32, or say outputs='logits'",
-    )
+    rows.require_probabilities(p, WHERE, fix="pass a softmax in float32, or say outputs='logits'", rounding=TOLERANCE)
 
 
 def require_deviations(mean: Tensor, std: Tensor) -> None:
@@ -70,13 +61,15 @@ def require_deviations(mean: Tensor, std: Tensor) -> None:
             cause="one deviation for all, or an empty loader",
             fix="use std.expand_as(mean)",
         )
-    _require_rows(mean.isfinite(), mean, "NaN or infinite means", "a network that diverged", "leave those examples out")
-    _require_rows(
+    diverged = "a network that diverged"
+    rows.require_rows(mean.isfinite(), mean, "NaN or infinite means", WHERE, cause=diverged, fix="leave those examples out")
+    rows.require_rows(
         (std > 0) & std.isfinite(),
         std,
         "standard deviations that are not positive and finite",
-        "predictions without noise, or a logarithm in the place of the deviation",
-        "add the noise of the targets",
+        WHERE,
+        cause="predictions without noise, or a logarithm in the place of the deviation",
+        fix="add the noise of the targets",
     )
 
 
@@ -88,7 +81,8 @@ def require_parts(length: int, **parts: Tensor | None) -> None:
                 f"{name} needs a row for each of {length} examples", where=WHERE, got=f"{len(part)}", fix="join all"
             )
         if part is not None and name != "inputs":
-            _require_rows(~part.isnan(), part, f"{name} that is NaN", "a difference of infinities", f"leave {name} out")
+            cause, fix = "a difference of infinities", f"leave {name} out"
+            rows.require_rows(~part.isnan(), part, f"{name} that is NaN", WHERE, cause=cause, fix=fix)
 
 
 def require_names(name: Any, near: Any, ood: Any) -> frozenset[str]:
@@ -130,19 +124,3 @@ def require_other_inputs(own: Tensor | None, others: Mapping[str, Tensor | None]
                 cause="the test set passed twice, or a model that ignores its inputs",
                 fix="pass inputs of another source",
             )
-
-
-def _require_rows(good: Tensor, values: Tensor, what: str, cause: str, fix: str) -> None:
-    """Raises InvalidInput with the first bad row, and column if there are several, unless all are good."""
-    if bool(good.all()):
-        return
-    first = (~good).nonzero()[0].tolist()
-    place = f"row {first[0]}" + (f", column {first[1]}" if len(first) > 1 else "")
-    bad = int((~good).reshape(len(good), -1).any(1).sum())
-    raise InvalidInput(
-        f"{bad} of {len(good)} rows have {what}",
-        where=WHERE,
-        got=f"{float(values[tuple(first)]):.6g} in {place}",
-        cause=cause,
-        fix=fix,
-    )

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import Range, require, require_kind, shown
+from torch_gbp.errors.checks import OPEN_SHARE, require, require_kind, shown
 from torch_gbp.evaluation.outcome import Kind, Outcome, Predictions
-
-LEVEL = Range("in (0, 1)", lambda value: 0 < value < 1)
 
 
 def conformal_sets(calibration: Outcome, predictions: Predictions, level: float = 0.9, method: str = "lac") -> Tensor:
@@ -134,7 +132,7 @@ def _require_calibration(calibration: Outcome, predictions: Predictions, kind: K
     """The level; both are predictions of this kind and width, and enough examples are there."""
     require_kind("calibration", calibration, Outcome, where, fix="pass Outcome(name, targets, ...) or a scorecard's .outcome")
     require_kind("predictions", predictions, Predictions, where, fix="pass Predictions(...)")
-    level = require("level", level, LEVEL, where, fix="use 0.9")
+    level = require("level", level, OPEN_SHARE, where, fix="use 0.9")
     parts = [one.probabilities if kind == "classification" else one.mean for one in (calibration, predictions)]
     shapes = [part.shape[1] for part in parts if part is not None]
     if len(shapes) < 2 or shapes[0] != shapes[1]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_gbp.evaluation.outcome import Outcome, Predictions, column
+from torch_gbp.likelihoods.information import entropy
 from torch_gbp.metrics import calibration as cal
 from torch_gbp.metrics import classes as cls
 from torch_gbp.metrics import selective as sc
@@ -25,7 +26,7 @@ RISING = ("Acc", "Cov_5Risk", "RelativeAUC", "AUROC", "AUPR")  # the larger the 
 DETECTORS: dict[str, Callable[[Predictions], Tensor | None]] = {  # larger outside; the first known one has plain names
     "ood_score": lambda found: found.ood_score,
     "msp": lambda found: None if found.probabilities is None else -found.probabilities.max(1).values,
-    "entropy": lambda found: None if found.probabilities is None else torch.special.entr(found.probabilities).sum(1),
+    "entropy": lambda found: None if found.probabilities is None else entropy(found.probabilities),
     "std": lambda found: None if found.std is None else found.std.mean(1),
     "epistemic": lambda found: None if found.epistemic is None else column(found.epistemic).mean(1),
     "energy": lambda found: found.energy,

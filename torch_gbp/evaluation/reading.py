@@ -15,6 +15,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.outcome import Predictions, column
+from torch_gbp.likelihoods.information import mutual_information
 from torch_gbp.metrics.mixture import Mixture
 from torch_gbp.predictive import Predictive
 
@@ -138,9 +139,7 @@ def averaged(members: list[Predictions]) -> Predictions:
         )
     if members[0].probabilities is not None:
         p = torch.stack([one.probabilities for one in members if one.probabilities is not None])
-        entropy = torch.special.entr(p).sum(-1)
-        mutual = torch.special.entr(p.mean(0)).sum(-1) - entropy.mean(0)
-        return Predictions(probabilities=p.mean(0), epistemic=mutual.clamp_min(0))
+        return Predictions(probabilities=p.mean(0), epistemic=mutual_information(p))
     whole = [one.whole() for one in members]
     weight = torch.cat([one.log_weight for one in whole], -1) - torch.tensor(len(whole)).double().log()
     mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))

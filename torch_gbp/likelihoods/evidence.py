@@ -22,3 +22,13 @@ class Evidence(NamedTuple):
         entries = known.view(-1, *(1 for _ in self.score.shape[1:])) if known.ndim == 1 else known
         masks = examples, entries, entries
         return Evidence(*(part.where(mask, part.new_zeros(())) for part, mask in zip(self, masks, strict=True)))
+
+
+def per_example(values: Tensor) -> Tensor:
+    """The sum over the targets of each example, (n,), of values (n, ...).
+
+    >>> import torch
+    >>> per_example(torch.ones(2, 3, 4)), per_example(torch.ones(2))
+    (tensor([12., 12.]), tensor([1., 1.]))
+    """
+    return values.flatten(1).sum(1) if values.ndim > 1 else values

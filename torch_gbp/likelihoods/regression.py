@@ -13,6 +13,7 @@ from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise, warn_unless_standard
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
+from torch_gbp.likelihoods.evidence import per_example
 from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 from torch_gbp.likelihoods.targets import check_values
 
@@ -160,4 +161,4 @@ def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: flo
     gap = target - mean
     score = gap * precision
     log = 0.5 * (torch.log(precision / (2 * math.pi)) - gap * score)
-    return Evidence(log.flatten(1).sum(1) if log.ndim > 1 else log, score, precision)
+    return Evidence(per_example(log), score, precision)

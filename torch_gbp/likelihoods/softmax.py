@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.rows import require_probabilities
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.targets import check_labels, check_values
-
-_ROUNDING = 1e-3  # how far a row of class probabilities may sum from 1, half precision included
 
 
 class Softmax(Likelihood):
@@ -87,12 +85,4 @@ def _shrink(variance: Tensor) -> Tensor:
 def _check_probabilities(output: Gaussian, target: Tensor) -> None:
     """Class probabilities: of the outputs' shape, at least 0, rows that sum to 1."""
     check_values(output, target, "Softmax")
-    totals = target.sum(1)
-    if bool((target < 0).any()) or bool(((totals - 1).abs() > _ROUNDING).any()):
-        raise InvalidInput(
-            "class probabilities must be at least 0 and sum to 1",
-            where="Softmax",
-            got=f"lowest {target.min().item():.3g}, sums {totals.min().item():.4g} ... {totals.max().item():.4g}",
-            cause="logits or scores instead of probabilities",
-            fix="normalise each row, or pass integer labels of shape (n,)",
-        )
+    require_probabilities(target, "Softmax", fix="normalise each row, or pass integer labels of shape (n,)")

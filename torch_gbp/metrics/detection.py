@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp.likelihoods.information import entropy
 from torch_gbp.metrics.ties import levels
 
 RECALL = 0.95  # of the outside examples, where false alarms are counted
@@ -24,8 +25,7 @@ def predictive_entropy(log_probabilities: Tensor) -> Tensor:
     tensor([1., 0.], dtype=torch.float64)
     """
     logs = log_probabilities.double()
-    entropy = torch.special.entr(logs.exp()).sum(1)
-    return (entropy / math.log(logs.shape[1])).clamp(0, 1)
+    return (entropy(logs.exp()) / math.log(logs.shape[1])).clamp(0, 1)
 
 
 def ood_auroc(inside: Tensor, outside: Tensor) -> float:

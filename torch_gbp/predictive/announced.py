@@ -11,6 +11,7 @@ from weakref import WeakSet
 from torch import nn
 
 from torch_gbp.errors import DependentTerms, explain
+from torch_gbp.errors.checks import listed
 from torch_gbp.factors.torch_functions.dependence import recorded
 
 SHOWN = 6  # layers in a warning
@@ -28,10 +29,9 @@ def dependence_announced(model: nn.Module) -> Iterator[None]:
         yield
     if names:
         _TOLD.add(model)
-        shown = ", ".join(places.found[:SHOWN]) + (" and others" if len(places.found) > SHOWN else "")
         text = explain(
             "variances of terms that may depend on each other were added as if they were independent",
-            where=f"predict by moments, {shown}",
+            where=f"predict by moments, {listed(places.found, SHOWN)}",
             cause="a skip connection, or an average over positions that share their weights: variances may be far off",
             fix='predict by how="samples" or "linear", or let `calibrate` find a factor',
         )

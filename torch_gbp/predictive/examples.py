@@ -11,6 +11,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.likelihoods.evidence import per_example
 
 
 def output_of(model: nn.Module, x: Any, where: str) -> Gaussian:
@@ -35,8 +36,7 @@ def log_probability(predictive: Distribution, target: Tensor) -> Tensor:
     """log p(y) of every example, (n,): summed over its targets, averaged over its classes where they have probabilities."""
     if isinstance(predictive, Categorical) and target.is_floating_point():
         return (target * predictive.logits).sum(-1)
-    log = predictive.log_prob(target)
-    return log.flatten(1).sum(1) if log.ndim > 1 else log
+    return per_example(predictive.log_prob(target))
 
 
 def require_network(model: Any, likelihood: Any, where: str) -> None:

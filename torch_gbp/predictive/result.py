@@ -12,6 +12,7 @@ from torch.quasirandom import SobolEngine
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
+from torch_gbp.likelihoods.information import entropy, mutual_information
 from torch_gbp.predictive.outputs import Outputs
 
 DRAWS = 128  # of Gaussian outputs, where uncertainty is told apart; a low-discrepancy sequence, so the same in every call
@@ -98,10 +99,8 @@ class Predictive:
         return self._parts
 
     def _of_classes(self) -> tuple[Tensor, Tensor]:
-        logits = self._logits()
-        aleatoric = Categorical(logits=logits).entropy().mean(0)
-        total = Categorical(logits=logits.logsumexp(0)).entropy()
-        return (total - aleatoric).clamp_min(0), aleatoric
+        p = self._logits().exp()
+        return mutual_information(p), entropy(p).mean(0)
 
     def _logits(self) -> Tensor:
         """Log-probabilities (S, n, classes) where the outputs are one of the samples, or draws."""

@@ -9,12 +9,10 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.preprocessing import StandardScaler
 
-from torch_gbp.errors.checks import Range, require
+from torch_gbp.errors.checks import OPEN_SHARE, require
 from torch_gbp.likelihoods import Regression
 from torch_gbp.sklearn.estimator import GBPEstimator
 from torch_gbp.sklearn.settings import REAL
-
-LEVEL = Range("between 0 and 1", lambda value: 0 < value < 1)
 
 
 class GBPRegressor(RegressorMixin, GBPEstimator):
@@ -87,7 +85,7 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
         Raises:
             InvalidInput: a level that is not between 0 and 1.
         """
-        level = require("level", level, LEVEL, "GBPRegressor.predict_interval", fix="use 0.9 for 90 %")
+        level = require("level", level, OPEN_SHARE, "GBPRegressor.predict_interval", fix="use 0.9 for 90 %")
         mean, std = self.predict(X, return_std=True)
         reach = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64))) * std
         return mean - reach, mean + reach
