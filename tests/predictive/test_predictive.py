@@ -16,6 +16,7 @@ import torch_gbp as gbp
 from torch_gbp import Gaussian, Regression, Softmax, predict
 from torch_gbp.errors import DependentTerms, MissingRule, OutOfMemory
 from torch_gbp.predictive import samples as by_samples
+from torch_gbp.predictive.together import Together
 from torch_gbp.weights.attached import attach
 from torch_gbp.weights.priors import Prior
 
@@ -85,7 +86,7 @@ def test_neither_vectorising_nor_chunks_change_what_is_linear(name, chunk):
 )
 def test_what_vmap_can_follow_runs_together(name, together, monkeypatch):
     calls = []
-    monkeypatch.setattr(by_samples._Run, "_together", spy(by_samples._Run._together, calls))
+    monkeypatch.setattr(by_samples, "Together", lambda by, apart, vectorise: Together(spy(by, calls), apart, vectorise))
     model, x = case(name)
     predict(model, Softmax(), x, samples=4)
     assert calls == [together]
