@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.loading import TensorPairs
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.preparation import Preparation
 
 BRIGHTEST = 16
 LABELLED, HELD_OUT = 250, 150  # digits to train on, and to calibrate on; the other 1397 are for testing

@@ -32,10 +32,10 @@ class ClassifierEvaluation(PortableModule):
         return {"probabilities": self.log_probabilities(x).exp()}
 
     def on_validation_epoch_start(self) -> None:
-        self._predictions = Predictions()
+        self._predictions = LogProbabilities()
 
     def on_test_epoch_start(self) -> None:
-        self._predictions = Predictions()
+        self._predictions = LogProbabilities()
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._predictions.add(dataloader_idx, self.log_probabilities(batch[0]), batch[1])
@@ -74,7 +74,7 @@ class ClassifierEvaluation(PortableModule):
         return [(i, names[i] if names else str(i)) for i in self._predictions.loaders() if i > 0]
 
 
-class Predictions:
+class LogProbabilities:
     """Log-probabilities and labels of every loader, batch by batch."""
 
     def __init__(self) -> None:

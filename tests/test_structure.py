@@ -1,4 +1,4 @@
-"""The package reads from left to right: no module imports one that stands after it in the reading order."""
+"""Both packages read from left to right: no module imports one that stands after it in the reading order."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ ORDER = (
     "__init__",
     "evaluation", "reporting", "sklearn",
 )  # fmt: skip
+LIGHTNING = (
+    "requirements", "preparation", "networks", "checkpoints", "data",
+    "training_checks", "classifier_evaluation", "gbp_module", "baseline", "block_local_classifier", "classifier", "regressor",
+    "denoiser", "calibrate", "learn_priors", "next_task", "progress", "run_curves", "prediction_files",
+    "__init__", "commands", "report", "cli", "__main__",
+)  # fmt: skip
+ORDERS = {"torch_gbp": ORDER, "lightning_modules": LIGHTNING}
 CORE = {"torch", "tqdm"}
 OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may import besides; `import torch_gbp` does without
     "evaluation": set(),
@@ -27,11 +34,13 @@ OPTIONAL = {  # rooms that stand on the whole of torch_gbp, and what each may im
 }
 ARROWS, LONGEST = 47, 250  # from room to room of the core, the ground that all stand on left out; lines of a file
 FILES = sorted((ROOT / "torch_gbp").rglob("*.py"))
+ALL = FILES + sorted((ROOT / "lightning_modules").rglob("*.py"))
 
 
 def place(file: Path) -> int:
-    """Position of a file's top-level module in the reading order."""
-    return ORDER.index(file.relative_to(ROOT / "torch_gbp").parts[0].removesuffix(".py"))
+    """Position of a file's top-level module in the reading order of its package."""
+    package, top, *_ = file.relative_to(ROOT).parts
+    return ORDERS[package].index(top.removesuffix(".py"))
 
 
 def module(file: Path) -> str:
@@ -40,26 +49,28 @@ def module(file: Path) -> str:
 
 
 def imported(file: Path) -> set[str]:
-    """Files of torch_gbp that a file imports; of a room its own file, through which nobody inside goes."""
-    known, found = {module(own) for own in FILES}, set()
+    """Files of both packages that a file imports; of a room its own file, through which nobody inside goes."""
+    known, found = {module(own) for own in ALL}, set()
     parsed = ast.parse(file.read_text())
     parsed.body = [node for node in parsed.body if not isinstance(node, ast.If)]  # what is imported for the types alone
     for node in ast.walk(parsed):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch_gbp"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(tuple(ORDERS)):
             inside = {f"{node.module}.{alias.name}" for alias in node.names} & known
             found |= inside or {node.module or ""}
     return found
 
 
 def own_imports(file: Path) -> set[str]:
-    """Top-level modules of torch_gbp that a file imports."""
+    """Top-level modules of its own package that a file imports, inside of functions too."""
     nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith("torch_gbp.")}
+    own = f"{file.relative_to(ROOT).parts[0]}."
+    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith(own)}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize("file", ALL, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_imports_to_its_right(file: Path) -> None:
-    assert all(ORDER.index(name) <= place(file) for name in own_imports(file))
+    order = ORDERS[file.relative_to(ROOT).parts[0]]
+    assert all(order.index(name) <= place(file) for name in own_imports(file))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -79,13 +90,13 @@ def test_rooms_know_few_of_the_others() -> None:
 
 
 def test_files_have_one_idea() -> None:
-    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in ALL}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
     """A topological order of the files exists."""
-    TopologicalSorter({module(file): imported(file) - {module(file)} for file in FILES}).prepare()
+    TopologicalSorter({module(file): imported(file) - {module(file)} for file in ALL}).prepare()
 
 
 def test_the_core_stands_without_the_packages_of_the_extras() -> None:

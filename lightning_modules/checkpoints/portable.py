@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_modules.checkpoints.reading import Source, read_record
 from lightning_modules.checkpoints.record import KEY, Record, skeleton_or_reason
 from lightning_modules.checkpoints.skeleton import revived
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.loading import Saved, check_network
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lightning_modules.checkpoints.skeleton import skeleton
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.preparation import Preparation
 from torch_gbp import __version__
 from torch_gbp.errors import InvalidInput
 

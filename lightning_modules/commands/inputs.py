@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_modules.checkpoints import PortableModule
 from lightning_modules.data.csv_files import read_csv
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")

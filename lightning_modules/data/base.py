@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules.data.loading import TensorPairs, evaluation_loader, training_loader
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import SHARE, require, require_count
 

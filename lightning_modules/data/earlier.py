@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from lightning_modules.data.preparation import Preparation
+from lightning_modules.checkpoints.reading import read_checkpoint, read_record
 from lightning_modules.data.tables import Scaler, Table
+from lightning_modules.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 
 
@@ -24,8 +25,6 @@ def earlier(path: str) -> Earlier:
     Raises:
         InvalidInput: no such checkpoint, or one that was not trained on a table.
     """
-    from lightning_modules.checkpoints.reading import read_checkpoint, read_record  # which import this room
-
     preparation, state = read_record(path).preparation, read_checkpoint(path)["state_dict"]
     if preparation is None or not preparation.columns:
         raise InvalidInput("the checkpoint is of no table", where=path, fix="leave prepared_as out, or give the first task's")

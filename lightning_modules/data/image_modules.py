@@ -12,8 +12,8 @@ from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.images import Images, load_cifar10, load_cifar100, load_digits, load_fashion_mnist, load_mnist
 from lightning_modules.data.loading import TensorPairs, split_indices
 from lightning_modules.data.ood import Source, ood_images
-from lightning_modules.data.preparation import Preparation
 from lightning_modules.networks.sizes import CIFAR_SHAPE, CLASSES, MNIST_SHAPE
+from lightning_modules.preparation import Preparation
 
 
 class Normaliser:

@@ -7,8 +7,8 @@ from torch import Tensor
 from lightning_modules.data.base import Parts, TensorDataModule
 from lightning_modules.data.earlier import Earlier, earlier, renumbered
 from lightning_modules.data.loading import TensorPairs, split_indices
-from lightning_modules.data.preparation import Preparation
 from lightning_modules.data.tables import TASKS, Scaler, Table, Task, load_csv, load_uci
+from lightning_modules.preparation import Preparation
 from torch_gbp.errors import InvalidInput
 
 
