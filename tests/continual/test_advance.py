@@ -79,10 +79,10 @@ def test_an_average_site_counts_for_what_it_would_be_when_all_was_heard(passes):
             for i in range(20):
                 sweep(optimizer, network, likelihood, x[i : i + 1], x[i : i + 1])
         (own,) = gbp.marginals(network).values()
-        assert 0.1 < optimizer.heard < 0.9 and own.precision.item() < 1 / PRIOR + (task - 0.1) * 20 / NOISE
+        assert 0.1 < optimizer.heard(own) < 0.9 and own.precision.item() < 1 / PRIOR + (task - 0.1) * 20 / NOISE
         gbp.advance(network, optimizer)
         assert_close(own.prior_precision.item(), 1 / PRIOR + task * 20 / NOISE, rtol=1e-10, atol=0)
-        assert optimizer.heard == 1.0
+        assert optimizer.heard(own) == 1.0
 
 
 def trained(model=None, epochs=2, **settings):
@@ -191,14 +191,30 @@ def test_a_saved_optimizer_knows_what_its_sites_have_heard():
     model, optimizer, _, _ = trained()
     other = gbp.configure_optimizers(model, 60)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    assert other.heard == optimizer.heard < 0.6
+    own = optimizer.marginals[0]
+    assert other.heard(other.marginals[0]) == optimizer.heard(own) < 0.6
+    assert other.heard(gbp.GBPLinear(2, 1).weight) == 1.0  # not its own
+
+
+def test_groups_of_other_rates_have_heard_other_shares():
+    network = mlp()
+    layers = [layer for layer in network if isinstance(layer, gbp.GBPLinear)]
+    groups = [{"params": layer.parameters(), "lr": lr} for layer, lr in zip(layers, (0.1, 0.4, 0.4), strict=False)]
+    optimizer, x, y = gbp.MessagePassing(groups, num_data=60, epochs=None), torch.randn(60, 3), torch.arange(60) % 3
+    for rows in torch.arange(60).split(20):
+        sweep(optimizer, network, gbp.Softmax(), x[rows], y[rows])
+    shares = [optimizer.heard(layer.weight) for layer in layers[:2]]
+    assert shares == pytest.approx([1 - (1 - 0.1 / 3) ** 3, 1 - (1 - 0.4 / 3) ** 3])
+    old = optimizer.state_dict() | {"unheard": 0.7}  # as an earlier version saved it
+    optimizer.load_state_dict(copy.deepcopy(old))
+    assert optimizer.heard(layers[1].weight) == pytest.approx(0.3)
 
 
 def test_the_optimizer_begins_anew_with_its_own_schedule():
     model, optimizer, _, _ = trained(converted())
     gbp.advance(model, optimizer, plain="learn", num_data=40)
     group = optimizer.param_groups[0]
-    assert (group["steps"], group["examples_seen"], group["num_data"], optimizer.heard) == (0, 0, 40, 1.0)
+    assert (group["steps"], group["examples_seen"], group["num_data"], optimizer.heard(optimizer.marginals[0])) == (0, 0, 40, 1.0)
     assert not any(optimizer.state.values())
 
 

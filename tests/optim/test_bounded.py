@@ -11,7 +11,7 @@ import torch_gbp as gbp
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.schedule import LONGEST
 from torch_gbp.optim.stores import AveragedSites
-from torch_gbp.optim.stores.base import Step
+from torch_gbp.optim.stores.base import Run, Step
 from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
 from torch_gbp.weights.attached import attach
 from torch_gbp.weights.priors import Prior
@@ -85,7 +85,7 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
         rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / in_all
-        step = Step(rate, BATCHES, None, POWER, depth, progress, True, crowding, steady, WEIGHTS, 1.5 * rate, in_all)
+        step = Step(rate, BATCHES, None, POWER, Run(depth, progress, in_all, crowding, WEIGHTS), True, steady, 1.5 * rate)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
         reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate)
@@ -134,7 +134,7 @@ def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all
     layer = nn.Linear(inputs, 2)
     marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
     layer.weight.detach().zero_()
-    step = Step(0.1, 1e6, depth=depth, probed=True, scheduled=0.4, run=in_all)
+    step = Step(0.1, 1e6, run=Run(depth, steps=in_all), probed=True, scheduled=0.4)
     with torch.no_grad():
         store.commit(marginal, {}, Message(torch.full((2, inputs), 1e9), torch.zeros(2, inputs)), step)
     assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
@@ -151,7 +151,7 @@ def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step
 def test_the_prior_pulls_by_its_share_of_the_precision_however_noisy_the_scores():
     layer = nn.Linear(4, 3)
     marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
-    before, state, step = layer.weight.detach().clone(), {}, Step(0.4, BATCHES, probed=True, run=1)
+    before, state, step = layer.weight.detach().clone(), {}, Step(0.4, BATCHES, probed=True, run=Run(steps=1))
     with torch.no_grad():
         marginal.precision.mul_(4)
         store.commit(marginal, state, Message(torch.full((3, 4), 1e9), torch.zeros(3, 4)), step)
@@ -187,7 +187,7 @@ def test_the_prior_pulls_weights_whose_length_matters_with_patience_and_others_a
         with torch.no_grad():
             layer.weight.fill_(1.0)
             marginal, store, state = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(), {}
-            step = Step(0.4, BATCHES, None, 1.0, 5.0, 0.5, True, 2.0)
+            step = Step(0.4, BATCHES, run=Run(depth=5.0, progress=0.5, crowding=2.0), probed=True)
             store.commit(marginal, state, Message(1e-30 * torch.tensor([direction]), torch.zeros(1, 2)), step)
         pulls[name] = float(1 - layer.weight.detach().mean())
     assert pulls["length"] == pytest.approx(pulls["direction"] * 0.5 / math.sqrt(5), rel=1e-2)
@@ -202,7 +202,7 @@ def test_directions_are_pulled_less_in_long_runs_of_deep_networks_with_many_exam
     with torch.no_grad():
         layer.weight.fill_(1.0)
         marginal, store, state = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(), {}
-        step = Step(0.4, BATCHES, depth=depth, probed=True, power_factor=crowding, run=passes * BATCHES)
+        step = Step(0.4, BATCHES, run=Run(depth, steps=passes * BATCHES, crowding=crowding), probed=True)
         store.commit(marginal, state, Message(1e-30 * torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2)), step)
     assert float(1 - layer.weight.detach().mean()) == pytest.approx(pulled / crowding / BATCHES, rel=1e-2)
 
@@ -213,7 +213,7 @@ def test_the_optimizer_tells_how_many_weights_there_are_for_an_example(monkeypat
     monkeypatch.setattr(optimizer.store, "commit", lambda marginal, state, message, step: told.append(step))
     gbp.Softmax()(model(torch.randn(2, 4)), torch.tensor([0, 2])).backward()
     optimizer.step()
-    assert [step.weights for step in told] == [12 / 6]
+    assert [step.run.weights for step in told] == [12 / 6]
 
 
 @pytest.mark.parametrize(("run", "factor"), [(125, 0.25), (500, 1.0), (9000, 1.0)])
@@ -222,7 +222,7 @@ def test_weights_that_are_the_centre_of_their_prior_make_shorter_steps_in_short_
     for as_prior in (False, True):
         layer = gbp.from_torch(nn.Linear(8, 2), as_prior=as_prior)
         own, before = gbp.marginals(layer)["weight"], layer.weight.detach().clone()
-        step = Step(0.1, 1e6, probed=True, scheduled=0.4, run=run)
+        step = Step(0.1, 1e6, run=Run(steps=run), probed=True, scheduled=0.4)
         with torch.no_grad():
             AveragedSites(trust_radius=math.inf).commit(own, {}, Message(torch.full((2, 8), 1e9), torch.zeros(1, 8)), step)
         steps.append(layer.weight.detach() - before)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from torch_gbp import AveragedSites, BatchSites, Filtering, GBPLeakyReLU, GBPLinear, Message, MessagePassing, Softmax, Trainer
 from torch_gbp.errors import InvalidInput
-from torch_gbp.optim.stores import Step
+from torch_gbp.optim.stores import Run, Step
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.priors import Prior, empirical_variance
 
@@ -37,7 +37,7 @@ def begun(store, depth=DEEP, prior=None):
 
 @torch.no_grad()
 def commit(store, marginal, state, message, progress, rate=0.3, batches=5.0):
-    store.commit(marginal, state, Message(*(part.clone() for part in message)), Step(rate, batches, progress=progress))
+    store.commit(marginal, state, Message(*(part.clone() for part in message)), Step(rate, batches, run=Run(progress=progress)))
 
 
 def precisions(model):
@@ -231,7 +231,7 @@ def test_the_trust_region_is_divided_by_the_depth(depth, deviations, float64):
     marginal = GaussianParameter((4, 3), Prior(0.5, 0.3))
     before, word = marginal.mean.detach().clone(), Message(torch.full((4, 3), 1e4), torch.ones(4, 3))
     with torch.no_grad():
-        store.commit(marginal, {}, word, Step(0.4, 5.0, depth=depth))
+        store.commit(marginal, {}, word, Step(0.4, 5.0, run=Run(depth)))
     moved = ((marginal.mean - before).square() * marginal.precision).sum(1).sqrt().detach()
     assert_close(moved, torch.full((4,), deviations), rtol=1e-9, atol=0)
 

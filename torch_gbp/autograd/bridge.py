@@ -3,7 +3,7 @@
 Forward a factor maps moments to moments. Backward there are two ways:
 
 * messages: the gradients of (mean, variance) are (-g, G / 2), where (g, G) is the centred message to that variable. Autograd's
-  own sum over the uses of a variable is the product of messages (design in README, "How it works");
+  own sum over the uses of a variable is the product of messages (docs/how_it_works.md);
 * true gradients (`torch_gbp.autograd.passes`): the derivatives of the loss, for plain parameters beneath layers with marginals.
 
 Likelihoods emit g = d log Z / dm and G = -d2 log Z / dm2. Layers send the variational message: g_x is the

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 from weakref import ref
 
 import torch
@@ -39,46 +40,31 @@ class Outcome(NamedTuple):
     evidence_of: Callable[[Tensor], Tensor]
 
 
+class Asking(Protocol):
+    """What a likelihood asks of the step that takes its messages (`torch_gbp.likelihoods.Likelihood`)."""
+
+    automatic: bool  # it leaves it to the optimizer to raise its power (optim/message_weight.py)
+    hold: float  # share of the passes before which it learns nothing
+    steady: bool  # its curvature does not fall as the fit gets better
+
+    def rate_factor(self, batches: float, layers: int) -> float:
+        """Factor on the store's own rate, with so many batches in a pass, and layers with weights."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
 class Sweep:
     """One likelihood's part of a backward sweep (compared by identity)."""
 
-    __slots__ = (
-        "automatic",
-        "examples",
-        "factor",
-        "hold",
-        "learn",
-        "log_evidence",
-        "means",
-        "outcome",
-        "power",
-        "rate_factor",
-        "spent",
-        "steady",
-    )
-
-    def __init__(
-        self,
-        examples: int,
-        log_evidence: Tensor,
-        automatic: bool = False,
-        learn: MStep | None = None,
-        hold: float = 0.0,
-        rate_factor: Callable[[float, int], float] | None = None,
-        outcome: Outcome | None = None,
-        power: float = 1.0,
-        means: bool = False,
-        steady: bool = False,
-    ) -> None:
-        self.examples, self.log_evidence = examples, log_evidence
-        self.learn, self.hold = learn, hold  # what the likelihood does at a step, and after which share of the passes
-        self.rate_factor = rate_factor  # (batches in a pass, layers) -> factor on the store's own rate
-        self.outcome = outcome  # for the watch over the run (optim/monitor.py)
-        self.power, self.means = power, means  # what its messages are to be multiplied by; whether the outputs were plain tensors
-        self.steady = steady  # the likelihood's curvature does not fall as the fit gets better
-        self.automatic = automatic  # the likelihood leaves it to the optimizer to raise its power (optim/message_weight.py)
-        self.factor: Tensor | None = None  # on the loss, known once its backward has started
-        self.spent = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
+    examples: int
+    log_evidence: Tensor
+    likelihood: Asking | None = None
+    power: float = 1.0  # what its messages are to be multiplied by
+    means: bool = False  # whether the outputs were plain tensors
+    outcome: Outcome | None = None  # for the watch over the run (optim/monitor.py)
+    learn: MStep | None = None  # what the likelihood does at a step
+    factor: Tensor | None = None  # on the loss, known once its backward has started
+    spent: bool = False  # True once a step used it, or nobody wanted it: a later backward of another loss is no sweep
 
 
 _current: Any = threading.local()
@@ -125,7 +111,7 @@ class Listener:
         if self.m_step is not None:
             self.m_step(self.examples / num_data)
         for sweep in self.sweeps if self.m_step is None else ():
-            if sweep.learn is not None and progress >= sweep.hold:
+            if sweep.learn is not None and (sweep.likelihood is None or progress >= sweep.likelihood.hold):
                 sweep.learn(seen, sweep.examples / num_data)
 
     @property
@@ -144,7 +130,7 @@ class Listener:
 
     def rate_factor(self, batches: float, layers: int) -> float:
         """The smallest of their factors on the store's own rate, with so many batches in a pass, and layers with weights."""
-        return min((sweep.rate_factor(batches, layers) for sweep in self.sweeps if sweep.rate_factor is not None), default=1.0)
+        return min((asking.rate_factor(batches, layers) for asking in self._asking if asking is not None), default=1.0)
 
     @property
     def power(self) -> float:
@@ -172,12 +158,16 @@ class Listener:
     @property
     def steady(self) -> bool:
         """Whether none of the likelihoods loses curvature as the fit gets better."""
-        return all(sweep.steady for sweep in self.sweeps)
+        return all(asking is not None and asking.steady for asking in self._asking)
 
     @property
     def automatic(self) -> bool:
         """Whether all of them leave their power to the optimizer."""
-        return all(sweep.automatic for sweep in self.sweeps)
+        return all(asking is not None and asking.automatic for asking in self._asking)
+
+    @property
+    def _asking(self) -> list[Asking | None]:
+        return [sweep.likelihood for sweep in self.sweeps]
 
 
 def rank() -> int:

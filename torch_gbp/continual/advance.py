@@ -86,10 +86,10 @@ def advance(
         num_data = require_count("num_data", num_data, "advance", fix="leave it out where the next task is as large")
     if optimizer is not None or num_data is not None:
         _require_own(optimizer, model)
-    heard = 1.0 if optimizer is None else optimizer.heard
     if optimizer is not None:
         optimizer.close()
     for marginal in learning:
+        heard = 1.0 if optimizer is None else optimizer.heard(marginal)
         _become_prior(marginal, _precision(marginal, strength / heard, drift))
     if plain == "freeze":
         freeze_plain(model)

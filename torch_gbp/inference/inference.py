@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.autograd.passes import linearised_sweep
+from torch_gbp.autograd.sweep import Sweep
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import NOT_NEGATIVE, RATE, require, require_callable, require_count, require_kind
 from torch_gbp.errors.renamed import renamed
@@ -117,13 +118,14 @@ class Inference:
         return loss
 
     def sweeps(self, epoch: int) -> int:
-        """Iterations of a visit in this pass.
+        """Iterations of a visit in pass 1, 2, ...
 
         >>> [Inference(iterations=(1, 1, 2)).sweeps(epoch) for epoch in (1, 2, 3, 4)]
         [1, 1, 2, 2]
         """
         if not isinstance(self.iterations, Sequence):
             return self.iterations
+        epoch = require_count("epoch", epoch, "Inference", fix="count passes from 1")
         return self.iterations[min(epoch, len(self.iterations)) - 1]
 
     def _sweep(self, batch: Batch) -> Tensor:
@@ -172,6 +174,7 @@ class Inference:
     def _example_by_example(self, batch: Batch, iterations: int) -> Tensor:
         """Exact messages, one graph for each example, all of the same weights."""
         self._check_exact(batch)
+        require_count("the number of examples", len(batch.y), "Inference, ExampleByExample", fix="skip empty batches")
         weights: dict[GaussianParameter, ExampleWeights] = {}
         graphs = [
             FactorGraph(batch.model, batch.row(n), batch.likelihood, batch.y[n : n + 1], builder=ExactBuilder(weights, n))
@@ -188,9 +191,7 @@ class Inference:
                 own.renew()
             loss = -torch.stack([graph.log_evidence() for graph in graphs]).sum()
         messages = {own.marginal: own.message() for own in weights.values() if own.sites}
-        sweep = graphs[0].sweep()
-        sweep.examples, sweep.log_evidence, sweep.outcome, sweep.learn = len(graphs), -loss, None, None
-        batch.propagate.take(messages, sweep)
+        batch.propagate.take(messages, Sweep(len(graphs), -loss, batch.likelihood))
         batch.learn_from_outputs(messages)
         return loss
 

@@ -30,21 +30,12 @@ class Loss(Function):
         ctx: Any, mean: Tensor, variance: Tensor | None, target: Tensor, known: Tensor | None, likelihood: Likelihood, mixed: bool
     ) -> Tensor:
         at = mean.detach(), None if variance is None else variance.detach()
-        evidence = _evidence(likelihood, *at, target).masked(known)
+        evidence = _evidence(likelihood, *at, target, known is not None and known.ndim > 1).masked(known)
         log_evidence = evidence.log.sum()
+        outcome = Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log) if known is None else None
+        learn = likelihood.m_step(_belief(*at), target, known) if likelihood.learns else None
         ctx.likelihood, ctx.mixed = likelihood, mixed
-        ctx.sweep = Sweep(
-            len(mean),
-            log_evidence,
-            likelihood.automatic,
-            likelihood.m_step(_belief(*at), target, known) if likelihood.learns else None,
-            likelihood.hold,
-            likelihood.rate_factor,
-            None if known is not None else Outcome(target, evidence.log, lambda y: _evidence(likelihood, *at, y).log),
-            likelihood.power,
-            variance is None,
-            likelihood.steady,
-        )
+        ctx.sweep = Sweep(len(mean), log_evidence, likelihood, likelihood.power, variance is None, outcome, learn)
         ctx.save_for_backward(evidence.score, evidence.precision, mean, variance, target, known)
         return -log_evidence
 
@@ -72,10 +63,10 @@ class Loss(Function):
         return *(part * factor for part in truth), None, None, None, None
 
 
-def _evidence(likelihood: Likelihood, mean: Tensor, variance: Tensor | None, target: Tensor) -> Evidence:
-    """The evidence; where the outputs are known, its precision is not asked for."""
-    if variance is not None:
-        return likelihood.evidence(mean, variance, target)
+def _evidence(likelihood: Likelihood, mean: Tensor, variance: Tensor | None, target: Tensor, whole: bool = False) -> Evidence:
+    """The evidence; where the outputs are known its precision is not asked for, unless the `whole` of it is."""
+    if variance is not None or whole:
+        return likelihood.evidence(mean, torch.zeros_like(mean) if variance is None else variance, target)
     log, score = likelihood.known_evidence(mean, target)
     return Evidence(log, score, score)
 

@@ -14,7 +14,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.plain_parameters import RATE
-from torch_gbp.optim.settings import ADAPTS, NEAR
+from torch_gbp.optim.settings import START
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 Plain = Callable[[list[nn.Parameter]], Optimizer]
@@ -60,12 +60,11 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
             fix="model = torch_gbp.from_torch(model)",
         )
     others = [parameter for _, parameter in plain_parameters(model) if parameter.requires_grad]
-    owned = marginals(model).values()
-    known = {ADAPTS: not any(own.informed for own in owned), NEAR: any(own.anchored for own in owned)}
-    make = partial(_adamw, known=known) if plain is None else plain
+    start = max(own.start for own in marginals(model).values())
+    make = partial(_adamw, start=start) if plain is None else plain
     return MessagePassing(named, num_data, plain=make(others) if others else None, **settings)
 
 
-def _adamw(parameters: list[nn.Parameter], known: dict[str, bool]) -> Optimizer:
+def _adamw(parameters: list[nn.Parameter], start: int) -> Optimizer:
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)  # one call for all of them
-    return torch.optim.AdamW([{"params": parameters, **known}], RATE, weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW([{"params": parameters, START: int(start)}], RATE, weight_decay=0.0, fused=fused)

@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 
 from torch_gbp.autograd.probes import gather
 from torch_gbp.errors import InvalidInput
-from torch_gbp.optim.collected import MessageOptimizer
+from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.fixed_batches import check_members, fingerprint
+from torch_gbp.optim.message_optimizer import MessageOptimizer
 from torch_gbp.optim.monitor import Watch
 from torch_gbp.optim.report import StepReport, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
@@ -87,6 +88,7 @@ class MessagePassing(MessageOptimizer):
         plain: Optimizer | None = None,
     ) -> None:
         store = AveragedSites() if store is None else store
+        require_kind("store", store, Store, "MessagePassing", fix="use AveragedSites(), BatchSites() or Filtering()")
         check_counts(accumulated, report_every)
         self.report_every = report_every
         self.report: StepReport | None = None
@@ -111,11 +113,10 @@ class MessagePassing(MessageOptimizer):
         check_group(self.param_groups[0] | news)
         self.zero_grad()
         self.state.clear()
-        if self._plain is not None:
-            self._plain.optimizer.state.clear()
+        self._plain.restart()
         for group in self.param_groups:
             group.update(steps=0, examples_seen=0, fingerprints={}, **news)
-        self._watch, self._unheard = Watch(self.accumulated > 1), 1.0
+        self._watch, self._unheard = Watch(self.accumulated > 1), [1.0] * len(self.param_groups)
         self._begin()
 
     @torch.no_grad()
@@ -139,15 +140,13 @@ class MessagePassing(MessageOptimizer):
             if self.param_groups[0]["steps"] == 0:
                 self.store.prepare(self.marginals, updates[0].step.batches)
             check_updates(self.store, updates, [self.state[update.marginal.mean] for update in updates])
-            if self._plain is not None:
-                self._plain.check()
-            progress = updates[0].step.progress
+            self._plain.check()
+            progress = updates[0].step.run.progress
             self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(update, watched) for update in updates]
-        if self._plain is not None:
-            self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress, self.probed_depth)
-        self._advance(examples, updates[0].step)
+        self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress, self.probed_depth)
+        self._advance(examples, updates)
         if complete(self.param_groups[0], examples):
             self.use_averaged_means()
         if watched:

@@ -37,21 +37,20 @@ def full_power(likelihood: Likelihood, weights: Sequence[int], examples: int) ->
     return likelihood.power * (automatic_power_factor(weights, examples) if likelihood.automatic else 1.0)
 
 
-def message_weight(listener: Listener, weights: Sequence[int], examples: int, accumulated: int) -> float:
-    """The message weight: by how much a step multiplies the messages that it finds; `weights` are those of each marginal.
+def message_weight(listener: Listener, crowding: float, accumulated: int) -> float:
+    """The message weight: by how much a step multiplies the messages that it finds.
 
     The likelihood's power, with what an automatic one leaves to the optimizer, which knows weights and examples; and what undoes
     the averages that Lightning takes over accumulated batches and DDP over processes. Gradients know nothing of it.
     """
-    crowded = automatic_power_factor(weights, examples) if listener.automatic else 1.0
-    return listener.power * accumulated * processes() * crowded
+    return listener.power * accumulated * processes() * (crowding if listener.automatic else 1.0)
 
 
-def depth(layers: int, weights: Sequence[int], examples: int) -> float:
+def depth(layers: int, crowding: float) -> float:
     """How deep a network of so many layers with weights is for message passing: layers / 5, or up to layers / 3 where weights
     outnumber the examples (by `automatic_power_factor` c, layers (1 + 2 c) / 15). At depth 1 and less nothing is scaled.
 
-    >>> depth(5, [150, 60_000], 60_000), depth(6, [10_000] * 6, 100)
+    >>> depth(5, crowding=1.0), depth(6, crowding=2.0)
     (1.0, 2.0)
     """
-    return layers * (1 + 2 * automatic_power_factor(weights, examples)) / 15
+    return layers * (1 + 2 * crowding) / 15

@@ -8,6 +8,7 @@ optimizer is the user's own.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.optim.schedule import stretched, warmup_cosine
-from torch_gbp.optim.settings import ADAPTS, NEAR
+from torch_gbp.optim.settings import PLAIN, START
+from torch_gbp.weights.held_prior import Start
 
 RATE = 3e-3  # of AdamW, at its peak
 
@@ -24,11 +26,11 @@ class PlainParameters:
     """A torch optimizer whose rates rise and fall with the passes: lr x `warmup_cosine` down to 0, as no averages are taken.
 
     Args:
-        optimizer: over parameters without marginals; its rates now are the peak rates.
+        optimizer: over parameters without marginals; its rates now are the peak rates. None where there are no such parameters.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
+    def __init__(self, optimizer: Optimizer | None) -> None:
+        if not (optimizer is None or isinstance(optimizer, Optimizer)):
             raise InvalidInput(
                 "plain parameters need a torch optimizer",
                 where="MessagePassing",
@@ -36,12 +38,35 @@ class PlainParameters:
                 fix="pass e.g. torch.optim.AdamW(parameters, 3e-3)",
             )
         self.optimizer = optimizer
-        for group in optimizer.param_groups:
+        for group in self._groups:
             group.setdefault("initial_lr", group["lr"])
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [] if self.optimizer is None else self.optimizer.param_groups
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        """As torch's."""
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none)
+
+    def restart(self) -> None:
+        """Forgets what the optimizer remembers of its steps."""
+        if self.optimizer is not None:
+            self.optimizer.state.clear()
+
+    def state(self) -> dict[str, Any]:
+        """The optimizer's state, under the name that a saved state has it by."""
+        return {} if self.optimizer is None else {PLAIN: self.optimizer.state_dict()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state` gave, which `require_same_parts` has checked."""
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state[PLAIN])
 
     def check(self) -> None:
         """Raises ImproperMarginal for gradients that are not finite, before any parameter is written to."""
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for group in self._groups for p in group["params"] if p.grad is not None]
         if gradients and not bool(torch.stack([gradient.sum() for gradient in gradients]).isfinite().all()):
             bad = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
             if bad:
@@ -57,11 +82,13 @@ class PlainParameters:
 
         A scheduler of that group acts here, too. Without passes the rates of a user's own optimizer are the user's affair.
         """
+        if self.optimizer is None:
+            return
         scheduled = float(group["lr"]) / float(group.get("initial_lr") or group["lr"] or 1.0)
         factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0))
         steps = 1 / (after - before) if after > before else math.inf
-        for own in self.optimizer.param_groups:
-            if ADAPTS in own or group["epochs"] is not None:
-                at_start = not own.get(ADAPTS), bool(own.get(NEAR))
-                own["lr"] = own["initial_lr"] * factor * stretched(steps, depth, *at_start)
+        for own in self._groups:
+            if START in own or group["epochs"] is not None:
+                start = Start(own.get(START, Start.KNOWN))
+                own["lr"] = own["initial_lr"] * factor * stretched(steps, depth, start)
         self.optimizer.step()

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from torch_gbp.weights.held_prior import Start
+
 NO_SCHEDULE = 2.0  # passes that count as a run where none are told
 FEW_STEPS, LONGEST = 2000, 4.0  # runs of fewer steps make longer ones, by this much at most in a network of depth 1
 NEAR_STEPS = 500  # runs of fewer steps keep a network near weights that are its prior's centre
@@ -73,15 +75,15 @@ def shorter(steps: float) -> float:
     return min(1.0, steps / NEAR_STEPS)
 
 
-def stretched(steps: float, depth: float, informed: bool, anchored: bool, inputs: int = 1) -> float:
+def stretched(steps: float, depth: float, start: Start, inputs: int = 1) -> float:
     """Factor on the longest step: `longer` from nothing known, 1 from known weights, `shorter` where the prior is around these.
 
-    >>> stretched(250, 1.0, informed=False, anchored=False), stretched(250, 1.0, True, False), stretched(250, 1.0, True, True)
-    (4.0, 1.0, 0.5)
+    >>> [stretched(250, 1.0, start) for start in Start]
+    [4.0, 1.0, 0.5]
     """
-    if not informed:
+    if start is Start.NEW:
         return longer(steps, depth, inputs)
-    return shorter(steps) if anchored else 1.0
+    return shorter(steps) if start is Start.PRIOR else 1.0
 
 
 def complete(group: Mapping[str, Any], examples: int) -> bool:

@@ -15,8 +15,8 @@ from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.weights.parameter import GaussianParameter
 
-# in a plain parameter group: its rate is the library's own, and rises in short runs, or falls, to stay near known weights
-ADAPTS, NEAR = "adapts", "near"
+START = "start"  # in a plain parameter group of the library's own: what the network starts from, which its rate goes by
+PLAIN = "plain"  # in a saved state: that of the optimizer of plain parameters
 CURVATURE = "curvature"  # in a marginal's state: the precision that an example's message had in the last probe
 
 
@@ -98,17 +98,17 @@ def check_saved(
 
 def require_same_parts(saved: Mapping[str, Any], plain: Optimizer | None) -> None:
     """Raises InvalidInput unless a saved state has as many plain parameters as this one, and an optimizer of the same kind."""
-    if (plain is not None) != ("plain" in saved):
+    if (plain is not None) != (PLAIN in saved):
         has = {True: "an optimizer of plain parameters", False: "none"}
-        raise _misfit("the state has other parts", f"{has['plain' in saved]}, here {has[plain is not None]}", "another network")
+        raise _misfit("the state has other parts", f"{has[PLAIN in saved]}, here {has[plain is not None]}", "another network")
     if plain is None:
         return
-    theirs, here = saved["plain"]["param_groups"], plain.param_groups
+    theirs, here = saved[PLAIN]["param_groups"], plain.param_groups
     sizes = [[len(group["params"]) for group in each] for each in (theirs, here)]
     if sizes[0] != sizes[1]:
         raise _misfit("the state has other plain parameters", f"groups of {sizes[0]}, here {sizes[1]}", "another network")
     for group, own in zip(theirs, here, strict=True):
-        if group.keys() - own.keys() and own.keys() - group.keys():  # a later torch may know more settings
+        if group.keys() - own.keys() and own.keys() - group.keys() - {START}:  # a later torch may know more settings
             got = f"settings {sorted(group.keys() - own.keys())}, here {sorted(own.keys() - group.keys())}"
             raise _misfit("the plain parameters had another optimizer", got, "another plain=...")
 

@@ -6,12 +6,22 @@ until the next step. Stores, checks and inference ask for `floor`, `centre`, `pr
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import torch
 from torch import Tensor, nn
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
 from torch_gbp.weights.priors import Prior
+
+
+class Start(IntEnum):
+    """What the weights of a run start from."""
+
+    NEW = 0  # nothing known
+    KNOWN = 1  # weights that have learnt something
+    PRIOR = 2  # such weights, which are the prior's mean too
 
 
 class HeldPrior:

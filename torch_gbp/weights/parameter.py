@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import ForeignUpdate, InvalidInput
 from torch_gbp.gaussian import Gaussian
-from torch_gbp.weights.held_prior import HeldPrior, mean_of
+from torch_gbp.weights.held_prior import HeldPrior, Start, mean_of
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.received import Received
@@ -115,15 +115,13 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         return values.view(-1, *(1 for _ in self.mean.shape[1:])) if self.mean.ndim else values.view(())
 
     @property
-    def informed(self) -> bool:
-        """Whether it starts from known weights: a prior around them, or a torch layer's marginal narrower than its prior."""
-        start = None if self.moments else self.prior.start_variance
-        return self.prior_mean is not None or (start is not None and start < self.prior.width)
-
-    @property
-    def anchored(self) -> bool:
-        """Whether it starts at a torch layer's own weights, and its prior is around them."""
-        return self.informed and self.prior_mean is not None and self.prior.start_variance is not None
+    def start(self) -> Start:
+        """What the weights start from: known are those with a prior around them, and a torch layer's whose marginal is narrower
+        than its prior; the prior itself where it is around a torch layer's own weights."""
+        narrow = None if self.moments else self.prior.start_variance
+        if self.prior_mean is None:
+            return Start.KNOWN if narrow is not None and narrow < self.prior.width else Start.NEW
+        return Start.KNOWN if self.prior.start_variance is None else Start.PRIOR
 
     @property
     def anneals(self) -> bool:

@@ -19,6 +19,7 @@ RATE = 0.4  # peak, of networks of depth 1 or less
 TRUST = 16.0  # deviations of an output's mean in a pass of random steps; chosen on validation data, see benchmarks/README.md
 FARTHEST = 2.0  # deviations in one step
 TAIL = 0.125  # of the steps so far; chosen likewise, together with the schedule's FINAL
+_EARLIER = ("informed", "anchored")  # in states of earlier versions, in the place of "start"
 EVERY = 4  # steps between two entries of the average of the means, which differ little and cost memory traffic
 
 
@@ -57,7 +58,7 @@ class AveragedSites(Store):
     """
 
     rated_by_likelihood = True
-    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "radial", "informed", "anchored", "average", "annealing")
+    keeps, may_keep = ("steps",), ("momentum", "gradient", "noise", "radial", "start", "average", "annealing", *_EARLIER)
 
     def __init__(self, momentum: float = 0.9, trust_radius: float = TRUST, tail: float = TAIL, *, anneal: bool = True) -> None:
         self.momentum = require("momentum", momentum, SHARE, "AveragedSites", fix="use 0.9")
@@ -108,17 +109,16 @@ class AveragedSites(Store):
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         if marginal.surplus and "annealing" not in state:  # frozen as the run began, or half annealed by another optimizer
             self.release(marginal, state)
-            self.begin(marginal, state, step.depth)
+            self.begin(marginal, state, step.run.depth)
         precision, annealed = marginal.precision, "annealing" in state
         if annealed:
             precision.copy_(annealing.take(marginal, state))
         precision.lerp_(marginal.floor, step.rate / step.batches)
         precision.add_(message.precision, alpha=step.rate * step.message_weight)
         if annealed:
-            annealing.put(marginal, state, step.progress)
+            annealing.put(marginal, state, step.run.progress)
         if step.probed:
-            reach = self._reach(step._replace(depth=1.0))  # of networks in which nothing adds up
-            bounded.move(marginal, state, message.information, step, self.momentum, reach)
+            bounded.move(marginal, state, message.information, step, self.momentum, self._reach(step.batches, depth=1.0))
         else:
             self._newton(marginal, state, message.information, step)
         if self.tail and state["steps"] % EVERY == 0:
@@ -137,13 +137,13 @@ class AveragedSites(Store):
             score.addcmul_(marginal.prior_mean, prior_precision, value=fresh * share)
         # The message has done its work: its memory, still in the cache, takes the step.
         move = torch.div(score, marginal.precision, out=latest)
-        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step))
+        _move(mean, move, score, step.rate / (1 - self.momentum ** state["steps"]), self._reach(step.batches, step.run.depth))
 
-    def _reach(self, step: Step) -> float:
+    def _reach(self, batches: float, depth: float) -> float:
         """How many deviations an output may move in a step."""
         if math.isinf(self.trust_radius):
             return math.inf
-        return min(FARTHEST, self.trust_radius / math.sqrt(step.batches)) / max(1.0, step.depth)
+        return min(FARTHEST, self.trust_radius / math.sqrt(batches)) / max(1.0, depth)
 
     def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
         """The mean becomes the average of the last ones; a surplus of precision that is left is taken out."""

@@ -20,26 +20,46 @@ from torch_gbp.weights.priors import empirical_variance
 State = dict[str, Any]
 
 
+class Run(NamedTuple):
+    """The run that a step is part of.
+
+    Args:
+        depth: L, of the network (`message_weight.depth`).
+        progress: p, the share of the schedule's passes that is done after the step; without a schedule: of the first two.
+        steps: T, in all.
+        crowding: c, the factor on an automatic power (`message_weight.automatic_power_factor`).
+        weights: W, how many there are for an example.
+    """
+
+    depth: float = 1.0
+    progress: float = 1.0
+    steps: float = math.inf
+    crowding: float = 1.0
+    weights: float = 0.0
+
+
 class Step(NamedTuple):
-    """What a store is told about a step: the rate a, how many batches make a pass, which batch this is, and by how
-    much its message counts (the message itself comes as the sweep left it); how deep the network is
-    (`message_weight.depth`); what share of the schedule's passes is done after it (without a schedule: of the first two); whether
-    the precision of the message is that of probes; the factor on an automatic power (`message_weight.py`); whether the
-    likelihood's curvature stays as the fit gets better; how many weights there are for an example; the rate before the
-    likelihood's factor on it (None: as the rate); and how many steps the run has."""
+    """What a store is told of a step, beside the message, which comes as the sweep left it.
+
+    Args:
+        rate: a.
+        batches: B, how many make a pass.
+        batch: which one this is, of fixed ones.
+        message_weight: s, by how much its message counts.
+        run: what it is part of.
+        probed: whether the precision of the message is that of probes.
+        steady: whether the likelihood's curvature stays as the fit gets better.
+        scheduled: the rate before the likelihood's factor on it; None for the rate.
+    """
 
     rate: float
     batches: float
     batch: int | None = None
     message_weight: float = 1.0
-    depth: float = 1.0
-    progress: float = 1.0
+    run: Run = Run()
     probed: bool = False
-    power_factor: float = 1.0
     steady: bool = False
-    weights: float = 0.0
     scheduled: float | None = None
-    run: float = math.inf
 
 
 class Store:

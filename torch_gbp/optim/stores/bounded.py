@@ -42,6 +42,7 @@ from torch import Tensor
 
 from torch_gbp.optim.schedule import stretched
 from torch_gbp.optim.stores.base import State, Step
+from torch_gbp.weights.held_prior import Start
 from torch_gbp.weights.parameter import GaussianParameter
 
 MEANS = 2.5  # rate of the means over that of the precisions, divided by `automatic_power_factor`
@@ -70,7 +71,8 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     """Moves the means of a marginal whose precision has its new value; uses up the score."""
     if "noise" not in state:
         state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
-        state.update(informed=marginal.informed, anchored=marginal.anchored)
+    if "start" not in state:  # nor in one of an earlier version
+        state["start"] = int(marginal.start)
     state["steps"] += 1
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
@@ -86,24 +88,24 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
 def _limit(state: State, step: Step, inputs: int) -> float:
     """a_n: the largest step of a weight."""
     rate = step.rate if step.scheduled is None else step.scheduled
-    at_start = bool(state.get("informed")), bool(state.get("anchored"))
-    return NOISE * rate / PEAK / max(1.0, step.depth) ** 0.5 * stretched(step.run, step.depth, *at_start, inputs)
+    depth, start = step.run.depth, Start(state["start"])
+    return NOISE * rate / PEAK / max(1.0, depth) ** 0.5 * stretched(step.run.steps, depth, start, inputs)
 
 
 def _of_directions(step: Step) -> float:
     """a_p / a_m where only the direction of an output's weights matters."""
-    passes = step.run / step.batches
-    return max(1 / max(1.0, step.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.power_factor)
+    passes = step.run.steps / step.batches
+    return max(1 / max(1.0, step.run.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.run.crowding)
 
 
 def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
-    newton, u = min(1.0, MEANS * step.rate) / step.power_factor, step.message_weight / (1 - momentum**steps)  # u over U
+    newton, u = min(1.0, MEANS * step.rate) / step.run.crowding, step.message_weight / (1 - momentum**steps)  # u over U
     pull = newton / step.batches
     if step.steady:
         return Rates(None, newton * u, pull)
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
-    patience = step.progress ** (step.power_factor - 1) / max(1.0, step.depth) ** 0.5
-    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.weights))
+    patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
+    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights))
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -14,18 +14,18 @@ from torch_gbp.autograd.probes import EVERY, Prober
 from torch_gbp.autograd.sweep import Listener, Sweep, Total, processes, rank
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Message
-from torch_gbp.optim.groups import MarginalOptimizer, moves_weights
+from torch_gbp.optim.marginal_optimizer import MarginalOptimizer, moves_weights
 from torch_gbp.optim.message_weight import automatic_power_factor, depth, message_weight
 from torch_gbp.optim.plain_parameters import PlainParameters
 from torch_gbp.optim.schedule import progress_of, rate_of
-from torch_gbp.optim.settings import CURVATURE, check_group, name_of, require_same_parts
-from torch_gbp.optim.stores import AveragedSites, Step, Store
+from torch_gbp.optim.settings import CURVATURE, PLAIN, check_group, name_of, require_same_parts
+from torch_gbp.optim.stores import AveragedSites, Run, Step, Store
 from torch_gbp.optim.update import NOTHING, Update
 from torch_gbp.optim.update_checks import has_message, no_probe, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.seeds import own_seed
 
-_OWN = ("plain", "probes", "unheard", "own_rates")  # what a state has beside a torch optimizer's
+_OWN = (PLAIN, "probes", "unheard", "own_rates")  # what a state has beside a torch optimizer's
 
 
 class MessageOptimizer(MarginalOptimizer):
@@ -42,12 +42,12 @@ class MessageOptimizer(MarginalOptimizer):
         self._listener = Listener()
         self._prober = Prober(own_seed(rank()), 1 if store.cavity else EVERY)
         self._sizes: list[int] = []  # how many weights each marginal is of
-        self._plain = None if plain is None else PlainParameters(plain)
+        self._plain = PlainParameters(plain)
         self._own_rates: list[bool] = []  # of each group: whether its rate is the store's, with the likelihood's factor
         self._rate_given, self._begun = defaults["lr"] is not None, False
         self._known = dict[GaussianParameter, int]()  # how often the posterior of each became the prior
         self._batch: int | None = None  # under visit
-        self._unheard = 1.0  # product of 1 - rate / batches over the steps: what is left of the silence that a site begins with
+        self._unheard: list[float] = []  # of each group: product of 1 - rate / batches, what is left of a site's first silence
         super().__init__(params, defaults if self._rate_given else defaults | {"lr": 1.0}, store)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -55,6 +55,7 @@ class MessageOptimizer(MarginalOptimizer):
         given = "lr" in param_group or self._rate_given
         super().add_param_group(param_group)
         self._own_rates.append(not given)
+        self._unheard.append(1.0)
         if self._begun:
             self._begin(len(self.param_groups) - 1)
 
@@ -83,17 +84,15 @@ class MessageOptimizer(MarginalOptimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets all messages. Gradients of marginals become None in any case, as zeros would be a message."""
         super().zero_grad()
-        if self._plain is not None:
-            self._plain.optimizer.zero_grad(set_to_none)
+        self._plain.zero_grad(set_to_none)
         self._listener.clear()
         for marginal in self.marginals:
             marginal.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """That of the marginals, the plain parameters' optimizer, the generator of probes, and what is not heard yet."""
-        own = {"probes": self._prober.state(), "unheard": self._unheard, "own_rates": list(self._own_rates)}
-        state = super().state_dict() | own
-        return state if self._plain is None else state | {"plain": self._plain.optimizer.state_dict()}
+        own = {"probes": self._prober.state(), "unheard": list(self._unheard), "own_rates": list(self._own_rates)}
+        return super().state_dict() | own | self._plain.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where the optimizer stood that gave this state.
@@ -101,29 +100,34 @@ class MessageOptimizer(MarginalOptimizer):
         Raises:
             InvalidInput: another optimizer's state, another store's, or a damaged one; before anything changes.
         """
-        require_same_parts(state_dict, None if self._plain is None else self._plain.optimizer)
+        require_same_parts(state_dict, self._plain.optimizer)
         super().load_state_dict({name: value for name, value in state_dict.items() if name not in _OWN})
-        self._unheard = float(state_dict.get("unheard", 0.0))  # states of earlier versions do not say
+        unheard = state_dict.get("unheard", 0.0)  # of all groups together in earlier versions, or not there
+        self._unheard = list(unheard) if isinstance(unheard, list) else [float(unheard)] * len(self.param_groups)
         self._own_rates = list(state_dict.get("own_rates", self._own_rates))
-        if self._plain is not None:
-            self._plain.optimizer.load_state_dict(state_dict["plain"])
+        self._plain.load(state_dict)
         self._prober.load(state_dict.get("probes", {}))
         self._prober.wait(self.param_groups[0]["steps"])
 
-    @property
-    def heard(self) -> float:
-        """The share of the data that the average site of `AveragedSites` has heard, 1 - prod (1 - rate / batches); else 1."""
-        return 1 - self._unheard if self._unheard < 1 and isinstance(self.store, AveragedSites) else 1.0
+    def heard(self, marginal: GaussianParameter) -> float:
+        """The share of the data that a marginal's average site has heard, 1 - prod (1 - rate / batches) over its group's steps.
+
+        1 before the first step, of another store than `AveragedSites`, and of a marginal that is not this optimizer's.
+        """
+        if not isinstance(self.store, AveragedSites):
+            return 1.0
+        left = (left for left, owned in zip(self._unheard, self._owned, strict=True) if any(own is marginal for own in owned))
+        return 1 - unheard if (unheard := next(left, 1.0)) < 1 else 1.0
 
     @property
     def depth(self) -> float:
         """How deep the network is (`message_weight.depth`)."""
-        return depth(self.layers, self._sizes, self.param_groups[0]["num_data"])
+        return depth(self.layers, self.power_factor)
 
     @property
     def probed_depth(self) -> float:
         """The same, by all weights of two axes or more: whether their layers carry moments does not count in a means sweep."""
-        return depth(self._moved, self._sizes, self.param_groups[0]["num_data"])
+        return depth(self._moved, self.power_factor)
 
     @property
     def _moved(self) -> int:
@@ -138,7 +142,7 @@ class MessageOptimizer(MarginalOptimizer):
     @property
     def message_weight(self) -> float:
         """By how much `step` multiplies the messages it finds (`optim/message_weight.py`)."""
-        return message_weight(self._listener, self._sizes, self.param_groups[0]["num_data"], self.accumulated)
+        return message_weight(self._listener, self.power_factor, self.accumulated)
 
     def messages(self) -> list[tuple[GaussianParameter, Message]]:
         """The messages (g, G) since `zero_grad`, of the marginals that got one, as `step` would take them."""
@@ -181,7 +185,7 @@ class MessageOptimizer(MarginalOptimizer):
         for group, owned, own_rate in zip(self.param_groups, self._owned, self._own_rates, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples, own_rate)
-            probed = step._replace(depth=self.probed_depth, probed=True)
+            probed = step._replace(run=step.run._replace(depth=self.probed_depth), probed=True)
             for i, marginal in enumerate(owned):
                 if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
                     continue
@@ -206,27 +210,27 @@ class MessageOptimizer(MarginalOptimizer):
         return total
 
     def _step_of(self, group: dict[str, Any], examples: int, own_rate: bool) -> Step:
-        batches, progress = group["num_data"] / examples, progress_of(group, examples)
-        rate = scheduled = rate_of(group, examples)
-        if own_rate and self.store.rated_by_likelihood:
-            rate *= self._listener.rate_factor(batches, self._moved)
+        batches, scheduled, listener = group["num_data"] / examples, rate_of(group, examples), self._listener
+        suits = listener.rate_factor(batches, self._moved) if own_rate and self.store.rated_by_likelihood else 1.0
         return Step(
-            min(1.0, rate),
+            min(1.0, scheduled * suits),
             batches,
             self._batch,
             self.message_weight,
-            self.depth,
-            progress,
-            power_factor=self.power_factor,
-            steady=self._listener.steady,
-            weights=sum(self._sizes) / group["num_data"],
+            self._run_of(group, examples),
+            steady=listener.steady,
             scheduled=min(1.0, scheduled),
-            run=(group["steps"] + 1) / progress,
         )
 
-    def _advance(self, examples: int, step: Step) -> None:
-        self._unheard *= 1 - step.rate / step.batches
-        for group in self.param_groups:
+    def _run_of(self, group: dict[str, Any], examples: int) -> Run:
+        progress, crowding = progress_of(group, examples), self.power_factor
+        steps, weights = (group["steps"] + 1) / progress, sum(self._sizes) / group["num_data"]
+        return Run(depth(self.layers, crowding), progress, steps, crowding, weights)
+
+    def _advance(self, examples: int, updates: Sequence[Update]) -> None:
+        taken = {id(update.group): update.step.rate / update.step.batches for update in updates}
+        for i, group in enumerate(self.param_groups):
+            self._unheard[i] *= 1 - taken.get(id(group), 0.0)
             group["steps"] += 1
             group["examples_seen"] += examples
         self._prober.wait(self.param_groups[0]["steps"])
