@@ -99,3 +99,13 @@ def test_no_surplus_of_precision_stays_in_a_head_that_grows():
     assert model[2].bias.surplus > 0
     gbp.widen_head(model, 5)
     assert_close(model[2].bias.belief().variance, torch.full((5,), 0.5))
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_what_was_frozen_stays_frozen(frozen):
+    layer = gbp.GBPLinear(3, 2)
+    getattr(layer, frozen).requires_grad_(False)
+    wide = gbp.widen_head(layer, 4)
+    assert {name: getattr(wide, name).mean.requires_grad for name in ("weight", "bias")} == {
+        name: name != frozen for name in ("weight", "bias")
+    }

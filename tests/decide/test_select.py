@@ -109,3 +109,11 @@ def test_classes_are_asked_of_classes_alone_and_samples_of_samples(model):
         select(real, 1, "margin")
     with pytest.raises(InvalidInput, match="how='samples'"):
         select(gbp.predict(model, gbp.Softmax(), x, how="moments"), 1, "batchbald")
+
+
+def test_a_prediction_at_the_means_has_no_bald_and_one_class_no_margin():
+    found = gbp.predict(nn.Sequential(gbp.GBPLinear(3, 4)), gbp.Softmax(), torch.randn(5, 3), how="means")
+    with pytest.raises(InvalidInput, match="says nothing of the weights"):
+        gbp.select(found, 2, how="bald")
+    with pytest.raises(InvalidInput, match="between two classes"):
+        gbp.select(torch.ones(4, 1), 2, how="margin")

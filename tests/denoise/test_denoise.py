@@ -191,3 +191,18 @@ def test_bad_input(call, text):
     with pytest.raises(InvalidInput, match=text) as raised:
         call(make(), stripes(12, 12)[0])
     assert "Way out: " in str(raised.value)
+
+
+def test_filters_that_are_no_marginals_are_refused_before_they_are_loaded():
+    denoiser = Denoiser(Reconstruction(1, 2, deviation=0.1, weight_deviation=0.3))
+    before = {name: value.clone() for name, value in denoiser.state_dict().items()}
+    for change, text in ((lambda value: -value.abs(), "positive"), (lambda value: value * torch.nan, "finite")):
+        with pytest.raises(InvalidInput, match=text):
+            denoiser.load_state_dict({name: change(value) for name, value in before.items()})
+    assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
+
+
+def test_filters_that_no_image_was_seen_with_keep_their_prior():
+    denoiser = Denoiser(Reconstruction(1, 2, deviation=0.1, weight_deviation=0.3))
+    denoiser.advance(0.0)
+    assert not denoiser.layer.weight.prior_mean.any()

@@ -128,3 +128,13 @@ def test_neighbours_stand_where_they_should():
 def test_impossible_iterations_are_refused(settings, text):
     with pytest.raises(InvalidInput, match=text):
         PairwiseSmoother().infer(torch.full((1, 4, 4), 0.5), **settings)
+
+
+def test_an_image_that_wants_a_gradient_gets_no_graph():
+    found = PairwiseSmoother().infer(torch.rand(1, 5, 5, requires_grad=True), iterations=2)
+    assert not found.belief.mean.requires_grad
+
+
+def test_the_class_of_a_robust_energy_is_refused():
+    with pytest.raises(InvalidInput, match="a class, not an instance"):
+        PairwiseSmoother(robust=Tukey)

@@ -12,6 +12,8 @@ import torch_gbp as gbp
 from torch_gbp.errors import InvalidInput
 from torch_gbp.local import (
     BlockLocal,
+    GradientFeedback,
+    RidgeFeedback,
     heads_only,
     split_at,
     split_equally,
@@ -105,3 +107,26 @@ def test_inputs_that_are_not_finite_change_nothing(value):
     with pytest.raises(InvalidInput, match=r"1 of 1536 input values are NaN or Inf \(in BlockLocal\)"):
         model.step(x, y, sgd(model))
     assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_integer_labels_of_any_width_train_every_block(dtype):
+    network = BlockLocal([nn.Sequential(nn.Linear(6, 8), nn.ReLU()), nn.Linear(8, 3)], 3, torch.randn(4, 6))
+    optimizers = [torch.optim.SGD(own, 0.1) for own in network.block_parameters()]
+    assert len(network.step(torch.randn(10, 6), torch.randint(0, 3, (10,)).to(dtype), optimizers)) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("feedback", ["ridge", "gradient"])
+def test_blocks_in_half_precision_learn_and_sums_of_feedback_stay_in_single(dtype, feedback):
+    blocks = [nn.Sequential(nn.Linear(6, 8), nn.ReLU()).to(dtype), nn.Linear(8, 3).to(dtype)]
+    kind = {"ridge": RidgeFeedback, "gradient": GradientFeedback}[feedback]
+
+    def loss(shape, classes):
+        return variational(shape, classes, feedback=kind)
+
+    network = BlockLocal(blocks, 3, torch.randn(4, 6).to(dtype), local_loss=loss)
+    optimizers = [torch.optim.SGD(own, 0.1) for own in network.block_parameters()]
+    steps = network.step(torch.randn(10, 6).to(dtype), torch.randint(0, 3, (10,)), optimizers)
+    assert all(bool(term.isfinite()) for step in steps for term in step.terms.values())
+    assert all(own.dtype == torch.float32 for own in network.losses.buffers())

@@ -2,14 +2,17 @@
 
 import math
 import pickle
+from copy import deepcopy
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import oracle
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
+import torch_gbp as gbp
 from torch_gbp import GBPConv2d, GBPLinear, Prior, from_torch
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights import variances
@@ -142,3 +145,16 @@ def test_a_prior_stays_what_it_is():
     with pytest.raises(FrozenInstanceError):
         prior.scale = 1.0
     assert pickle.loads(pickle.dumps(resolved)) == resolved
+
+
+def test_a_prior_mean_is_no_function_of_parameters():
+    layer = gbp.GBPLinear(6, 3, prior=gbp.Prior(1.0, mean=nn.Linear(6, 3).weight * 2))
+    assert torch.equal(deepcopy(layer).weight.mean, layer.weight.mean)
+    assert isinstance(gbp.to_torch(layer), nn.Linear)
+
+
+def test_a_prior_mean_of_numpy_and_the_class_of_a_store_are_refused():
+    with pytest.raises(InvalidInput, match="mean must be"):
+        gbp.Prior(mean=np.ones((3, 6)))
+    with pytest.raises(InvalidInput, match="store must be"):
+        gbp.MessagePassing(gbp.GBPLinear(2, 1).parameters(), num_data=4, store=gbp.Filtering)

@@ -72,10 +72,11 @@ def _gbp_twin(old: GBPLinear, outputs: int) -> GBPLinear:
     prior = _prior(old.weight) if old.bias is None else replace(_prior(old.weight), bias=_prior(old.bias))
     like = {"device": old.weight.mean.device, "dtype": old.weight.mean.dtype}
     new = GBPLinear(old.in_features, outputs, old.bias is not None, prior=prior, covariance="diagonal", **like)
-    _keep(old.weight, new.weight)
-    if old.bias is not None:
-        _keep(old.bias, cast(GaussianParameter, new.bias))
-    return new.requires_grad_(old.weight.mean.requires_grad)
+    for before, after in ((old.weight, new.weight), (old.bias, new.bias)):
+        if before is not None:
+            _keep(before, cast(GaussianParameter, after))
+            cast(GaussianParameter, after).requires_grad_(before.mean.requires_grad)
+    return new
 
 
 def _torch_twin(old: nn.Linear, outputs: int) -> nn.Linear:

@@ -42,6 +42,13 @@ def bald(found: Predictive | Tensor) -> Tensor:
     """
     if not isinstance(found, Predictive):
         return information.mutual_information(sampled(found, "bald"))
+    if found.how == "means":
+        raise InvalidInput(
+            "a prediction at the means says nothing of the weights",
+            where="bald",
+            got='predict(..., how="means")',
+            fix='predict by "moments", "samples" or "linear"; or use how="entropy"',
+        )
     if isinstance(found.distribution, Categorical):
         return found.epistemic
     return per_example(0.5 * torch.log1p(found.epistemic / found.aleatoric))
@@ -64,7 +71,12 @@ def margin(found: Predictive | Tensor) -> Tensor:
     >>> margin(torch.tensor([[0.5, 0.4, 0.1]]))
     tensor([-0.1000])
     """
-    first, second = class_probabilities(found).topk(2, -1).values.unbind(-1)
+    p = class_probabilities(found)
+    if p.shape[-1] < 2:
+        raise InvalidInput(
+            "a margin is between two classes", where="margin", got=f"shape {tuple(p.shape)}", fix="use p and 1 - p"
+        )
+    first, second = p.topk(2, -1).values.unbind(-1)
     return second - first
 
 

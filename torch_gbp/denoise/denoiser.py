@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_gbp.denoise.graph import Denoised, ImageGraph, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.reconstruction import Reconstruction
-from torch_gbp.denoise.robust import Robust, Tukey
+from torch_gbp.denoise.robust import Robust, Tukey, require_robust
 from torch_gbp.denoise.stack import Stack
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION, require, require_kind, require_values
@@ -46,7 +46,7 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         require_kind("layer", layer, (Reconstruction, Stack), "Denoiser", fix="pass a Reconstruction, or a Stack of layers")
-        require_kind("robust", robust, Robust, "Denoiser", fix="use Tukey(0.2)")
+        require_robust(robust, "Denoiser")
         self.deviation = require("deviation", deviation, DEVIATION, "Denoiser", fix="use 0.2")
         self.layer, self.robust, self.joint = layer, robust, bool(joint)
         self.size: tuple[int, ...] | None = None  # of the frames since the last reset

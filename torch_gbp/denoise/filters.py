@@ -8,14 +8,15 @@ with (m0, s0) the first prior and (m, s) the posterior. Source: GBP Learning, eq
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, require
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.weights import WeightBelief
+from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 
 
-class Filters(nn.Module):
+class Filters(CheckedModule):
     """Marginals N(mean, 1 / precision) of a weight tensor and their prior, all buffers.
 
     Args:
@@ -58,8 +59,17 @@ class Filters(nn.Module):
         """
         forget = require("forget", forget, PART, "Filters", fix="take 0.5")
         deviation = forget * self.first_deviation + (1 - forget) * self.precision.rsqrt()
-        self.prior_mean.copy_((1 - forget) * self.mean)
+        learnt = self.precision != self.prior_precision  # the others stand at a random start, which nobody has confirmed
+        self.prior_mean.copy_((1 - forget) * torch.where(learnt, self.mean, self.prior_mean))
         self.prior_precision.copy_(deviation.pow(-2))
+
+    def check_saved(self, saved: Saved, prefix: str) -> None:
+        """Raises InvalidInput for means that are not finite and precisions that are not positive, before anything is loaded."""
+        for name, own in self.named_buffers(recurse=False):
+            if prefix + name in saved.state:
+                value = require_saved(prefix + name, saved.state[prefix + name], own, saved.assign)
+                if name.endswith("precision"):
+                    require_all(prefix + name, value > 0, "positive", value)
 
     def batch_prior(self) -> Message:
         """The prior of the next image, in information form."""

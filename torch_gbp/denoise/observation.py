@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_gbp.denoise.robust import QUADRATIC, Robust
+from torch_gbp.denoise.robust import QUADRATIC, Robust, require_robust
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import DEVIATION, require, require_kind
 from torch_gbp.gaussian import Message
@@ -45,7 +45,7 @@ class PixelObservation(Node):
     ) -> None:
         where = "PixelObservation"
         self.deviation = require("deviation", deviation, DEVIATION, where, fix="use 0.2")
-        require_kind("robust", robust, Robust, where, fix="use Tukey(0.2)")
+        require_robust(robust, where)
         _check_image(image)
         seen = torch.ones_like(image, dtype=torch.bool) if missing is None else ~_mask(missing, image)
         _check_pixels(image, seen)

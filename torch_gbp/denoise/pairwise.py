@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_gbp.denoise.robust import QUADRATIC, Robust
-from torch_gbp.errors.checks import DEVIATION, require, require_count, require_kind
+from torch_gbp.denoise.robust import QUADRATIC, Robust, require_robust
+from torch_gbp.errors.checks import DEVIATION, require, require_count
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import DampedMessage, Iteration
 from torch_gbp.inference.node import Node
@@ -41,7 +41,7 @@ class Smoothness:
 
     def __post_init__(self) -> None:
         require("deviation", self.deviation, DEVIATION, "Smoothness", fix="use 1.3")
-        require_kind("robust", self.robust, Robust, "Smoothness", fix="use Tukey(0.35)")
+        require_robust(self.robust, "Smoothness")
         require_count("repeats", self.repeats, "Smoothness", fix="use 1 or 2")
 
     def precision(self, mean: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from torch_gbp.denoise.filters import Filters
-from torch_gbp.denoise.robust import QUADRATIC, Robust
-from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count, require_kind
+from torch_gbp.denoise.robust import QUADRATIC, Robust, require_robust
+from torch_gbp.errors.checks import DEVIATION, DEVIATION_OR_0, PART, RATE, require, require_count
 from torch_gbp.gaussian import Message
 from torch_gbp.inference.damping import Iteration
 from torch_gbp.inference.latent import Latent
@@ -75,7 +75,7 @@ class Reconstruction(nn.Module):
         self.deviation = require("deviation", deviation, DEVIATION, where, fix="use 0.1")
         self.slope = require("slope", slope, PART, where, fix="use 1.0 for linear, 0.2 for a LeakyReLU")
         self.weight_rate = require("weight_rate", weight_rate, RATE, where, fix="use 1.0")
-        require_kind("robust", robust, Robust, where, fix="use Tukey(2.5)")
+        require_robust(robust, where)
         self.weight = Filters((channels, coefficients, kernel_size, kernel_size), named["weight"], self.start_deviation)
         self.bias = Filters((channels,), named["bias"])
         self.robust, self.activation_deviation, self.initial_message = robust, named["activation"], bool(initial_message)

@@ -14,12 +14,13 @@ Source: Davison & Ortiz 2019, section 5; GBP Learning, tables D1 to D3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from torch_gbp.errors.checks import DEVIATION, require
+from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import DEVIATION, require, shown
 
 
 @runtime_checkable
@@ -37,6 +38,13 @@ class Robust(Protocol):
     def descended(self, squared: Tensor) -> Tensor:
         """The energy whose derivative with respect to M is k M: what repeated reweighting descends."""
         ...
+
+
+def require_robust(robust: Any, where: str) -> None:
+    """Raises InvalidInput unless the argument is a robust energy, and not its class."""
+    if isinstance(robust, type) or not isinstance(robust, Robust):
+        got, fix = shown(robust), "use Tukey(0.2), Huber(1.0) or Quadratic()"
+        raise InvalidInput("robust must be a robust energy", where=where, got=got, cause="a class, not an instance", fix=fix)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from torch_gbp.denoise.graph import Denoised, ImageGraph, check_pace
 from torch_gbp.denoise.observation import PixelObservation
 from torch_gbp.denoise.pairwise import Smoothness, SmoothnessNode
-from torch_gbp.denoise.robust import Robust, Tukey
+from torch_gbp.denoise.robust import Robust, Tukey, require_robust
 from torch_gbp.errors.checks import DEVIATION, require, require_kind
 from torch_gbp.inference.variable import Variable
 
@@ -24,7 +25,6 @@ class PairwiseSmoother:
     `joint`: as of `Denoiser`.
     `repeats` = 2: every pixel brings a factor to each of its neighbours, so each edge has two (the published code).
 
-    >>> import torch
     >>> PairwiseSmoother().infer(torch.full((3, 6, 6), 0.5), iterations=3).belief.shape
     torch.Size([3, 6, 6])
     """
@@ -36,9 +36,10 @@ class PairwiseSmoother:
 
     def __post_init__(self) -> None:
         require("deviation", self.deviation, DEVIATION, "PairwiseSmoother", fix="use 0.2")
-        require_kind("robust", self.robust, Robust, "PairwiseSmoother", fix="use Tukey(0.14)")
+        require_robust(self.robust, "PairwiseSmoother")
         require_kind("smoothness", self.smoothness, Smoothness, "PairwiseSmoother", fix="use Smoothness(1.3, Tukey(0.35), 2)")
 
+    @torch.no_grad()
     def infer(
         self, image: Tensor, missing: Tensor | None = None, *, iterations: int = 200, rate: float = 0.3, tolerance: float = 0.0
     ) -> Denoised:

@@ -182,8 +182,8 @@ class TransposedConvolution(Convolution):
     def require_rows(self) -> None:
         raise MissingRule(
             "a transposed convolution has no exact scalar messages",
-            where="GBPConvTranspose2d, sequential order",
-            fix="use the parallel order, or linear layers",
+            where="GBPConvTranspose2d, ExampleByExample",
+            fix="use AllAtOnce(), or linear layers",
         )
 
     def rows(self, options: Any, inputs: Tensor, weights: Tensor) -> Tensor:

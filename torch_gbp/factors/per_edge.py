@@ -12,7 +12,7 @@ the message of every row, with (g, G) the derivatives of its log evidence at z:
     to b_o     (g_o, G_o) / (1 - G_o v_b)
 
 So k is the leave-one-out term that the sums of `factors/bilinear.py` drop. In terms of a message (eta, R) to z it is
-(1 + R v_z) / D_oi with D_oi = 1 + R (v_z - V_oi). The cavity of a kernel or bias (see `memory.ExactMemory`) leaves out a whole
+(1 + R v_z) / D_oi with D_oi = 1 + R (v_z - V_oi). The cavity of a kernel or bias (see `inference/exact.py`) leaves out a whole
 example, so it is the same at all of its positions. Memory and time: examples x positions x outputs x inputs, for small data.
 Source: AMP-BNN thesis sections 3.2.1 and 4.1 and its code; with an observed input the weighted sum with constant coefficients;
 padding adds observed zeros here, mirrored pixels there.
@@ -152,6 +152,6 @@ def _leave_out(explained: Tensor, precision: Tensor) -> Tensor:
             where="the linear factor with exact messages",
             got=f"worst 1 - G V {rest.min():.3g}",
             cause="evidence of more than one factor: a likelihood power above 1, or a variable with several uses",
-            fix="use power=1, or the parallel order",
+            fix="use power=1, or AllAtOnce()",
         )
     return rest.reciprocal_()

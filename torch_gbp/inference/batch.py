@@ -86,7 +86,7 @@ class Batch(NamedTuple):
         """Log evidence of each example with a target, (n,), in a forward sweep of weights that know these messages (g, G)."""
         y, known = self.labelled()
         with self._informed(messages):
-            found = self.likelihood.evidence(*self.output(), y).log
+            found = self.likelihood.log_evidence(self.output(), y)
         return found if known is None else found[known]
 
     @contextmanager

@@ -189,8 +189,8 @@ class Builder:
 
     def beliefs(self, layer: WeightedLayer) -> tuple[WeightBelief, ...]:
         """Weights, and biases if there are any; those that are frozen are known at their means."""
-        learn = self.learn and layer.weight.mean.requires_grad
-        return tuple(WeightBelief(own, learn) for own in (layer.weight, layer.bias) if own is not None)
+        owned = [own for own in (layer.weight, layer.bias) if own is not None]
+        return tuple(WeightBelief(own, self.learn and own.mean.requires_grad) for own in owned)
 
     def activation(self, layer: ActivationLayer, part: Fused) -> Node:
         """The node of an activation."""

@@ -20,7 +20,7 @@ from torch_gbp.inference.build import Builder, fused, has_node, require_approxim
 from torch_gbp.inference.damping import Damping, Iteration
 from torch_gbp.inference.latent import Latent, check_inputs
 from torch_gbp.inference.node import Node
-from torch_gbp.inference.observation import ObservationNode
+from torch_gbp.inference.observation import ObservationNode, observed_outputs, require_likelihood
 from torch_gbp.inference.record import Recorder
 from torch_gbp.inference.recorded import Value
 from torch_gbp.inference.schedule import LayerSweeps, Schedule
@@ -28,6 +28,7 @@ from torch_gbp.inference.trace import Trace, diverged
 from torch_gbp.inference.variable import Variable
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.evidence import Evidence
+from torch_gbp.likelihoods.targets import check_known
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -54,8 +55,8 @@ class FactorGraph:
     Energy: sum of squared residuals / (2 noise^2), -log priors of activations, weights and inputs, and -log p(target | output).
 
     Raises:
-        InvalidInput: an input without prior that is not observed; inputs that are not finite; masks of another shape; a layer
-            with weights that is used twice; outputs that are plain tensors.
+        InvalidInput: an input without prior that is not observed; inputs or targets that are not finite; masks or targets of
+            another shape or type; a layer with weights that is used twice; outputs that are plain tensors.
         MissingRule: a layer without factor, a function without moment map.
 
     >>> import torch_gbp as gbp
@@ -81,15 +82,17 @@ class FactorGraph:
         builder: Builder | None = None,
     ) -> None:
         require_approximation(approximation, "FactorGraph")
+        require_likelihood(likelihood)
         builder = builder or Builder(learn, approximation == "linearised", exchange)
         self._build(model, inputs, builder)
+        check_known(observed, self._output.belief.mean, "FactorGraph", "observed")
         self.likelihood, self.target, self.observed = likelihood, target, observed
         self.iteration = 0
         if likelihood is not None and target is not None:
             top = ObservationNode(likelihood, target, observed, builder.proper)
             self._add(type(likelihood).__name__, top, [self._output], Variable())
         elif target is not None:
-            self.output.values, self.output.known = target, observed
+            self.output.values, self.output.known = observed_outputs(self._output.belief, target, observed)
 
     @torch.no_grad()
     def infer(
@@ -177,16 +180,7 @@ class FactorGraph:
         outcome = None
         if self.observed is None and evidence is not None:
             outcome = Outcome(target, evidence.log, lambda y: likelihood.evidence(*self._asked, y).log)
-        return Sweep(
-            self.examples,
-            log_evidence,
-            likelihood.automatic,
-            learn,
-            likelihood.hold,
-            likelihood.rate_factor,
-            outcome,
-            steady=likelihood.steady,
-        )
+        return Sweep(self.examples, log_evidence, likelihood, outcome=outcome, learn=learn)  # its messages have their power
 
     def input_belief(self, place: int = 0) -> Gaussian:
         """Belief of an input; observed entries have variance 0."""

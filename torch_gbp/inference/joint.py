@@ -109,11 +109,10 @@ class JointNode(Node):
         (inputs_mean, variance), mean = self.input, self.features
         (score,) = self.dual.update([self.score.t().to(mean)], now, now.rate if now.number else 1.0, joined=True)
         steep = self.slope * score
-        weight = self.weights[0]
-        if weight.learn:
-            weight.mean = self.before[0][0] + self.before[0][1] * (steep.t() @ mean)
-            for bias, (centre, spread) in zip(self.weights[1:], self.before[1:], strict=True):
-                bias.mean = centre + spread * steep.sum(0)
+        said = (lambda: steep.t() @ mean), (lambda: steep.sum(0))  # to the weights, to the biases
+        for weight, (centre, spread), score_of in zip(self.weights, self.before, said, strict=False):
+            if weight.learn:
+                weight.mean = centre + spread * score_of()
         if variance is not None:
             matrix = self._weight()
             precision = (_diagonal(self.inverse).to(mean) * self.slope.square()) @ matrix.square()

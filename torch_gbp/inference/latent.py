@@ -63,7 +63,7 @@ class Latent:
         """The variable at the bottom of a graph."""
         prior = None if self.sigma is None else normal_prior(self.mean, self.sigma)
         if prior is None:
-            prior = Message(torch.zeros_like(self.mean), torch.ones_like(self.mean))  # everything is observed
+            prior = Message(self.mean, torch.ones_like(self.mean))  # everything is observed, and this has no energy there
         return Variable(prior, self.mean if self.known is not None else None, self.known)
 
 

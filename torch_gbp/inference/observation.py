@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import shown
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.inference.damping import Iteration
 from torch_gbp.inference.node import Node
@@ -63,11 +65,39 @@ class ObservationNode(Node):
 
     def _check(self, output: Gaussian) -> None:
         self.likelihood.check(output, self.target)
-        if self.known is not None and self.known.shape not in (self.target.shape[:1], torch.Size(output.shape)):
-            raise InvalidInput(
-                "the mask of known targets must be (n,) or of the outputs' shape",
-                where="FactorGraph",
-                got=f"{tuple(self.known.shape)}, outputs {tuple(output.shape)}",
-                fix="use one entry for every example",
-            )
         self._checked = True
+
+
+def require_likelihood(likelihood: Any) -> None:
+    """Raises InvalidInput unless it is a likelihood, or None."""
+    if not (likelihood is None or isinstance(likelihood, Likelihood)):
+        raise InvalidInput(
+            "likelihood must be a likelihood, or None for outputs that are observed exactly",
+            where="FactorGraph",
+            got=shown(likelihood),
+            cause="targets in its place, or a class in that of its instance",
+            fix="pass target=y by name, and e.g. torch_gbp.Softmax() as the likelihood",
+        )
+
+
+def observed_outputs(output: Gaussian, target: Any, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Outputs that are observed exactly, and their mask as they are shaped (None for all).
+
+    Raises:
+        InvalidInput: targets of another shape or type than the outputs, or not finite where they are known; another mask.
+    """
+    if not isinstance(target, Tensor) or target.shape != output.shape or target.dtype != output.dtype:
+        got = f"{target.dtype} {tuple(target.shape)}" if isinstance(target, Tensor) else shown(target)
+        raise InvalidInput(
+            "without a likelihood the targets are the outputs themselves",
+            where="FactorGraph",
+            got=f"targets {got}, outputs {output.dtype} {tuple(output.shape)}",
+            cause="labels, or an axis too few",
+            fix="pass a likelihood, or targets of the outputs' shape and dtype",
+        )
+    entries = None if known is None else known.view(*known.shape, *(1 for _ in output.shape[known.ndim :])).expand_as(target)
+    if not bool((target if entries is None else target[entries]).isfinite().all()):
+        raise InvalidInput(
+            "targets are NaN or Inf", where="FactorGraph", cause="missing values", fix="mark those that are there in `observed`"
+        )
+    return target, entries

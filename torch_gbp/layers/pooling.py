@@ -131,7 +131,7 @@ class GBPAvgPool2d(_Pool):
     """Average of each window: mean averages, variance is the sum of v / d^2 (factors/linear_map.py).
 
     Its entries are taken as independent. Behind a convolution they share the kernel, and the average is then far less certain
-    than the variance says (tests/test_forward_variance.py).
+    than the variance says (tests/layers/test_forward_variance.py).
 
     Args:
         kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override: as in torch.nn.AvgPool2d.

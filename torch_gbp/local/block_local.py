@@ -100,7 +100,7 @@ class BlockLocal(nn.Module):
         """Block k's output, with its graph, and the terms of its loss; the input is cut off from what made it."""
         output = self.blocks[k](x.detach())
         if k == len(self.blocks) - 1:
-            return BlockStep(output, {"end": self.end_loss(output, y)})
+            return BlockStep(output, {"end": self.end_loss(output, y if y.is_floating_point() else y.long())})
         return BlockStep(output, self.losses[k](output, self.probabilities(y, output)))
 
     def learn(self, k: int, terms: dict[str, Tensor], optimizer: Any, backward: Backward = Tensor.backward) -> dict[str, Tensor]:

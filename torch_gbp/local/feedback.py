@@ -7,6 +7,8 @@ network held still, the local loss is a sum of squares in these weights: least s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,12 +66,18 @@ class RidgeFeedback(Feedback):
         self.register_buffer("moment", torch.zeros(classes, channels))
         self.register_buffer("weight", torch.zeros(classes, channels))
 
+    def _apply(self, fn: Any, recurse: bool = True) -> RidgeFeedback:
+        super()._apply(fn, recurse)
+        for name, sums in list(self.named_buffers(recurse=False)):  # sums over many batches, which half precision does not hold
+            setattr(self, name, sums.to(torch.promote_types(sums.dtype, torch.float32)))
+        return self
+
     def forward(self, labels: Tensor) -> Tensor:
         return labels @ self.weight
 
     @torch.no_grad()
     def fit(self, labels: Tensor, activations: Tensor) -> Tensor:
-        moment = labels.T @ activations
+        moment = labels.T @ activations.to(labels.dtype)
         if not bool(moment.isfinite().all()):
             raise InvalidInput(
                 "the activations are NaN or Inf",
@@ -104,10 +112,10 @@ class GradientFeedback(Feedback):
         self.weight = nn.Parameter(torch.zeros(classes, channels))  # says nothing before it has seen a batch
 
     def forward(self, labels: Tensor) -> Tensor:
-        return labels @ self.weight
+        return labels @ self.weight.to(labels.dtype)
 
     def fit(self, labels: Tensor, activations: Tensor) -> Tensor:
-        return 0.5 * F.mse_loss(labels @ self.weight, activations.detach(), reduction="sum") / len(labels)
+        return 0.5 * F.mse_loss(self(labels), activations.detach().to(labels.dtype), reduction="sum") / len(labels)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, {self.weight.shape[1]}"

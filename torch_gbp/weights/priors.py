@@ -92,15 +92,17 @@ class Prior:
 
     def _require_mean(self) -> None:
         if isinstance(self.mean, Tensor):
-            if not (self.mean.is_floating_point() and bool((self.mean.abs() <= _LARGEST).all())):
-                got = f"{self.mean.dtype} of shape {tuple(self.mean.shape)}"
+            mean = self.mean.detach()
+            object.__setattr__(self, "mean", mean)  # a prior is known before data, and no function of parameters
+            if not (mean.is_floating_point() and bool((mean.abs() <= _LARGEST).all())):
+                got = f"{mean.dtype} of shape {tuple(mean.shape)}"
                 raise InvalidInput(
                     "mean must be finite numbers of floating point",
                     where="Prior",
                     got=got,
                     fix="use the weights' shape and dtype",
                 )
-        elif self.mean != "start":
+        elif not (isinstance(self.mean, str) and self.mean == "start"):
             require("mean", self.mean, MEAN, "Prior", fix='use 0, "start" for the random start, or a tensor')
 
     def resolved(self, fan_in: int, fan_out: int) -> Prior:
