@@ -258,3 +258,25 @@ def test_rounding_of_a_softmax_is_no_error():
 def test_an_infinite_score_has_no_error():
     card = gbp.evaluate(torch.eye(2)[[0, 1, 0]], torch.tensor([0, 1, 1]), resamples=3)
     assert card["cls/NLL"].value == math.inf and math.isnan(card["cls/NLL"].error) and str(card["cls/NLL"]) == "inf"
+
+
+def test_labels_of_few_bits_large_logits_and_arrays_of_training_data():
+    x, y = torch.tensor([[1000.0], [-1000.0], [500.0]]), torch.tensor([1, 1, 0], dtype=torch.int32)
+    both = lambda x: torch.cat([x, -x], 1)  # noqa: E731
+    wanted = torch.nn.functional.cross_entropy(both(x), y.long()).item()
+    assert gbp.evaluate(both, (x, y), outputs="logits")["cls/NLL"].value == pytest.approx(wanted)
+    assert gbp.evaluate(lambda x: both(x).log_softmax(1), (x, y), outputs="log_probabilities")["cls/NLL"].value == pytest.approx(
+        wanted
+    )
+    x, network = torch.randn(60, 3), gbp.from_torch(torch.nn.Linear(3, 2))
+    y = (x[:, 0] > 0).int()
+    arrays = x.double().numpy(), y.numpy()
+    for train in (arrays, list(arrays), (x, y)):
+        found = gbp.evaluate(network, arrays, gbp.Softmax(), ood={"far": 10 * arrays[0]}, train=train)
+        assert found["ood/far/AUROC"].value > 0.5
+
+
+def test_beliefs_are_shown_by_their_means():
+    model, belief = torch.nn.Sequential(gbp.GBPLinear(3, 2)), gbp.Gaussian(torch.randn(8, 3), torch.rand(8, 3))
+    found = gbp.evaluate(model, [(belief, torch.arange(8) % 2)], gbp.Softmax(), ood={"other": [2 * belief]}, keep_inputs=True)
+    assert torch.equal(found.outcome.inputs, belief.mean)

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from torch_gbp import metrics
+from torch_gbp.errors import InvalidInput
 from torch_gbp.evaluation import Outcome, score
+from torch_gbp.metrics import auroc, brier_score, calibration_error, classification_scores, regression_scores
+from torch_gbp.metrics.classes import accuracy
 
 ONE_HOT = torch.eye(3)
 
@@ -83,3 +86,31 @@ def test_false_alarms_are_counted_at_95_percent(missed, expected):
     inside = torch.zeros(4)
     far = torch.cat([torch.ones(19), -torch.ones(missed)])
     assert metrics.fpr95(inside, far) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_integer_type_are_scored(dtype):
+    logs, labels = torch.randn(30, 3).log_softmax(1), torch.arange(30) % 3
+    assert classification_scores(logs, labels.to(dtype)) == classification_scores(logs, labels)
+
+
+@pytest.mark.parametrize("score", [brier_score, accuracy, calibration_error])
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(4, 1).long(), torch.zeros(3).long(), torch.zeros(4)], ids=["column", "few", "real"]
+)
+def test_labels_of_another_shape_or_type_are_refused(score, labels):
+    with pytest.raises(InvalidInput, match="integers of shape"):
+        score(torch.full((4, 2), 0.5), labels)
+
+
+@pytest.mark.parametrize("inside", [torch.tensor([0.0, torch.nan]), torch.zeros(0), torch.zeros(2, 2)])
+def test_scores_that_cannot_be_ranked_are_refused(inside):
+    with pytest.raises(InvalidInput, match="none of them NaN"):
+        auroc(inside, torch.tensor([1.0, 2.0]))
+
+
+def test_a_negative_variance_is_refused_and_vectors_are_scored():
+    with pytest.raises(InvalidInput, match="variance"):
+        regression_scores(torch.zeros(2, 1), -torch.ones(2, 1), torch.zeros(2, 1))
+    column = regression_scores(torch.zeros(2, 1), torch.ones(2, 1), torch.ones(2, 1))
+    assert regression_scores(torch.zeros(2), torch.ones(2), torch.ones(2)) == column

@@ -81,12 +81,12 @@ def _on_tensors(model: Any, call: Callable[[Any], Any], outputs: str | None = No
 
     def predictions(x: Any) -> Predictions:
         with torch.no_grad():
-            return read(call(_placed(x, model)), outputs)
+            return read(call(placed(x, model)), outputs)
 
     return predictions
 
 
-def _placed(x: Any, model: Any) -> Any:
+def placed(x: Any, model: Any) -> Any:
     """Inputs where the model is; arrays, which know nothing of float32, in the dtype of its weights."""
     if not isinstance(model, nn.Module):
         return x if isinstance(x, (Tensor, Gaussian)) else torch.as_tensor(x)

@@ -57,7 +57,7 @@ def given(predictions: Any, outputs: str | None) -> Predictions | None:
 
 def _asked(model: Adapter, x: Any, keep_inputs: bool) -> Predictions:
     found = model(x)
-    return replace(found, inputs=tensor(x).detach().cpu()) if keep_inputs else found
+    return replace(found, inputs=tensor(x.mean if isinstance(x, Gaussian) else x).detach().cpu()) if keep_inputs else found
 
 
 def chunked(data: Any) -> Any:

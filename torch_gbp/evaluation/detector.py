@@ -6,18 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
+from torch_gbp.batches import is_array
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
-from torch_gbp.evaluation.adapter import Adapter
+from torch_gbp.evaluation.adapter import Adapter, placed
 from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.data import chunked
 from torch_gbp.evaluation.outcome import Predictions
-from torch_gbp.gaussian import Gaussian
+from torch_gbp.evaluation.reading import tensor
 from torch_gbp.likelihoods import Likelihood, Softmax
-from torch_gbp.modules import device_of
 from torch_gbp.predictive.ood import OODScore
 from torch_gbp.trainer import Trainer
 
@@ -54,11 +53,10 @@ def with_ood_score(ask: Adapter, network: Network | None, train: Any, samples: i
     """
     if train is None or network is None:
         return ask
-    score = OODScore(network.module, network.likelihood, _batches(train), network.how, samples)
-    device = device_of(network.module)
+    score = OODScore(network.module, network.likelihood, _batches(train, network.module), network.how, samples)
 
     def asked(x: Any) -> Predictions:
-        return replace(ask(x), ood_score=score(x if isinstance(x, Gaussian) else torch.as_tensor(x).to(device)))
+        return replace(ask(x), ood_score=score(placed(x, network.module)))
 
     return asked
 
@@ -83,8 +81,8 @@ def network_of(
     return Network(model, Softmax(), "means") if outputs in LOGITS else None
 
 
-def _batches(train: Any) -> Any:
-    """Batches that can be read again for the next model."""
+def _batches(train: Any, module: nn.Module) -> Any:
+    """Batches that can be read again for the next model; arrays as the model is given them."""
     if isinstance(train, Iterable) and iter(train) is train:
         raise InvalidInput(
             "training data are a loader, a data set or a pair of tensors",
@@ -93,4 +91,6 @@ def _batches(train: Any) -> Any:
             cause="a generator, which can be read once",
             fix="pass the DataLoader that the model was trained with",
         )
+    if isinstance(train, (tuple, list)) and len(train) == 2 and all(map(is_array, train)):
+        train = placed(train[0], module), tensor(train[1])
     return chunked(train)

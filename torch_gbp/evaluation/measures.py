@@ -41,8 +41,8 @@ def measures(outcome: Outcome) -> list[Measure]:
 
 def of_classes(outcome: Outcome) -> Measure:
     """Scores of class probabilities; the bins of VectorECE and the width of SmECE are those of all rows."""
-    assert outcome.probabilities is not None
-    every, labels, logs = outcome.probabilities, outcome.targets, outcome.probabilities.log()
+    assert outcome.probabilities is not None and outcome.log_probabilities is not None
+    every, labels, logs = outcome.probabilities, outcome.targets, outcome.log_probabilities
     confidence, predicted = every.max(1)
     ranks, _ = levels(confidence)
     bins, width, miss = cal.vector_bins(every), smoothing_width(every, labels), predicted != labels

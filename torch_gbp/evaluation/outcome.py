@@ -31,6 +31,7 @@ class Predictions:
 
     Attributes:
         probabilities: (n, classes), of classes; None of real targets.
+        log_probabilities: their logarithms, which are finite where a probability rounds to 0; None takes those of them.
         mean, std: (n, k), of real targets with the noise in it, in their units; (n,) is taken as (n, 1). None of classes.
         mixture: of Gaussians, the whole distribution of real targets; None if that is the Gaussian of `mean` and `std`.
         epistemic: what the weights' uncertainty adds: mutual information (n,) in nats, or variance (n, k); None if unknown.
@@ -49,6 +50,7 @@ class Predictions:
 
     _: KW_ONLY
     probabilities: Tensor | None = None
+    log_probabilities: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
     mixture: Mixture | None = None
@@ -59,17 +61,26 @@ class Predictions:
 
     def __post_init__(self) -> None:
         require_one_kind(self.probabilities, self.mean, self.std)
-        for name in ("probabilities", "mean", "std", "epistemic", "energy", "ood_score"):
+        for name in ("probabilities", "log_probabilities", "mean", "std", "epistemic", "energy", "ood_score"):
             setattr(self, name, _plain(getattr(self, name)))
         if self.probabilities is not None:
             require_probabilities(self.probabilities)
+            if self.log_probabilities is None:
+                self.log_probabilities = self.probabilities.log()
         elif self.mean is not None and self.std is not None:
             self.mean, self.std = column(self.mean), column(self.std)
             self.epistemic = None if self.epistemic is None else column(self.epistemic)
             require_deviations(self.mean, self.std)
         if self.mixture is not None:
             self.mixture = Mixture(*(part.detach().cpu().double() for part in self.mixture))
-        require_parts(len(self), epistemic=self.epistemic, energy=self.energy, ood_score=self.ood_score, inputs=self.inputs)
+        require_parts(
+            len(self),
+            log_probabilities=self.log_probabilities,
+            epistemic=self.epistemic,
+            energy=self.energy,
+            ood_score=self.ood_score,
+            inputs=self.inputs,
+        )
 
     @property
     def kind(self) -> Kind:
@@ -124,6 +135,7 @@ class Outcome(Predictions):
         self.targets = self.targets.detach().cpu()
         if self.probabilities is not None:
             require_labels(self.probabilities, self.targets)
+            self.targets = self.targets.long()
         elif self.mean is not None:
             self.targets = column(self.targets)
             require_real_targets(self.mean, self.targets)

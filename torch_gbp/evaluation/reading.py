@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +55,7 @@ def _of_predictive(found: Predictive) -> Predictions:
 
 def _of_distribution(found: Distribution) -> Predictions:
     if isinstance(found, Categorical):
-        return Predictions(probabilities=found.logits.double().softmax(-1))
+        return _of_logs(found.logits.double().log_softmax(-1))
     own = found.base_dist if isinstance(found, Independent) else found
     if isinstance(own, MixtureSameFamily) and isinstance(own.component_distribution, Normal):
         return _of_mixture(own.mixture_distribution.logits, own.component_distribution)
@@ -90,10 +91,13 @@ def _of_arrays(found: Any, outputs: str | None) -> Predictions:
     if outputs in ("mean_std", "mean_variance"):
         return _of_moments(found, outputs)
     values = tensor(found).detach().double()
-    energy = -values.logsumexp(1) if outputs == "logits" and values.ndim == 2 else None
     if outputs == "logits" and values.ndim == 2:
-        values = values.softmax(1)
-    return Predictions(probabilities=values.exp() if outputs == "log_probabilities" else values, energy=energy)
+        return replace(_of_logs(values.log_softmax(1)), energy=-values.logsumexp(1))
+    return _of_logs(values) if outputs == "log_probabilities" else Predictions(probabilities=values)
+
+
+def _of_logs(logs: Tensor) -> Predictions:
+    return Predictions(probabilities=logs.exp(), log_probabilities=logs)
 
 
 def _of_moments(found: Any, outputs: str) -> Predictions:
@@ -118,7 +122,7 @@ def tensor(values: Any) -> Tensor:
 def joined(parts: list[Predictions]) -> Predictions:
     """Predictions of several batches as those of one; what only some of them know is left out."""
     together: dict[str, Any] = {}
-    for name in ("probabilities", "mean", "std", "epistemic", "energy", "ood_score", "inputs"):
+    for name in ("probabilities", "log_probabilities", "mean", "std", "epistemic", "energy", "ood_score", "inputs"):
         own = [getattr(part, name) for part in parts]
         together[name] = None if any(part is None for part in own) else torch.cat(own)
     if any(part.mixture is not None for part in parts):
@@ -139,7 +143,9 @@ def averaged(members: list[Predictions]) -> Predictions:
         )
     if members[0].probabilities is not None:
         p = torch.stack([one.probabilities for one in members if one.probabilities is not None])
-        return Predictions(probabilities=p.mean(0), epistemic=mutual_information(p))
+        logs = torch.stack([one.log_probabilities for one in members if one.log_probabilities is not None])
+        mean = logs.logsumexp(0) - math.log(len(logs))
+        return Predictions(probabilities=p.mean(0), log_probabilities=mean, epistemic=mutual_information(p))
     whole = [one.whole() for one in members]
     weight = torch.cat([one.log_weight for one in whole], -1) - torch.tensor(len(whole)).double().log()
     mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))

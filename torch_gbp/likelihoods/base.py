@@ -18,9 +18,9 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise
 from torch_gbp.likelihoods.evidence import Evidence
 from torch_gbp.likelihoods.loss import Loss
-from torch_gbp.likelihoods.predicting import Predicting
+from torch_gbp.likelihoods.predicting import Predicting, wide
 from torch_gbp.likelihoods.predicting import validation as validation
-from torch_gbp.likelihoods.targets import require_finite_output
+from torch_gbp.likelihoods.targets import check_known, require_finite_output
 
 MANY = 40  # batches in a pass; with fewer, smaller steps were better
 
@@ -70,13 +70,14 @@ class Likelihood(Predicting):
                 value: their examples count for the step, and send nothing.
         """
         mixed = passes.left()
-        mean, variance = output if isinstance(output, Gaussian) else (self._known(output), None)
+        mean, variance = map(wide, output) if isinstance(output, Gaussian) else (wide(self._plain(output)), None)
         self.validate(Gaussian(mean, mean if variance is None else variance), target, known=variance is None)
+        check_known(known, mean, type(self).__name__)
         with full_precision(mean.device):
             return Loss.apply(mean, variance, target, known, self, mixed)  # type: ignore[return-value]
 
-    def _known(self, output: Any) -> Tensor:
-        """Outputs that are a plain tensor, never in half precision."""
+    def _plain(self, output: Any) -> Tensor:
+        """Outputs that are a plain tensor."""
         if not isinstance(output, Tensor) or not output.is_floating_point():
             raise InvalidInput(
                 "the output must be a Gaussian or a floating-point tensor",
@@ -85,7 +86,7 @@ class Likelihood(Predicting):
                 cause="a network that returns several things",
                 fix="pass the tensor of outputs alone",
             )
-        return output.to(torch.promote_types(output.dtype, torch.float32))
+        return output
 
     def log_evidence(self, output: Gaussian, target: Tensor) -> Tensor:
         """log p(y) of every example, (n,), without starting a sweep."""
@@ -138,13 +139,16 @@ class Likelihood(Predicting):
             fix="define probe(output, generator): the score of drawn targets; or use a network of GBP layers",
         )
 
-    def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
+    def learn(
+        self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float, known: Tensor | None = None
+    ) -> None:
         """Learns parameters of the likelihood itself; called when a step takes the batch's messages, if `learns`.
 
         Args:
             mean, variance, target: the outputs' belief in that sweep, and the targets.
             seen: whether the marginals of the weights knew these targets (False: they were a cavity without them).
             share: the batch's share of the training data, at most 1; under torch.distributed that of this process's part of it.
+            known: which of the targets are known, as they are shaped; None for all.
         """
         raise NotImplementedError
 
@@ -157,6 +161,8 @@ class Likelihood(Predicting):
         """`learn` from the known targets, for the step that takes the batch's messages; None where there is nothing to learn."""
         if not self.learns or not (known is None or bool(known.any())):
             return None
+        if known is not None and known.ndim > 1:
+            return partial(self.learn, *output, target, known=known)
         parts = (*output, target) if known is None else (part[known] for part in (*output, target))
         return partial(self.learn, *parts)
 

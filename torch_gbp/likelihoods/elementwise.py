@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
-from torch_gbp.likelihoods.evidence import per_example
+from torch_gbp.likelihoods.evidence import ApartEvidence, per_example
 from torch_gbp.likelihoods.tilted import derivatives, rule, slope
 
 _NODES, _REACH = 128, 9.0  # of the mixture that stands for a predictive distribution, in deviations of the output
@@ -62,11 +62,10 @@ class ElementwiseLikelihood(Likelihood):
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         log, score, precision = self.of_each(mean, variance, target)
-        return Evidence(per_example(log), score, precision)
+        return ApartEvidence.of(log, score, precision)
 
     def known_evidence(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        log = self.log_prob(output, target)
-        return per_example(log), self.score(output, target)
+        return per_example(self.log_prob(output, target)), self.score(output, target)
 
     def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
         return self.score(output, self.draw(output, generator))

@@ -15,13 +15,41 @@ class Evidence(NamedTuple):
     precision: Tensor
 
     def masked(self, known: Tensor | None) -> Evidence:
-        """The evidence of the known targets, (n,) or as the outputs are shaped, alone; None for all."""
+        """The evidence of the known targets, (n,) or as the outputs are shaped, alone; None for all.
+
+        An example with an output that is not known has no log evidence, as its targets may depend on each other (classes).
+        """
         if known is None:
             return self
         examples = known if known.ndim == 1 else known.flatten(1).all(1)
+        return Evidence(_where(examples, self.log), *self._messages(known))
+
+    def _messages(self, known: Tensor) -> tuple[Tensor, Tensor]:
         entries = known.view(-1, *(1 for _ in self.score.shape[1:])) if known.ndim == 1 else known
-        masks = examples, entries, entries
-        return Evidence(*(part.where(mask, part.new_zeros(())) for part, mask in zip(self, masks, strict=True)))
+        return _where(entries, self.score), _where(entries, self.precision)
+
+
+class ApartEvidence(Evidence):
+    """Evidence of targets that are independent given the outputs: `parts` is the log evidence of each, shaped as these."""
+
+    parts: Tensor
+
+    @classmethod
+    def of(cls, parts: Tensor, score: Tensor, precision: Tensor) -> ApartEvidence:
+        """The evidence whose log is the sum of these parts."""
+        found = cls(per_example(parts), score, precision)
+        found.parts = parts
+        return found
+
+    def masked(self, known: Tensor | None) -> Evidence:
+        """The evidence of the known targets alone, those of partly known examples too."""
+        if known is None or known.ndim == 1:
+            return super().masked(known)
+        return Evidence(per_example(_where(known, self.parts)), *self._messages(known))
+
+
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    return values.where(mask, values.new_zeros(()))
 
 
 def per_example(values: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
+from torch_gbp.likelihoods.evidence import ApartEvidence
 from torch_gbp.likelihoods.regression import gaussian_probe
 from torch_gbp.likelihoods.targets import check_values
 
 _NODES = 128  # of the trapezoidal rule over the log variance, whose error falls exponentially with them
 _REACH = 8.0  # deviations of the log variance on each side of its mean, or of where an outlier draws it
+_FAR = 40.0  # above the mean, where the target is not known: outliers of 60 deviations draw it as far
 _LARGEST_LOG = 60.0  # log variances beyond +-60 count as +-60: float32 holds their exponentials
 
 
@@ -74,7 +76,8 @@ class HeteroscedasticRegression(Likelihood):
         precision = (chance * torch.exp(-log_tau)).sum(-1)
         score_s = 0.5 * (chance * share * (each - 1)).sum(-1)
         score = torch.cat([(target - m) * precision, score_s], -1)
-        return Evidence(log.flatten(1).sum(1), score, torch.cat([precision, 0.5 * (chance * share.square()).sum(-1)], -1))
+        precision = torch.cat([precision, 0.5 * (chance * share.square()).sum(-1)], -1)
+        return ApartEvidence.of(torch.cat([log, torch.zeros_like(log)], -1), score, precision)
 
     def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
         """With e ~ N(0, 1): e exp(-s / 2) to the mean, (e^2 - 1) / 2 to the log variance s."""
@@ -84,7 +87,7 @@ class HeteroscedasticRegression(Likelihood):
     def distribution(self, output: Gaussian) -> MixtureSameFamily:
         """The mixture of N(m, v + exp(s)) over s ~ N(m_s, v_s) that the rule takes for p(y)."""
         (m, m_s), (v, v_s) = output.mean.chunk(2, -1), output.variance.chunk(2, -1)
-        s, log_weight = _rule(m_s, v_s, torch.zeros_like(m))
+        s, log_weight = _rule(m_s, v_s, torch.zeros_like(m), _FAR)
         valid = validation()
         parts = Normal(m.unsqueeze(-1).expand_as(s), (v.unsqueeze(-1) + s.exp()).sqrt(), validate_args=valid)
         return MixtureSameFamily(Categorical(logits=log_weight.expand_as(s), validate_args=valid), parts, validate_args=valid)
@@ -95,14 +98,14 @@ class HeteroscedasticRegression(Likelihood):
         return Normal(mean, deviation, validate_args=validation())
 
 
-def _rule(mean: Tensor, variance: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+def _rule(mean: Tensor, variance: Tensor, square: Tensor, far: float = _REACH) -> tuple[Tensor, Tensor]:
     """Nodes s and log weights, last axis, of E[f(s)] for s ~ N(mean, variance), wide enough for a residual^2 `square`.
 
     Given y the mode lies at most W(a) <= log(1 + a) above the mean, a = square exp(-mean) variance / 2 (W of Lambert).
     """
     deviation = variance.clamp_min(torch.finfo(variance.dtype).eps ** 2).sqrt()
     drawn = F.softplus(_log(square) - mean + 2 * _log(deviation) - math.log(2)) / deviation
-    reach = (drawn + _REACH).detach()
+    reach = (drawn + far).detach()
     steps = torch.linspace(0, 1, _NODES, dtype=mean.dtype, device=mean.device)
     x = torch.lerp(torch.full_like(reach, -_REACH).unsqueeze(-1), reach.unsqueeze(-1), steps)
     log_weight = torch.log_softmax(-0.5 * x.square(), -1)

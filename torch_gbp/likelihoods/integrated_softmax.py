@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from torch_gbp.likelihoods.softmax import Softmax
 from torch_gbp.likelihoods.targets import check_labels
 
 _BLOCK = 32  # examples at a time
-_POINTS = 160  # of the outer integral, on the interval where its integrand is within exp(-40) of its peak
+# Of the outer integral, on the interval where its integrand is within exp(-40) of its peak: at least, and between two of them,
+# as its narrowest part is a Gumbel variable's.
+_POINTS, _SPACING = 160, 0.35
 _DROP, _HALVINGS = 40.0, 40
 _STEP, _LOWEST, _CUT = 0.33, -5.0, 36.0  # inner rule over a Gumbel variable; beyond the cut exp(-exp(-g)) is 1
 _LARGEST = 60.0  # exponents beyond it belong to probabilities of exp(-1e26)
@@ -61,7 +63,7 @@ class IntegratedSoftmax(Likelihood):
 
     def evidence(self, mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
         parts = (part.split(_BLOCK) for part in (mean.double(), variance.double(), target.long()))
-        blocks = [_integrate(*block) for block in zip(*parts, strict=True)]
+        blocks = [part for block in zip(*parts, strict=True) for part in _integrated(*block)]
         return Evidence(*(torch.cat(part).to(mean) for part in zip(*blocks, strict=True)))
 
     def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
@@ -86,13 +88,22 @@ class _Tails(NamedTuple):
     slope: Tensor
 
 
-def _integrate(mean: Tensor, variance: Tensor, target: Tensor) -> Evidence:
+def _integrated(mean: Tensor, variance: Tensor, target: Tensor) -> Iterator[Evidence]:
+    """The evidence of a block, in parts with as many points as the longest interval wants."""
     label = F.one_hot(target, mean.shape[1]).bool().unsqueeze(-1)
     low, high = _interval(mean.detach(), variance.detach(), label)
-    u = torch.lerp(low, high, torch.linspace(0, 1, _POINTS, dtype=mean.dtype, device=mean.device))
+    points = _POINTS if torch.compiler.is_compiling() else max(_POINTS, math.ceil(float((high - low).max()) / _SPACING) + 1)
+    rows = max(1, _BLOCK * _POINTS // points)
+    for start in range(0, len(mean), rows):
+        part = slice(start, start + rows)
+        yield _integrate(mean[part], variance[part], label[part], low[part], high[part], points)
+
+
+def _integrate(mean: Tensor, variance: Tensor, label: Tensor, low: Tensor, high: Tensor, points: int) -> Evidence:
+    u = torch.lerp(low, high, torch.linspace(0, 1, points, dtype=mean.dtype, device=mean.device))
     tails = _tails(u, mean, variance)
     height = _height(tails, label)
-    log = torch.logsumexp(height, -1) + ((high - low).squeeze(-1) / (_POINTS - 1)).log()
+    log = torch.logsumexp(height, -1) + ((high - low).squeeze(-1) / (points - 1)).log()
     chance = torch.softmax(height, -1).unsqueeze(1)
     rate, fall = tails.rate, tails.rate * (tails.rate - tails.slope)  # r and -r'
     rate, fall = (torch.where(label, torch.where(label, 0.0, part).sum(1, keepdim=True), part) for part in (rate, fall))

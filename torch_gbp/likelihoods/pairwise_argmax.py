@@ -22,7 +22,7 @@ class PairwiseArgmax(Argmax):
 
     Args:
         noise_variance, regulariser_variance: as in `Argmax`.
-        power: likelihood power, see `Likelihood`; 1 is Bayes' rule and what the sequential order takes.
+        power: likelihood power, see `Likelihood`; 1 is Bayes' rule and what `ExampleByExample` takes.
 
     Shape: outputs (n, classes), labels (n,) of integers.
 

@@ -66,7 +66,8 @@ class Predicting(CheckedModule):
         """Distribution of the target given the belief of the output, by `variance_factor` and `temperature`."""
         require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
         require_moments(*output, type(self).__name__)
-        return self.distribution(self.cooled(Gaussian(output.mean, output.variance * self.variance_factor)))
+        mean, variance = map(wide, output)
+        return self.distribution(self.cooled(Gaussian(mean, variance * self.variance_factor)))
 
     def joint(self, mean: Tensor, covariance: Tensor) -> Distribution:
         """Distribution of the target where the outputs of an example are jointly N(mean, covariance), by `spread`.
@@ -139,6 +140,11 @@ class Predicting(CheckedModule):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def wide(values: Tensor) -> Tensor:
+    """Outputs as likelihoods take them, never in half precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def validation() -> bool | None:
     """`validate_args` of a distribution: torch's default, but False while a program is compiled or exported: it has no values."""
     return False if torch.compiler.is_compiling() else None
@@ -149,6 +155,7 @@ def _last(each: Distribution, samples: int) -> Distribution:
     parameters = {
         name: getattr(each, name).unflatten(0, (samples, -1)).movedim(0, -1)
         for name in each.arg_constraints  # type: ignore[attr-defined]
+        if name in each.__dict__  # of two that mean the same, probabilities and their logits, the one that was given
     }
     return type(each)(**parameters, validate_args=validation())
 

@@ -13,7 +13,7 @@ from torch_gbp.errors.checks import VARIANCE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.standardise import Standardise, warn_unless_standard
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
-from torch_gbp.likelihoods.evidence import per_example
+from torch_gbp.likelihoods.evidence import ApartEvidence
 from torch_gbp.likelihoods.noise import average, expected_square, tilted_square
 from torch_gbp.likelihoods.targets import check_values
 
@@ -110,7 +110,7 @@ class Regression(Likelihood):
             return gaussian_evidence(mean, variance, target, self.noise_variance)
         centre, scale = self._units(target.shape)
         found = gaussian_evidence(mean, variance, (target - centre) / scale, self.noise_variance)
-        return found._replace(log=found.log - scale.log().expand_as(target[0]).sum())
+        return ApartEvidence.of(found.parts - scale.log(), found.score, found.precision)
 
     def probe(self, output: Tensor, generator: torch.Generator) -> Tensor:
         return gaussian_probe(output, self.noise_variance, generator)
@@ -121,11 +121,15 @@ class Regression(Likelihood):
             return super().rate_factor(batches, layers)
         return RATE_FACTOR * (SHALLOW / min(max(layers, SHALLOW), DEEP)) ** STEEP
 
-    def learn(self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float) -> None:
+    def learn(
+        self, mean: Tensor, variance: Tensor, target: Tensor, seen: bool, share: float, known: Tensor | None = None
+    ) -> None:
         """One damped EM step of the noise variance; the buffer is written only if the new value is sound."""
         assert isinstance(self.noise_variance, Tensor)
         (centre, scale), old = self._units(), self.noise_variance.to(mean)
         y = (target - centre) / scale
+        if known is not None:
+            mean, variance, y = mean[known], variance[known], y[known]
         new = expected_square(mean, variance, y) if seen else tilted_square(mean, variance, y, old / self.power)
         self.noise_variance.copy_(average(old, new, share))
 
@@ -155,10 +159,10 @@ def gaussian_probe(output: Tensor, noise: float | Tensor, generator: torch.Gener
     return draws * noise**-0.5
 
 
-def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float | Tensor) -> Evidence:
+def gaussian_evidence(mean: Tensor, variance: Tensor, target: Tensor, noise: float | Tensor) -> ApartEvidence:
     """Evidence of N(target; mean, variance + noise), summed over all but the batch axis."""
     precision = (variance + noise).reciprocal()
     gap = target - mean
     score = gap * precision
     log = 0.5 * (torch.log(precision / (2 * math.pi)) - gap * score)
-    return Evidence(per_example(log), score, precision)
+    return ApartEvidence.of(log, score, precision)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torch_gbp.errors import InvalidInput
-from torch_gbp.errors.checks import require_values
+from torch_gbp.errors.checks import require_values, shown
 from torch_gbp.gaussian import Gaussian
 
 MISSING = -100  # the label of an example without label, torch's own ignore_index
@@ -64,6 +65,24 @@ def require_finite_output(output: Tensor, where: str) -> None:
         cause="missing values (NaN) in the inputs, inputs that are not standardised, or a network that diverged",
         fix="impute or drop missing values, standardise the inputs, or lower lr",
     )
+
+
+def check_known(known: Any, output: Tensor, where: str, name: str = "known") -> None:
+    """A mask of known targets: of dtype bool, (n,) or as the outputs are shaped; None for all."""
+    if known is None:
+        return
+    if not (isinstance(known, Tensor) and known.dtype == torch.bool):
+        got = str(known.dtype) if isinstance(known, Tensor) else shown(known)
+        raise InvalidInput(
+            f"`{name}` must be a mask", where=where, got=got, fix="use a tensor of dtype bool, e.g. mask > 0, or None"
+        )
+    if known.shape not in (output.shape[:1], output.shape):
+        raise InvalidInput(
+            "the mask of known targets must be (n,) or of the outputs' shape",
+            where=where,
+            got=f"{tuple(known.shape)}, outputs {tuple(output.shape)}",
+            fix="use one entry for every example",
+        )
 
 
 def require_examples(target: Tensor, where: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from torch_gbp.metrics.labels import indicators, indices
 from torch_gbp.metrics.ties import even
 
 BINS = 15  # of the calibration errors, the field's habit
@@ -66,7 +66,7 @@ def classwise_calibration_error(probabilities: Tensor, labels: Tensor, bins: int
     0.25
     """
     p = probabilities.double()
-    gaps = one_hot(labels, p.shape[1]) - p
+    gaps = indicators(labels, p) - p
     cell = _bin(p, bins) + bins * torch.arange(p.shape[1], device=p.device)  # one for each class and bin
     sums = gaps.new_zeros(bins * p.shape[1]).index_add_(0, cell.flatten(), gaps.flatten())
     return float(sums.abs().sum() / p.numel())
@@ -103,7 +103,7 @@ def vector_bins(probabilities: Tensor, smallest: int = SMALLEST_BIN) -> Tensor:
 
 def vector_error_in(bins: Tensor, probabilities: Tensor, labels: Tensor) -> float:
     """`vector_calibration_error` with the examples in the bins given."""
-    gaps = probabilities.double() - one_hot(labels, probabilities.shape[1])
+    gaps = probabilities.double() - indicators(labels, probabilities)
     count = bins.bincount()
     sums = gaps.new_zeros(len(count), gaps.shape[1]).index_add_(0, bins, gaps)
     return float((sums.square().sum(1) / count.clamp_min(1)).sum() / len(bins))
@@ -112,7 +112,7 @@ def vector_error_in(bins: Tensor, probabilities: Tensor, labels: Tensor) -> floa
 def _top(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Confidence of each prediction, and whether it is right."""
     confidence, predicted = probabilities.double().max(1)
-    return confidence, (predicted == labels).double()
+    return confidence, (predicted == indices(labels, probabilities)).double()
 
 
 def _binned(claimed: Tensor, seen: Tensor, bins: int) -> tuple[Tensor, Tensor]:

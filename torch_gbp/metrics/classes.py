@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_labels
 from torch_gbp.metrics.calibration import calibration_error, vector_calibration_error
+from torch_gbp.metrics.labels import indicators, indices
 from torch_gbp.metrics.selective import relative_calibration_auc
 
 
@@ -44,12 +44,12 @@ def classification_scores(log_probabilities: Tensor, labels: Tensor) -> dict[str
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Share of examples whose largest probability (the first of equal ones) is that of the label."""
-    return float((probabilities.argmax(1) == labels).double().mean())
+    return float((probabilities.argmax(1) == indices(labels, probabilities)).double().mean())
 
 
 def negative_log_likelihood(log_probabilities: Tensor, labels: Tensor) -> float:
     """Mean of -log p(label) in nats; infinite if a label has probability 0."""
-    return float(-log_probabilities.double().gather(1, labels[:, None]).mean())
+    return float(-log_probabilities.double().gather(1, indices(labels, log_probabilities)[:, None]).mean())
 
 
 def brier_score(probabilities: Tensor, labels: Tensor) -> float:
@@ -60,4 +60,4 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> float:
     1.25
     """
     p = probabilities.double()
-    return float((p - one_hot(labels, p.shape[1])).square().sum(1).mean())
+    return float((p - indicators(labels, p)).square().sum(1).mean())

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp.errors import InvalidInput
 from torch_gbp.likelihoods.information import entropy
 from torch_gbp.metrics.ties import levels
 
@@ -81,9 +82,13 @@ def fpr95(inside: Tensor, outside: Tensor) -> float:
 def detection_scores(inside: Tensor, outside: Tensor) -> dict[str, float]:
     """`auroc`, `average_precision` and `fpr95` by the names of torch-uncertainty, from one sort.
 
+    Raises:
+        InvalidInput: an empty set, or scores that are NaN.
+
     >>> detection_scores(torch.tensor([0.0, 1.0]), torch.tensor([2.0]))
     {'AUROC': 1.0, 'AUPR': 1.0, 'FPR95': 0.0}
     """
+    _require_scores(inside, outside)
     found, alarms = _thresholds(inside, outside)
     gain, more = (part.diff(prepend=part.new_zeros(1)) for part in (found, alarms))
     enough = found >= RECALL * len(outside) - SLACK
@@ -92,6 +97,19 @@ def detection_scores(inside: Tensor, outside: Tensor) -> dict[str, float]:
         "AUPR": float((gain * found / (found + alarms).clamp_min(1)).sum() / len(outside)),
         "FPR95": float(alarms[enough][0] / len(inside)),
     }
+
+
+def _require_scores(*sets: Tensor) -> None:
+    for scores in sets:
+        bad = scores.ndim != 1 or not len(scores) or (scores.is_floating_point() and bool(scores.isnan().any()))
+        if bad:
+            raise InvalidInput(
+                "scores (n,) of at least one example, none of them NaN, are needed on both sides",
+                where="detection_scores",
+                got=f"shape {tuple(scores.shape)}, {int(scores.isnan().sum())} NaN",
+                cause="an empty set, or a network that diverged",
+                fix="leave the set out, and look at the predictions",
+            )
 
 
 def _thresholds(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:

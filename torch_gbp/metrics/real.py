@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from torch_gbp.errors.checks import require_moments
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.targets import check_values
 from torch_gbp.metrics.mixture import Mixture
@@ -20,15 +21,16 @@ def regression_scores(mean: Tensor, variance: Tensor, target: Tensor) -> dict[st
         target: as `mean`.
 
     Raises:
-        InvalidInput: targets of another shape, or not finite.
+        InvalidInput: targets of another shape, or not finite; variances that are negative.
 
     >>> regression_scores(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1))["rmse"]
     1.0
     """
+    require_moments(mean, variance, "regression_scores")
     check_values(Gaussian(mean, variance), target, "regression_scores")
     y = target.double()
     density = Mixture.gaussian(mean.double(), variance.double().sqrt()).log_prob(y)
-    return {"rmse": root_mean_square(y - mean), "log_likelihood": float(density.flatten(1).sum(1).mean())}
+    return {"rmse": root_mean_square(y - mean), "log_likelihood": float(density.sum() / len(y))}
 
 
 def root_mean_square(gap: Tensor) -> float:
