@@ -12,7 +12,7 @@ from lightning_modules import report
 from lightning_modules.commands import convert, export, names, predict
 from lightning_modules.commands import trainer_runs as runs
 from lightning_modules.prediction_files import PredictionFile
-from torch_gbp.errors import GBPError
+from torch_gbp.errors import GBPError, InvalidInput
 
 __all__ = ["DESCRIPTION", "PredictionFile", "main", "run"]
 
@@ -70,6 +70,8 @@ def _with_imports(args: list[str]) -> list[str]:
     rest = list(args)
     while "--import" in rest:
         place = rest.index("--import")
+        if place + 1 == len(rest):
+            raise InvalidInput("--import names a module", where="torch-gbp", got="nothing", fix="--import my_package.networks")
         import_module(rest[place + 1])
         del rest[place : place + 2]
     return rest

@@ -22,6 +22,11 @@ from torch_gbp.reporting import report
 Pairs = tuple[Tensor, Tensor]
 
 
+OF_TRAINING = {  # options of data modules that leave the test examples alone
+    *("batch_size", "fixed_batches", "crop", "flip", "label_smoothing", "download", "accept_altered", "prepared_as")
+}
+
+
 def main(args: Sequence[str]) -> Path:
     """Writes the report on the modules of checkpoints, on the test data of their runs or on those that `--data` names.
 
@@ -75,7 +80,16 @@ def _names(paths: Sequence[str], given: Sequence[str]) -> list[str]:
             "give a name for each checkpoint, or none", where="report", got=f"{len(given)} for {len(paths)}", fix="repeat --name"
         )
     kinds = [read_record(path).kind.rpartition(".")[2] for path in paths]
-    return list(given) or (kinds if len(set(kinds)) == len(kinds) else list(paths))
+    names = list(given) or (kinds if len(set(kinds)) == len(kinds) else list(paths))
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInput(
+            "every model needs a name of its own",
+            where="report",
+            got=f"{', '.join(twice)} twice",
+            fix="give others by --name",
+        )
+    return names
 
 
 def _data(paths: Sequence[str], options: Sequence[str]) -> Any:
@@ -103,7 +117,22 @@ def _of_runs(paths: Sequence[str]) -> dict[str, Any]:
             fix=f"give --data, one of {', '.join(KNOWN['data'])}",
         )
     assert found[0] is not None
+    _require_same_options(paths, [own.get("init_args", {}) for own in found if own is not None])
     return found[0]
+
+
+def _require_same_options(paths: Sequence[str], options: Sequence[dict[str, Any]]) -> None:
+    """Raises InvalidInput where runs differ in what is test data: one's may be another's training data."""
+    every = dict.fromkeys(name for own in options for name in own if name not in OF_TRAINING)
+    different = [name for name in every if any(own.get(name) != options[0].get(name) for own in options)]
+    if different:
+        raise InvalidInput(
+            "the runs of the checkpoints had different data",
+            where=", ".join(paths),
+            got="; ".join(f"{name}: {', '.join(str(own.get(name)) for own in options)}" for name in different),
+            cause="another file, or another seed of the parts",
+            fix="report on each, or give --data and its options",
+        )
 
 
 def _sets(data: Any) -> list[Pairs]:

@@ -60,7 +60,7 @@ def read_record(source: Source) -> Record:
         raise InvalidInput(
             "the checkpoint does not say of which network it is",
             where=str(source),
-            cause="one of another program, or of torch_gbp before 0.3",
+            cause="one of another program, or of an earlier version of torch_gbp",
             fix="pass model=<the network, built as it was>, and likelihood= if it was not the default",
         )
     return Record.loaded(saved, str(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -76,10 +77,9 @@ def load_csv(path: str | Path, target: str, test: float = 0.1, seed: int = 0, ta
 
 def _classes(path: str, texts: list[str]) -> tuple[tuple[str, ...], Tensor]:
     """Names of the classes in their order, and the number of each row's."""
-    try:
-        names = sorted(set(texts), key=float)
-    except ValueError:
-        names = sorted(set(texts))
+    names = sorted(set(texts))  # first as texts, so that numbers written in several ways have one order too
+    if all(map(_is_number, names)):
+        names = sorted(names, key=float)
     if len(names) < 2 or len(names) == len(texts):
         raise InvalidInput(
             "a classification needs two classes, and one with several examples",
@@ -89,6 +89,13 @@ def _classes(path: str, texts: list[str]) -> tuple[tuple[str, ...], Tensor]:
             fix="check target, or use task=regression",
         )
     return tuple(names), torch.tensor([names.index(text) for text in texts])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def load_uci(data_dir: str | Path, name: str, split: int = 0) -> Table:
