@@ -123,6 +123,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[Any], Any]]
     ),
     "denoise.Huber": (denoise.Huber, {"threshold": 1.0}, lambda made: made.energy(X.square())),
     "denoise.PairwiseSmoother": (denoise.PairwiseSmoother, {}, inferred),
+    "denoise.Quadratic": (denoise.Quadratic, {}, lambda made: made.energy(X.square())),
+    "denoise.Smoothness": (denoise.Smoothness, {"deviation": 0.3}, lambda made: denoise.PairwiseSmoother(smoothness=made)),
     "denoise.Reconstruction": (layer, dict.fromkeys(()), denoised),
     "denoise.Stack": (denoise.Stack, {"layers": [layer()]}, denoised),
     "denoise.Tukey": (denoise.Tukey, {"threshold": 1.0}, lambda made: made.energy(X.square())),

@@ -141,6 +141,7 @@ TABLE = {
     "select": {"how": None, "generator": None, "configurations": 1000},
     "Outcome": {
         "probabilities": None,
+        "log_probabilities": None,
         "mean": None,
         "std": None,
         "mixture": None,
@@ -153,6 +154,7 @@ TABLE = {
     },
     "Predictions": {
         "probabilities": None,
+        "log_probabilities": None,
         "mean": None,
         "std": None,
         "mixture": None,
@@ -352,6 +354,7 @@ TABLE = {
         "weight_rate": 1.0,
         "initial_message": False,
     },
+    "Smoothness": {"robust": "Quadratic()", "repeats": 1},
     "Upsampling": {"factor": 2},
     "five_layers": {"channels": 3},
     "BlockLocal": {"local_loss": "variational", "end_loss": "cross_entropy"},
