@@ -3,7 +3,7 @@
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t)                                            s the message weight
     d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
-    m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|),  |d|^2 = sum of d^2 R over an output's weights
+    m <- m - a_p (r / B) (m - m0) + d
     r = R0 / R, if m0 = 0 at least .2 min(1, W)                       W the number of weights for an example
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
@@ -28,13 +28,14 @@ there are few examples, which they would learn by heart:
 
     a_p = a_m max(1 / max(1, L), min(1, 5 / P))^(2 - c)    P passes in all
 
-Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step
-alone is taken, a_p = a_m and r = R0 / R.
+Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step alone is taken,
+within the trust region: d = u a_m / R min(1, D / |d|), |d|^2 the sum of d^2 R over an output's weights; a_p = a_m, r = R0 / R.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -116,13 +117,14 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     else:
         torch.sqrt(noise, out=into)  # which is faster than its reciprocal
         step = gradient / torch.maximum(into, precision / rates.newton, out=into)
-    length = marginal.by_output(torch.mul(step, precision.sqrt(), out=into)).norm(dim=1)
-    scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)
+    if reach < math.inf:
+        length = marginal.by_output(torch.mul(step, precision.sqrt(), out=into)).norm(dim=1)
+        step.mul_(marginal.of_outputs(length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)))
     if marginal.prior_mean is None:
         mean.mul_(1 - pull)
     else:
         mean.lerp_(marginal.centre.expand_as(mean), pull.expand_as(mean))
-    mean.addcmul_(step, marginal.of_outputs(scale), value=rates.move)
+    mean.add_(step, alpha=rates.move)
 
 
 def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
