@@ -50,8 +50,8 @@ class Reference:
             pull = pull * max(1 / max(1.0, depth), min(1.0, 5 * BATCHES * progress / self.t)) ** (2 - crowding)
         elif not steady:
             pull = pull * progress ** (crowding - 1) / math.sqrt(max(1.0, depth))
-        reach = min(2.0, TRUST / math.sqrt(BATCHES)) if steady else math.inf
-        self.m = self.m - pull + d * (reach / length).clamp_max(1.0)
+        scale = (min(2.0, TRUST / math.sqrt(BATCHES)) / length).clamp_max(1.0)
+        self.m = self.m - pull + d * scale ** (1.0 if steady else crowding - 1)
         if self.t % 4 == 0:
             self.average = self.m if self.average is None else self.average
             self.average = self.average + (self.m - self.average) * min(1.0, 4 / (TAIL * self.t))

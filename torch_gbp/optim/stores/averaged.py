@@ -44,7 +44,7 @@ class AveragedSites(Store):
     if that is more than 1. Likelihoods have a factor of their own on that rate (`Likelihood.rate_factor`).
     Means sweep: where precisions come from probes, the means take the step of `stores/bounded.py`, which keeps one more tensor
     and in which the prior pulls at another strength, so the fixed point of the means is another too. The noise bounds that step,
-    in the place of the trust region, which is left, with D not divided, to likelihoods of constant curvature.
+    so the trust region, with D not divided, is left to likelihoods of constant curvature and to weights that outnumber examples.
     Start: the prior's own noise adds up over the layers and drowns the signal of a deep network, so marginals start narrower
     than the prior: R carries a surplus precision (`stores/annealing.py`), which is gone after half of the passes.
     Source: the average site, stochastic EP, Li, Hernandez-Lobato & Turner 2015 (who divide it out); the step, variational online
@@ -119,8 +119,7 @@ class AveragedSites(Store):
         if annealed:
             annealing.put(marginal, state, step.run.progress)
         if step.probed:
-            reach = self._reach(step.batches, depth=1.0) if step.steady else math.inf  # where the noise bounds steps it need not
-            bounded.move(marginal, state, message.information, step, self.momentum, reach)
+            bounded.move(marginal, state, message.information, step, self.momentum, self._reach(step.batches, depth=1.0))
         else:
             self._newton(marginal, state, message.information, step)
         if self.tail and state["steps"] % EVERY == 0:

@@ -3,7 +3,7 @@
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t)                                            s the message weight
     d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
-    m <- m - a_p (r / B) (m - m0) + d
+    m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|)^(c - 1),  |d|^2 = sum of d^2 R over an output's weights
     r = R0 / R, if m0 = 0 at least .2 min(1, W)                       W the number of weights for an example
 
 Where curvature decides, a weight moves as message passing says. Where a weight has hardly any curvature, its deviation is the
@@ -28,14 +28,16 @@ there are few examples, which they would learn by heart:
 
     a_p = a_m max(1 / max(1, L), min(1, 5 / P))^(2 - c)    P passes in all
 
+The trust region, whose radius falls with the number of batches in a pass, keeps a batch's examples from overshooting together. With
+many examples for a weight it but slows long runs down, so it acts to the power of c - 1.
+
 Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step alone is taken,
-within the trust region: d = u a_m / R min(1, D / |d|), |d|^2 the sum of d^2 R over an output's weights; a_p = a_m, r = R0 / R.
+in all of the trust region: d = u a_m / R min(1, D / |d|); a_p = a_m, r = R0 / R.
 Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -59,13 +61,15 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 class Rates(NamedTuple):
     """Numbers of one step: d = `move` U / max(R / `newton`, sqrt(V)), else U / R; the prior pulls by `pull` of its share, which
-    is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters."""
+    is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters; the trust region acts to
+    the power of `confined`."""
 
     newton: float | None
     move: float
     pull: float
     patience: float = 1.0
     least: float = 0.0
+    confined: float = 1.0
 
 
 def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
@@ -106,7 +110,7 @@ def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
         return Rates(None, newton * u, pull)
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
-    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights))
+    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights), step.run.crowding - 1)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
@@ -117,9 +121,10 @@ def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: R
     else:
         torch.sqrt(noise, out=into)  # which is faster than its reciprocal
         step = gradient / torch.maximum(into, precision / rates.newton, out=into)
-    if reach < math.inf:
+    if rates.confined:
         length = marginal.by_output(torch.mul(step, precision.sqrt(), out=into)).norm(dim=1)
-        step.mul_(marginal.of_outputs(length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0)))
+        scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0).pow_(rates.confined)
+        step.mul_(marginal.of_outputs(scale))
     if marginal.prior_mean is None:
         mean.mul_(1 - pull)
     else:
