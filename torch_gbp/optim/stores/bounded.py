@@ -28,8 +28,8 @@ there are few examples, which they would learn by heart:
 
     a_p = a_m max(1 / max(1, L), min(1, 5 / P))^(2 - c)    P passes in all
 
-The trust region, whose radius falls with the number of batches in a pass, keeps a batch's examples from overshooting together. With
-many examples for a weight it but slows long runs down, so it acts to the power of c - 1.
+The trust region, whose radius falls with the number of batches in a pass, keeps a batch's examples from overshooting together.
+With many examples for a weight all that it does is to slow the run down, so it acts to the power of c - 1.
 
 Where the likelihood's curvature does not fall as the fit gets better, as that of Gaussian noise, the Newton step alone is taken,
 in all of the trust region: d = u a_m / R min(1, D / |d|); a_p = a_m, r = R0 / R.
