@@ -141,8 +141,9 @@ class Predicting(CheckedModule):
 
 
 def wide(values: Tensor) -> Tensor:
-    """Outputs as likelihoods take them, never in half precision."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    """Outputs as likelihoods take them, never in half precision; what is no tensor of numbers stays for the checks."""
+    half = isinstance(values, Tensor) and values.dtype in (torch.float16, torch.bfloat16)
+    return values.float() if half else values
 
 
 def validation() -> bool | None:
