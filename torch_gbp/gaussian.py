@@ -1,4 +1,4 @@
-"""Gaussian: the belief of a tensor of variables. Message: a factor's word on them, in information form.
+"""Gaussian: the belief of a tensor of variables. Message: a factor's message to them, in information form.
 
 A Gaussian travels through a network in place of a tensor. Reshaping it reshapes mean and variance
 alike; the gradients that come back through the reshape are the message, reshaped. Other functions of torch

@@ -76,7 +76,7 @@ class Prober:
                 self.generator(device).set_state(value.cpu())
 
     def wait(self, steps: int) -> None:
-        """Decides whether the step after so many is one with a probe."""
+        """Sets whether the step after so many sends a probe."""
         self.due = steps < EARLY or steps % self.every == 0
 
     def probe(self, output: Tensor, scores: Scores, weight: Tensor, moments: bool) -> None:

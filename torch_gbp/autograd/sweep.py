@@ -26,7 +26,7 @@ MStep = Callable[[bool, float], None]
 
 
 class Total(NamedTuple):
-    """What a step takes in: number of examples and their log p(y), a scalar, over all processes."""
+    """The examples of a step: their number and their log p(y), a scalar, over all processes."""
 
     examples: int
     log_evidence: Tensor

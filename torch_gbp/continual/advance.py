@@ -46,7 +46,7 @@ def advance(
     h is the share of the data that the average site of `AveragedSites` has heard, 1 - prod (1 - rate / batches) over the
     optimizer's steps: it begins at silence, and one pass at the usual rates leaves it at a quarter. Other stores count a batch
     at once, and h is 1; so it is where no optimizer is given. v_first is the variance of the layer's `Prior`.
-    Frozen marginals, and weights that no example has spoken to, stay what they are. Networks trained by moment sweeps and by
+    Frozen marginals, and weights that received no message, stay what they are. Networks trained by moment sweeps and by
     means sweeps are treated alike, and a `state_dict` has the new priors in it.
 
     Args:

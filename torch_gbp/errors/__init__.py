@@ -33,7 +33,7 @@ class ImproperMarginal(GBPError, ArithmeticError):
 
 
 class Diverged(GBPError, ArithmeticError):
-    """Iterated messages that run away: an energy that grows without end, or a mean where no posterior can be.
+    """Iterated messages that diverge: an energy that grows without end, or a mean where no posterior can be.
 
     Raised by `FactorGraph` and `Denoiser` (energy), and by `MessagePassing` with `BatchSites` (distance from the prior).
     """

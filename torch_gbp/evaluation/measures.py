@@ -117,7 +117,7 @@ def of_other_inputs(outcome: Outcome) -> Measure:
 
 
 def detectors(outcome: Predictions, found: Predictions) -> dict[str, tuple[Tensor, Tensor]]:
-    """Numbers by which the data and other inputs may be told apart, of both, by the names of those that are known of both."""
+    """Detection scores that are known of both sets, (of the data, of the other inputs) by name."""
     asked = {name: (detector(outcome), detector(found)) for name, detector in DETECTORS.items()}
     return {name: (own, other) for name, (own, other) in asked.items() if own is not None and other is not None}
 

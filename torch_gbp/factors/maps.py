@@ -35,7 +35,7 @@ class Map:
     """A bilinear map M of inputs (n, ...) and weights (o, i, ...); `options` are its geometry, None for a matrix product."""
 
     def seen(self, options: Any, inputs: Tensor) -> Tensor:
-        """What stands for the inputs' means in all products."""
+        """The representation of the input means in all products."""
         return inputs
 
     def square(self, options: Any, inputs: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class MessagePassing(MessageOptimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Lets the messages of the sweeps since the last step into the marginals.
+        """Multiplies the messages received since the last step into the marginals.
 
         Checks every message first and writes only if all are sound. Returns the closure's loss.
         """

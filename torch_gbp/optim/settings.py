@@ -120,7 +120,7 @@ def name_of(group: Mapping[str, Any], position: int) -> str:
 
 
 def kind(store: Store) -> str:
-    """What a saved state calls the store."""
+    """The store's name in a saved state."""
     return type(store).__name__
 
 

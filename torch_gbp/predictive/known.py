@@ -33,7 +33,7 @@ class Network:
     Attributes:
         scattered: means and deviations of the marginals, by the names of the parameters that are the means.
         plain: whether no layer is one of beliefs.
-        traceable: whether those that there are can do without.
+        traceable: whether every GBP layer has a plain torch function.
 
     Raises:
         InvalidInput: no weight has a marginal, though one is `needed`.

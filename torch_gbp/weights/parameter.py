@@ -107,7 +107,7 @@ class GaussianParameter(Received, HeldPrior, CheckedModule):
         return self.by_output(self.mean).shape[1]
 
     def by_output(self, values: Tensor) -> Tensor:
-        """What is there for each weight, a row for each output."""
+        """Values of the weights, one row per output, (outputs, inputs)."""
         return values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
 
     def of_outputs(self, values: Tensor) -> Tensor:

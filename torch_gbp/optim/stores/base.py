@@ -118,7 +118,7 @@ class Store:
         """Puts back the marginal from before `open`, if no commit came."""
 
     def use_averaged_means(self, marginal: GaussianParameter, state: State) -> None:
-        """Puts the mean where the last steps, taken together, say it is."""
+        """Sets the mean to its average over the last steps."""
 
     def rebuild(self, marginal: GaussianParameter, state: State) -> None:
         """Recomputes the marginal from zero, which removes rounding drift."""

@@ -18,7 +18,7 @@ Where a run starts from known weights k = 1, and k = min(1, T / 500) where the p
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
 then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses multiplies, and
-weights that outnumber the examples are heard late:
+where weights outnumber the examples, their messages count late:
 
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
 
