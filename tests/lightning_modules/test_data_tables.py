@@ -134,3 +134,19 @@ def test_scaler_inverts():
     values = torch.tensor([[1.0, 4.0], [3.0, 4.0], [8.0, 4.0]])
     scaler = Scaler.fit(values)
     torch.testing.assert_close(scaler(values) * scaler.std + scaler.mean, values)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("2", "1.0", "1", "2.0"), ("1", "1.0", "2", "2.0")),
+        (("1", "NaN", "0"), ("0", "1", "NaN")),
+        (("10", "9", "1"), ("1", "9", "10")),
+        (("b", "10", "9"), ("10", "9", "b")),
+    ],
+)
+def test_classes_have_one_order_however_their_names_are_hashed(tmp_path, names, wanted):
+    (tmp_path / "k.csv").write_text("u,k\n" + "".join(f"{i},{names[i % len(names)]}\n" for i in range(24)))
+    table = load_csv(tmp_path / "k.csv", "k", test=0.25, task="classification")
+    assert table.classes == wanted
+    assert [table.classes[number] for number in table.y] == [names[i % len(names)] for i in range(24)]

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning_helpers import IGNORED, trainer
 
 from lightning_modules import CSV, AdamWClassifier, Digits, GBPClassifier, GBPRegressor
+from lightning_modules import report as report_command
 from lightning_modules.cli import main
 from lightning_modules.networks import MLP, DigitsConv
 from lightning_modules.run_curves import read_curves
@@ -118,3 +119,22 @@ def test_a_run_of_a_script_needs_data(tmp_path):
     path = run(GBPClassifier(DigitsConv(4)), Digits(batch_size=16), None, CSVLogger(tmp_path))
     with pytest.raises(InvalidInput, match=r"do not say on which data.*give --data, one of .*Digits"):
         main(["report", path, "--out", str(tmp_path / "r.html")])
+
+
+def test_two_models_of_one_name_and_runs_on_different_data_are_refused(checkpoints, tmp_path, monkeypatch):
+    out = ["--out", str(tmp_path / "r.html"), "--resamples=0"]
+    for names in (["--name=a", "--name=a"], []):
+        twice = [checkpoints[0], checkpoints[0]] if not names else [*checkpoints]
+        with pytest.raises(InvalidInput, match="a name of its own"):
+            main(["report", *twice, *names, *out])
+    real = report_command.read_record
+    changed = {checkpoints[1]: {"init_args": {"seed": 7}}}
+
+    def other_seed(path):
+        record = real(path)
+        return record if path not in changed else record._replace(data={**record.data, **changed[path]})
+
+    monkeypatch.setattr(report_command, "read_record", other_seed)
+    with pytest.raises(InvalidInput, match=r"different data.*seed"):
+        main(["report", *checkpoints, *out])
+    assert not (tmp_path / "r.html").exists()
