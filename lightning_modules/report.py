@@ -21,10 +21,8 @@ from torch_gbp.reporting import report
 
 Pairs = tuple[Tensor, Tensor]
 
-
-OF_TRAINING = {  # options of data modules that leave the test examples alone
-    *("batch_size", "fixed_batches", "crop", "flip", "label_smoothing", "download", "accept_altered", "prepared_as")
-}
+# options of data modules that leave the test examples alone
+OF_TRAINING = ("batch_size", "fixed_batches", "crop", "flip", "label_smoothing", "download", "accept_altered", "prepared_as")
 
 
 def main(args: Sequence[str]) -> Path:

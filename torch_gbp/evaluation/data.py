@@ -76,7 +76,7 @@ def chunked(data: Any) -> Any:
 
 def _pairs(data: Any) -> Iterator[tuple[Any, Tensor]]:
     """Batches of inputs and targets; a list of two arrays is a pair as well, as without targets it would be no data."""
-    data = tuple(data) if isinstance(data, list) and _is_pair(tuple(data)) else data
+    data = as_pair(data)
     if _is_pair(data) and data[0].shape[0] != data[1].shape[0]:
         got = f"{data[0].shape[0]} and {data[1].shape[0]}"
         raise InvalidInput("inputs and targets must be as many", where=WHERE, got=got, fix="match them")
@@ -86,6 +86,11 @@ def _pairs(data: Any) -> Iterator[tuple[Any, Tensor]]:
 def _inputs(data: Any) -> Iterator[Any]:
     """Batches of inputs; a tuple is the pair (inputs, targets), a list one of batches."""
     yield from map(first_of, batches(chunked(data[0] if _is_pair(data) else data), WHERE))
+
+
+def as_pair(data: Any) -> Any:
+    """A list of two arrays as the pair (inputs, targets); whatever else it is stays."""
+    return tuple(data) if isinstance(data, list) and _is_pair(tuple(data)) else data
 
 
 def _is_pair(data: Any) -> bool:

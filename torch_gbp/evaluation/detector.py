@@ -13,7 +13,7 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.adapter import Adapter, placed
 from torch_gbp.evaluation.checks import WHERE
-from torch_gbp.evaluation.data import chunked
+from torch_gbp.evaluation.data import as_pair, chunked
 from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.evaluation.reading import tensor
 from torch_gbp.likelihoods import Likelihood, Softmax
@@ -91,6 +91,7 @@ def _batches(train: Any, module: nn.Module) -> Any:
             cause="a generator, which can be read once",
             fix="pass the DataLoader that the model was trained with",
         )
-    if isinstance(train, (tuple, list)) and len(train) == 2 and all(map(is_array, train)):
+    train = as_pair(train)
+    if isinstance(train, tuple) and len(train) == 2 and all(map(is_array, train)):
         train = placed(train[0], module), tensor(train[1])
     return chunked(train)

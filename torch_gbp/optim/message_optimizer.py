@@ -114,10 +114,10 @@ class MessageOptimizer(MarginalOptimizer):
 
         1 before the first step, of another store than `AveragedSites`, and of a marginal that is not this optimizer's.
         """
-        if not isinstance(self.store, AveragedSites):
-            return 1.0
-        left = (left for left, owned in zip(self._unheard, self._owned, strict=True) if any(own is marginal for own in owned))
-        return 1 - unheard if (unheard := next(left, 1.0)) < 1 else 1.0
+        for unheard, owned in zip(self._unheard, self._owned, strict=True):
+            if marginal in owned and unheard < 1 and isinstance(self.store, AveragedSites):
+                return 1 - unheard
+        return 1.0
 
     @property
     def depth(self) -> float:
