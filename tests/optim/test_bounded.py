@@ -141,6 +141,32 @@ def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all
     assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("crowding", [1.0, 1.5, 2.0])
+def test_the_trust_region_acts_by_as_much_as_weights_outnumber_examples(crowding):
+    layer, batches, precision = nn.Linear(100, 2), 1600, 1e6
+    marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
+    layer.weight.detach().zero_()  # nothing is pulled
+    marginal.precision.fill_(precision)
+    step = Step(0.4, batches, run=Run(crowding=crowding, steps=1e6), probed=True)
+    with torch.no_grad():
+        AveragedSites().commit(marginal, {}, Message(torch.full((2, 100), 1e9), torch.zeros(2, 100)), step)
+    share = TRUST / math.sqrt(batches) / (NOISE * math.sqrt(100 * precision))  # D / |d|, of steps at their bound
+    assert share < 0.1
+    assert_close(layer.weight.detach(), torch.full((2, 100), NOISE * share ** (crowding - 1)), rtol=1e-3, atol=0)
+
+
+def test_the_trust_region_acts_in_full_where_curvature_is_constant():
+    layer, batches, precision = nn.Linear(100, 2), 1600, 1e6
+    marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
+    layer.weight.detach().zero_()
+    marginal.precision.fill_(precision)
+    with torch.no_grad():
+        message = Message(torch.full((2, 100), 1e9), torch.zeros(2, 100))
+        AveragedSites().commit(marginal, {}, message, Step(0.4, batches, probed=True, steady=True))
+    wanted = TRUST / math.sqrt(batches) / math.sqrt(100 * precision)  # D over the root of the sum of precisions
+    assert_close(layer.weight.detach(), torch.full((2, 100), wanted), rtol=1e-3, atol=0)
+
+
 def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step_alone():
     layer = gbp.from_torch(nn.Linear(3, 2))
     optimizer = gbp.configure_optimizers(layer, 20, epochs=1)
