@@ -57,7 +57,10 @@ TABLE = {
     "GBPRegressor": ESTIMATOR,
     "optim.monitor": {"FIRST": 0.1, "EVERY": 0.1, "SPARSE": 0.0025, "FEWEST": 16, "SIGNIFICANT": 1.5, "DOUBTS": 2},
     "autograd.probes": {"EARLY": 16, "EVERY": 8},
-    "optim.stores.bounded": {"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "LEAST": 0.2, "RADIAL": 0.05, "LOOK": 16, "MEMORY": 0.99},
+    "optim.stores.bounded": {
+        **{"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "LEAST": 0.2, "RADIAL": 0.05, "LOOK": 16, "MEMORY": 0.99},
+        **{"FEW_PASSES": 5, "BATCHES": 32},
+    },
     "optim.plain_parameters": {"RATE": 0.003},
     "weights.priors": {"SCALE": 0.1, "BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
     "bases.cosine": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},

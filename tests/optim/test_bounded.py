@@ -35,7 +35,8 @@ class Reference:
         self.u = BETA * self.u + (1 - BETA) * g
         self.v = MEMORY * self.v + (1 - MEMORY) * g.square()
         u = POWER * self.u / (1 - BETA**self.t)
-        share = (min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
+        longer = 1.0 if steady else max(1.0, BATCHES / 32) ** (2 - crowding)
+        share = (longer * min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
             limit = NOISE * scheduled / PEAK * self.longer(progress, depth) / math.sqrt(max(1.0, depth))
             share = torch.minimum(share, limit * math.sqrt(1 - MEMORY**self.t) / (POWER * self.v.sqrt()))

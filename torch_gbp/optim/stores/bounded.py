@@ -2,7 +2,7 @@
 
     U <- beta U + (1 - beta) g      V <- b V + (1 - b) g^2            g the score of a batch
     u = s U / (1 - beta^t)                                            s the message weight
-    d = u min(a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
+    d = u min(k_m a_m / R, a_n sqrt(1 - b^t) / (s sqrt(V)))
     m <- m - a_p (r / B) (m - m0) + d min(1, D / |d|)^(c - 1),  |d|^2 = sum of d^2 R over an output's weights
     r = R0 / R, if m0 = 0 at least .2 min(1, W)                       W the number of weights for an example
 
@@ -15,12 +15,17 @@ It falls with the depth, and rises where a run has few steps and starts from not
 
 Where a run starts from known weights k = 1, and k = min(1, T / 500) where the prior is around these (`schedule.shorter`).
 
+A Newton step takes a weight 1 / B of the way to where its batch would have it. With many batches in a pass and many examples for
+a weight that is so little that it slows long runs down, so there it is lengthened to 1 / 32:
+
+    k_m = max(1, B / 32)^(2 - c)    c the crowding (1 to 2, of an automatic power)
+
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
 then too good for the data. Weights yet to be heard are spared, as what every layer of a deep network loses multiplies, and
 where weights outnumber the examples, their messages count late:
 
-    a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done, c the crowding (1 to 2, of an automatic power)
+    a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done
 
 Where only the direction of an output's weights matters, as before a normalisation, g is orthogonal to m, and a pull to 0 harms
 nothing: shorter weights turn by more in a step. That helps in few passes, and lets deep networks find no rest in many, unless
@@ -56,6 +61,7 @@ RADIAL = 0.05  # of what chance has: scores whose part along the weights is smal
 LOOK = 16  # steps between two looks at that
 FEW_PASSES = 5  # of a run in which such weights are pulled as the prior says, in a network of any depth
 MEMORY = 0.99  # b
+BATCHES = 32  # in a pass; with more of them Newton steps are as much longer
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
@@ -110,7 +116,8 @@ def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
         return Rates(None, newton * u, pull)
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
-    return Rates(newton / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights), step.run.crowding - 1)
+    longer = max(1.0, step.batches / BATCHES) ** (2 - step.run.crowding)
+    return Rates(newton * longer / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights), step.run.crowding - 1)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
