@@ -18,7 +18,7 @@ from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing
 
 pytestmark = pytest.mark.usefixtures("float64")
-BETA, TRUST, TAIL, BATCHES, POWER, WEIGHTS = 0.9, 16.0, 0.125, 50.0, 64.0, 0.5
+BETA, TRUST, TAIL, BATCHES, POWER, WEIGHTS, EXAMPLES = 0.9, 16.0, 0.125, 50.0, 64.0, 0.5, 10.0
 
 
 class Reference:
@@ -35,7 +35,7 @@ class Reference:
         self.u = BETA * self.u + (1 - BETA) * g
         self.v = MEMORY * self.v + (1 - MEMORY) * g.square()
         u = POWER * self.u / (1 - BETA**self.t)
-        longer = 1.0 if steady else max(1.0, BATCHES / 32) ** (2 - crowding)
+        longer = 1.0 if steady else max(1.0, BATCHES / 32 / (12 / EXAMPLES)) ** (2 - crowding)  # 12 weights
         share = (longer * min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
             limit = NOISE * scheduled / PEAK * self.longer(progress, depth) / math.sqrt(max(1.0, depth))
@@ -87,7 +87,8 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
         rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / in_all
-        step = Step(rate, BATCHES, None, POWER, Run(depth, progress, in_all, crowding, WEIGHTS), True, steady, 1.5 * rate)
+        run = Run(depth, progress, in_all, crowding, WEIGHTS, EXAMPLES)
+        step = Step(rate, BATCHES, None, POWER, run, True, steady, 1.5 * rate)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
         reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate)
