@@ -18,7 +18,7 @@ from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing
 
 pytestmark = pytest.mark.usefixtures("float64")
-BETA, TRUST, TAIL, BATCHES, POWER, WEIGHTS, EXAMPLES = 0.9, 16.0, 0.125, 50.0, 64.0, 0.5, 10.0
+BETA, TRUST, TAIL, BATCHES, POWER = 0.9, 16.0, 0.125, 50.0, 64.0
 
 
 class Reference:
@@ -29,13 +29,13 @@ class Reference:
         self.u, self.v, self.known, self.t = torch.zeros_like(mean), torch.zeros_like(mean), 1.0, 0
         self.average, self.free = None, False
 
-    def step(self, g, curvature, rate, depth, crowding, steady, progress, scheduled):
+    def step(self, g, curvature, rate, depth, crowding, steady, progress, scheduled, weights):
         self.t += 1
         self.r = self.r + rate / BATCHES * (self.prior - self.r) + rate * POWER * curvature
         self.u = BETA * self.u + (1 - BETA) * g
         self.v = MEMORY * self.v + (1 - MEMORY) * g.square()
         u = POWER * self.u / (1 - BETA**self.t)
-        longer = 1.0 if steady else max(1.0, BATCHES / 32 / (12 / EXAMPLES)) ** (2 - crowding)  # 12 weights
+        longer = 1.0 if steady else (BATCHES / 32) ** ((2 - crowding) * min(1.0, max(0.0, 2 - weights / 8)))
         share = (longer * min(1.0, MEANS * rate) / crowding / self.r).expand_as(u)
         if not steady:
             limit = NOISE * scheduled / PEAK * self.longer(progress, depth) / math.sqrt(max(1.0, depth))
@@ -43,7 +43,7 @@ class Reference:
         d = u * share
         length = (d.square() * self.r).sum(1, keepdim=True).sqrt()
         share = self.prior / self.r
-        share = share if steady or self.centre.any() else share.clamp_min(LEAST * min(1.0, WEIGHTS))
+        share = share if steady or self.centre.any() else share.clamp_min(LEAST * min(1.0, weights))
         pull = min(1.0, MEANS * rate) / crowding * share / BATCHES * (self.m - self.centre)
         if not steady and self.t % LOOK == 1:
             self.free = self.invariant(g)
@@ -71,10 +71,13 @@ class Reference:
 @pytest.mark.parametrize("steady", [False, True], ids=["bounded", "steady"])
 @pytest.mark.parametrize("centred", [False, True], ids=["around_zero", "around_the_start"])
 @pytest.mark.parametrize(
-    ("size", "depth", "crowding", "in_all"),
-    [(1e-4, 0.5, 1.0, 40), (1e-2, 4.0, 2.0, 40), (10.0, 4.0, 1.0, 40), (0.1, 0.5, 1.0, 900), (1e-2, 4.0, 1.3, 1600)],
+    ("size", "depth", "crowding", "in_all", "weights"),
+    [
+        *[(1e-4, 0.5, 1.0, 40, 0.5), (1e-2, 4.0, 2.0, 40, 0.5), (10.0, 4.0, 1.0, 40, 5.0)],
+        *[(0.1, 0.5, 1.0, 900, 12.0), (1e-2, 4.0, 1.3, 1600, 0.5), (0.1, 4.0, 1.0, 40, 20.0)],
+    ],
 )
-def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size, depth, crowding, in_all):
+def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size, depth, crowding, in_all, weights):
     layer = nn.Linear(4, 3)
     marginal = attach(layer, "weight", Prior(0.05, 0.0))
     if centred:
@@ -87,11 +90,11 @@ def test_a_run_of_steps_is_that_of_the_formula(directions, steady, centred, size
             m = reference.m
             g = g - m * (g * m).sum(1, keepdim=True) / m.square().sum(1, keepdim=True)
         rate, progress = 0.1 + 0.3 * torch.rand(()).item(), (i + 1) / in_all
-        run = Run(depth, progress, in_all, crowding, WEIGHTS, EXAMPLES)
+        run = Run(depth, progress, in_all, crowding, weights)
         step = Step(rate, BATCHES, None, POWER, run, True, steady, 1.5 * rate)
         with torch.no_grad():
             store.commit(marginal, state, Message(g.clone(), curvature), step)
-        reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate)
+        reference.step(g, curvature, rate, depth, crowding, steady, progress, 1.5 * rate, weights)
         assert_close(layer.weight.detach(), reference.m, rtol=1e-9, atol=1e-12)
         assert_close(marginal.precision, reference.r, rtol=1e-12, atol=0)
     assert_close(state["average"], reference.average, rtol=1e-9, atol=1e-12)

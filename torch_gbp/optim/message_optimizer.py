@@ -223,9 +223,9 @@ class MessageOptimizer(MarginalOptimizer):
         )
 
     def _run_of(self, group: dict[str, Any], examples: int) -> Run:
-        progress, crowding, in_all = progress_of(group, examples), self.power_factor, group["num_data"]
-        steps = (group["steps"] + 1) / progress
-        return Run(depth(self.layers, crowding), progress, steps, crowding, sum(self._sizes) / in_all, in_all)
+        progress, crowding = progress_of(group, examples), self.power_factor
+        steps, weights = (group["steps"] + 1) / progress, sum(self._sizes) / group["num_data"]
+        return Run(depth(self.layers, crowding), progress, steps, crowding, weights)
 
     def _advance(self, examples: int, updates: Sequence[Update]) -> None:
         taken = {id(update.group): update.step.rate / update.step.batches for update in updates}

@@ -29,7 +29,6 @@ class Run(NamedTuple):
         steps: T, in all.
         crowding: c, the factor on an automatic power (`message_weight.automatic_power_factor`).
         weights: W, how many there are for an example.
-        examples: N, how many make a pass.
     """
 
     depth: float = 1.0
@@ -37,7 +36,6 @@ class Run(NamedTuple):
     steps: float = math.inf
     crowding: float = 1.0
     weights: float = 0.0
-    examples: float = math.inf
 
 
 class Step(NamedTuple):

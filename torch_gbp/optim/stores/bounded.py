@@ -15,11 +15,11 @@ It falls with the depth, and rises where a run has few steps and starts from not
 
 Where a run starts from known weights k = 1, and k = min(1, T / 500) where the prior is around these (`schedule.shorter`).
 
-A Newton step takes a weight 1 / B of the way to where its batch would have it. With many batches in a pass and many examples for
-a weight that is so little that it slows long runs down, so there it is lengthened to 1 / 32. Where a layer has more weights than
-there are examples, these answer each example together, and less of that is enough:
+A Newton step takes a weight 1 / B of the way to where its batch would have it. With many batches in a pass and not too many
+weights for an example that is so little that it slows long runs down, so there it is lengthened to 1 / 32; where weights are many
+it keeps them from learning the examples by heart:
 
-    k_m = max(1, B / (32 max(1, w)))^(2 - c)    w a layer's weights for an example, c the crowding (1 to 2: automatic power)
+    k_m = max(1, B / 32)^((2 - c) min(1, max(0, 2 - W / 8)))    c the crowding (1 to 2, of an automatic power)
 
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
@@ -63,6 +63,7 @@ LOOK = 16  # steps between two looks at that
 FEW_PASSES = 5  # of a run in which such weights are pulled as the prior says, in a network of any depth
 MEMORY = 0.99  # b
 BATCHES = 32  # in a pass; with more of them Newton steps are as much longer
+MANY = 8  # weights for an example with which they begin to be longer by less; with twice as many they are as they were
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 
@@ -89,7 +90,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs), _longer(step, marginal.mean.numel()))
+        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs))
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(*map(marginal.by_output, (score, marginal.mean.detach()))))
         if state.get("radial", 1.0) < RADIAL:
@@ -110,19 +111,21 @@ def _of_directions(step: Step) -> float:
     return max(1 / max(1.0, step.run.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.run.crowding)
 
 
-def _longer(step: Step, weights: int) -> float:
-    """k_m: the factor on the Newton step of a layer with so many weights."""
-    return max(1.0, step.batches / (BATCHES * max(1.0, weights / step.run.examples))) ** (2 - step.run.crowding)
+def _longer(step: Step) -> float:
+    """k_m: the factor on the Newton step."""
+    few = min(1.0, max(0.0, 2 - step.run.weights / MANY))
+    return max(1.0, step.batches / BATCHES) ** ((2 - step.run.crowding) * few)
 
 
-def _rates(step: Step, steps: int, momentum: float, limit: float, longer: float) -> Rates:
+def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
     newton, u = min(1.0, MEANS * step.rate) / step.run.crowding, step.message_weight / (1 - momentum**steps)  # u over U
     pull = newton / step.batches
     if step.steady:
         return Rates(None, newton * u, pull)
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
-    return Rates(newton * longer / noise, noise * u, pull, patience, LEAST * min(1.0, step.run.weights), step.run.crowding - 1)
+    least = LEAST * min(1.0, step.run.weights)
+    return Rates(newton * _longer(step) / noise, noise * u, pull, patience, least, step.run.crowding - 1)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
