@@ -12,7 +12,7 @@ from torch_gbp.gaussian import Message
 from torch_gbp.optim.schedule import LONGEST
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Run, Step
-from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
+from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _longer, _radial
 from torch_gbp.weights.attached import attach
 from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing
@@ -146,30 +146,45 @@ def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all
     assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("crowding", [1.0, 1.5, 2.0])
-def test_the_trust_region_acts_by_as_much_as_weights_outnumber_examples(crowding):
-    layer, batches, precision = nn.Linear(100, 2), 1600, 1e6
-    marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
-    layer.weight.detach().zero_()  # nothing is pulled
-    marginal.precision.fill_(precision)
-    step = Step(0.4, batches, run=Run(crowding=crowding, steps=1e6), probed=True)
-    with torch.no_grad():
-        AveragedSites().commit(marginal, {}, Message(torch.full((2, 100), 1e9), torch.zeros(2, 100)), step)
-    share = TRUST / math.sqrt(batches) / (NOISE * math.sqrt(100 * precision))  # D / |d|, of steps at their bound
-    assert share < 0.1
-    assert_close(layer.weight.detach(), torch.full((2, 100), NOISE * share ** (crowding - 1)), rtol=1e-3, atol=0)
-
-
-def test_the_trust_region_acts_in_full_where_curvature_is_constant():
-    layer, batches, precision = nn.Linear(100, 2), 1600, 1e6
+def far_beyond_the_trust_region(step, precision=1e6):
+    """The means after a step from 0, where nothing is pulled, with scores of 1e9."""
+    layer = nn.Linear(100, 2)
     marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
     layer.weight.detach().zero_()
     marginal.precision.fill_(precision)
     with torch.no_grad():
-        message = Message(torch.full((2, 100), 1e9), torch.zeros(2, 100))
-        AveragedSites().commit(marginal, {}, message, Step(0.4, batches, probed=True, steady=True))
-    wanted = TRUST / math.sqrt(batches) / math.sqrt(100 * precision)  # D over the root of the sum of precisions
-    assert_close(layer.weight.detach(), torch.full((2, 100), wanted), rtol=1e-3, atol=0)
+        AveragedSites().commit(marginal, {}, Message(torch.full((2, 100), 1e9), torch.zeros(2, 100)), step)
+    return layer.weight.detach()
+
+
+@pytest.mark.parametrize("crowding", [1.0, 1.5, 2.0])
+def test_the_trust_region_acts_by_as_much_as_weights_outnumber_examples(crowding):
+    moved = far_beyond_the_trust_region(Step(0.4, 1600, run=Run(crowding=crowding, steps=1e6), probed=True))
+    share = TRUST / math.sqrt(1600) / (NOISE * math.sqrt(100 * 1e6))  # D / |d|, of steps at their bound
+    assert share < 0.1
+    assert_close(moved, torch.full((2, 100), NOISE * share ** (crowding - 1)), rtol=1e-3, atol=0)
+
+
+def test_the_trust_region_acts_in_full_where_curvature_is_constant():
+    moved = far_beyond_the_trust_region(Step(0.4, 1600, probed=True, steady=True))
+    wanted = TRUST / math.sqrt(1600) / math.sqrt(100 * 1e6)  # D over the root of the sum of precisions
+    assert_close(moved, torch.full((2, 100), wanted), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("batches", "crowding", "weights", "factor"),
+    [
+        (8, 1, 0, 1),
+        (32, 1, 0, 1),
+        (320, 1, 8, 10),
+        (320, 1, 12, 10**0.5),
+        (320, 1, 100, 1),
+        (320, 1.5, 1, 10**0.5),
+        (320, 2, 1, 1),
+    ],
+)
+def test_newton_steps_are_longer_with_many_batches_and_examples(batches, crowding, weights, factor):
+    assert math.isclose(_longer(Step(0.4, batches, run=Run(crowding=crowding, weights=weights))), factor)
 
 
 def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step_alone():
