@@ -5,6 +5,7 @@ One mechanism for the image tasks, for any network, and for block-local learning
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import NamedTuple
@@ -99,7 +100,7 @@ class Contest(NamedTuple):
     def choose(self, searched: list[Row], net: str, method: str, epochs: int) -> Choice:
         """The searched settings with the best score, else the built-in ones; a method without a grid is taken as it comes.
 
-        Rows with as many passes are preferred: the best rate depends on how long it falls.
+        Rows with as many passes are preferred, else those with the nearest number: the best rate depends on how long it falls.
         """
         entrant, net = self.entrants.get(method, AS_IT_COMES), self.search_net or net
         found = self._settings(searched, net, method, entrant, epochs)
@@ -193,8 +194,9 @@ def _of(searched: list[Row], net: str, method: str) -> list[Row]:
 
 
 def _as_long(rows: list[Row], epochs: int) -> list[Row]:
-    """The rows with as many passes; all if there are none."""
-    return [row for row in rows if row["epochs"] == epochs] or rows
+    """The rows with as many passes, or with the nearest number of them (by its logarithm, the larger one of two)."""
+    nearest = min((row["epochs"] for row in rows), key=lambda own: (abs(math.log(own / epochs)), -own), default=epochs)
+    return [row for row in rows if row["epochs"] == nearest]
 
 
 def _best(rows: list[Row], entrant: Entrant, epochs: int) -> Row:

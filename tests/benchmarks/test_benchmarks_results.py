@@ -91,13 +91,15 @@ def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
     assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, contest.SHIPPED, None, 0)
 
 
-def test_a_search_with_as_many_passes_is_preferred() -> None:
+def test_a_search_with_as_many_passes_is_preferred_then_the_nearest_one() -> None:
     cases = [(6, 1, 0.2), (6, 2, 0.3), (10, 3, 0.1), (10, 4, 0.4)]  # passes, lr, NLL
     searched = [row("adamw", nll, settings={"lr": lr}, epochs=epochs) for epochs, lr, nll in cases]
     assert choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
     assert choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
     assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, contest.SEARCHED, None, 2)
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None, 4)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None, 2)
+    assert choose(searched, "mlp", "adamw", 7) == ({"lr": 1}, contest.SEARCHED_ELSEWHERE, None, 2)
+    assert choose(searched, "mlp", "ensemble", 120).settings == {"lr": 3}
 
 
 def test_cifar10_at_six_passes_takes_what_its_search_chose() -> None:
