@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import mean
 from typing import NamedTuple
 
@@ -66,11 +67,30 @@ def _title(net: str, limit: int, epochs: int) -> str:
     return f"{case.net.title}; {case.data}; {limit:,} examples, {passes(epochs)}"
 
 
-class Verdict(NamedTuple):
-    """How a sweep does on a network: a word for each score, and whether its step is cheap."""
+class Comparison(NamedTuple):
+    """A sweep beside the rival of the best NLL on one network.
 
-    words: list[str]
-    cheap: bool
+    Args:
+        case: what the network's rows have in common.
+        parts: of each score, ours, the rival's and the word for their difference.
+        ratio: of a step to AdamW's; NaN if no row tells it.
+    """
+
+    case: Row
+    sweep: str
+    rival: str
+    parts: list[tuple[str, str, str]]
+    ratio: float
+
+    @property
+    def words(self) -> list[str]:
+        """The word for each score."""
+        return [part[-1] for part in self.parts]
+
+    @property
+    def step(self) -> str:
+        """The ratio as it is written."""
+        return "-" if math.isnan(self.ratio) else f"{self.ratio:.2f}x"
 
 
 def verdicts(rows: list[Row]) -> str:
@@ -78,22 +98,42 @@ def verdicts(rows: list[Row]) -> str:
 
     And on how many networks they are what. Level: they differ by no more than the standard error of their difference.
     """
-    lines, counted = [], list[dict[str, Verdict]]()
-    for title, own in _cases(rows):
-        case = matching(rows, **own)
-        rivals, ours = _rivals(case), {sweep: found for sweep in SWEEPS if (found := matching(case, method=sweep))}
-        if not ours or not rivals:
-            continue
-        rival = min(rivals, key=lambda name: mean(row["nll"] for row in rivals[name]))
-        counted.append({})
-        for sweep, found in ours.items():
-            parts = [_against(score, found, rivals[rival]) for score in SCORES]
-            ratio = estimate(found, "step_ratio")
-            told = f"{ratio.mean:.2f}x" if ratio else "-"
-            lines.append([title, SWEEPS[sweep], rival, *(cell for part in parts for cell in part), told])
-            counted[-1][sweep] = Verdict([part[-1] for part in parts], ratio is not None and ratio.mean <= DEAREST)
+    found = list(_compared(rows))
+    lines = [
+        [_title(**one.case), one.sweep, one.rival, *(cell for part in one.parts for cell in part), one.step] for one in found
+    ]
     headings = [f"{score.title}{what}" for score in SCORES for what in ("", " of the rival", ": torch_gbp is")]
-    return grid(["network", "sweep", "best rival", *headings, "step / AdamW's"], lines) + "\n" + _summed(counted)
+    return grid(["network", "sweep", "best rival", *headings, "step / AdamW's"], lines) + "\n" + _summed(found)
+
+
+def verdicts_of_means(rows: list[Row]) -> str:
+    """The means sweep's lines of `verdicts` in short: the NLL of both, and the words."""
+    found = [one for one in _compared(rows) if one.sweep == SWEEPS["gbp"]]
+    lines = [[_short_title(**one.case), _pair(*one.parts[0][:2]), *one.words, one.step] for one in found]
+    return grid(["network, examples x passes", "NLL / rival's", *(score.title for score in SCORES), "step"], lines)
+
+
+def _pair(ours: str, theirs: str) -> str:
+    """Both numbers without their errors."""
+    return " / ".join(told.split(" ± ")[0] for told in (ours, theirs))
+
+
+def _short_title(net: str, limit: int, epochs: int) -> str:
+    case = anynet.CASES[net]
+    return f"{case.net.title}, {case.data}, {limit:,} x {epochs}"
+
+
+def _compared(rows: list[Row]) -> Iterator[Comparison]:
+    """Every network and sweep that has a rival."""
+    for _, own in _cases(rows):
+        case = matching(rows, **own)
+        rivals = _rivals(case)
+        for method, sweep in SWEEPS.items():
+            if rivals and (found := matching(case, method=method)):
+                best = min(rivals, key=lambda name: mean(row["nll"] for row in rivals[name]))
+                ratio = estimate(found, "step_ratio")
+                parts = [_against(score, found, rivals[best]) for score in SCORES]
+                yield Comparison(own, sweep, best, parts, ratio.mean if ratio else math.nan)
 
 
 def _rivals(case: list[Row]) -> dict[str, list[Row]]:
@@ -127,21 +167,23 @@ def verdict(ours: float, theirs: float, error: float, sign: float) -> str:
     return "level" if abs(gain) <= error else "better" if gain > 0 else "behind"
 
 
-def _summed(counted: list[dict[str, Verdict]]) -> str:
+def _summed(found: list[Comparison]) -> str:
     """How often torch_gbp is what: by the means sweep everywhere, and by the moment sweep where there is one."""
+    means, moments = ([one for one in found if one.sweep == sweep] for sweep in SWEEPS.values())
+    there = [one.case for one in moments]
     ways = {
-        "means sweep": [found["gbp"] for found in counted if "gbp" in found],
-        "moment sweep where it was run, else means": [found.get("gbp_moments") or found["gbp"] for found in counted],
+        "means sweep": means,
+        "moment sweep where it was run, else means": moments + [one for one in means if one.case not in there],
     }
-    counts = [_counts(found) for found in ways.values()]
+    counts = [_counts(own) for own in ways.values()]
     return grid(["torch_gbp", *ways], [[what, *(own[what] for own in counts)] for what in counts[0]])
 
 
-def _counts(found: list[Verdict]) -> dict[str, str]:
+def _counts(found: list[Comparison]) -> dict[str, str]:
     """What is counted, and on how many networks it holds."""
     nll, accuracy, _ = ([own.words[place] for own in found] for place in range(len(SCORES)))
     held = {"NLL and accuracy both better or level": sum("behind" not in both for both in zip(nll, accuracy, strict=True))}
     for place, score in enumerate(SCORES):
         held[f"{score.title} better"] = sum(own.words[place] == "better" for own in found)
-    held[f"a step of at most {DEAREST:g} times AdamW's"] = sum(own.cheap for own in found)
+    held[f"a step of at most {DEAREST:g} times AdamW's"] = sum(own.ratio <= DEAREST for own in found)
     return {what: f"{count} of {len(found)}" for what, count in held.items()}

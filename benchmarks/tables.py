@@ -99,6 +99,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "ablation": ablation,
     "active": other_tables.active_learning,
     "anynet": anynet_tables.any_network,
+    "anynet_means": anynet_tables.verdicts_of_means,
     "anynet_verdicts": anynet_tables.verdicts,
     "continual": other_tables.continual_tasks,
     "continual_search": other_tables.continual_search,
@@ -129,6 +130,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "widening": widening,
 }
 FILE_OF = {
+    "anynet_means": "anynet",
     "anynet_verdicts": "anynet",
     "thesis_scores": "thesis",
     "thesis_widths": "thesis",
