@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STEPS = 60  # of bisection: an interval shrinks to the rounding of float64
+from torch_gbp.likelihoods.quantiles import bisected
+
 ENTRIES = 2**22  # pairs of components that are held at a time
 
 
@@ -63,12 +64,7 @@ class Mixture(NamedTuple):
         own = self.mean + self.std * torch.special.ndtri(torch.tensor(level, dtype=self.mean.dtype))
         if own.shape[-1] == 1:
             return own.squeeze(-1)
-        low, high = own.amin(-1), own.amax(-1)
-        for _ in range(STEPS):
-            middle = (low + high) / 2
-            below = self.cdf(middle) < level
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return (low + high) / 2
+        return bisected(self.cdf, level, own.amin(-1), own.amax(-1))
 
     def crps(self, y: Tensor) -> Tensor:
         """Continuous ranked probability score, integral of (P(Y <= t) - 1{t >= y})^2 dt, in the units of y.

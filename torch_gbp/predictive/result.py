@@ -10,9 +10,11 @@ from torch.distributions import Categorical, Distribution
 from torch.quasirandom import SobolEngine
 
 from torch_gbp.errors import InvalidInput
+from torch_gbp.errors.checks import OPEN_SHARE, require
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.information import entropy, mutual_information
+from torch_gbp.likelihoods.quantiles import quantile
 from torch_gbp.predictive.outputs import Outputs
 
 DRAWS = 128  # of Gaussian outputs, where uncertainty is told apart; a low-discrepancy sequence, so the same in every call
@@ -91,6 +93,35 @@ class Predictive:
     def aleatoric(self) -> Tensor:
         """Expected entropy (n,) of the class, or expected variance (n, ...) of the noise."""
         return self._uncertainty()[1]
+
+    def quantile(self, level: float) -> Tensor:
+        """The value (n, ...) that a target stays below with this probability: of real targets in their units, or of counts.
+
+        Of samples that of the whole mixture, by bisection (`torch_gbp.likelihoods.quantiles`).
+
+        Raises:
+            InvalidInput: a level that is not between 0 and 1; classes; a distribution without a cumulative one.
+
+        >>> import torch_gbp as gbp
+        >>> Predictive(gbp.Regression(1.0), Outputs(torch.zeros(1, 1), torch.zeros(1, 1)), "means").quantile(0.5)
+        tensor([[0.]])
+        """
+        level = require("level", level, OPEN_SHARE, "Predictive.quantile", fix="use 0.05 for 5 %")
+        return quantile(self.distribution, level)
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Ends (n, ...) of the central interval that holds a target with this probability; of counts with at least that.
+
+        Raises:
+            InvalidInput: as `quantile`.
+
+        >>> import torch_gbp as gbp
+        >>> low, high = Predictive(gbp.Regression(1.0), Outputs(torch.zeros(1, 1), torch.zeros(1, 1)), "means").interval(0.95)
+        >>> round(low.item(), 2), round(high.item(), 2)
+        (-1.96, 1.96)
+        """
+        level = require("level", level, OPEN_SHARE, "Predictive.interval", fix="use 0.9 for 90 %")
+        return quantile(self.distribution, (1 - level) / 2), quantile(self.distribution, (1 + level) / 2)
 
     def _uncertainty(self) -> tuple[Tensor, Tensor]:
         if self._parts is None:

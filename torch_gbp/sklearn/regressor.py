@@ -9,7 +9,6 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.preprocessing import StandardScaler
 
-from torch_gbp.errors.checks import OPEN_SHARE, require
 from torch_gbp.likelihoods import Regression
 from torch_gbp.sklearn.estimator import GBPEstimator
 from torch_gbp.sklearn.settings import REAL
@@ -85,10 +84,8 @@ class GBPRegressor(RegressorMixin, GBPEstimator):
         Raises:
             InvalidInput: a level that is not between 0 and 1.
         """
-        level = require("level", level, OPEN_SHARE, "GBPRegressor.predict_interval", fix="use 0.9 for 90 %")
-        mean, std = self.predict(X, return_std=True)
-        reach = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64))) * std
-        return mean - reach, mean + reach
+        low, high = self._predictive(X).interval(level)
+        return self._shaped(low.numpy()), self._shaped(high.numpy())
 
     def uncertainty(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Epistemic and aleatoric variance of the targets, in squared units (`torch_gbp.Predictive`)."""
