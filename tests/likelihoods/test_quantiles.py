@@ -116,3 +116,24 @@ def test_the_compound_of_counts_and_a_gaussian_output_is_that_of_draws() -> None
         found = quantile(gbp.Poisson().predictive(output), level)
         assert bool(((draws <= found).double().mean(0) > level - 0.003).all())
         assert bool(((draws < found).double().mean(0) < level + 0.003).all())
+
+
+@pytest.mark.parametrize("mean", [-5.0, 0.0, 2.0, 9.0])
+@pytest.mark.parametrize("variance", [0.0, 1e-6, 0.1, 1.0, 25.0])
+def test_the_compound_of_counts_has_the_share_of_a_fine_sum(mean: float, variance: float) -> None:
+    """Also where counts are so many that Poisson's width is far below the distance of a mixture's parts."""
+    x = torch.linspace(-10, 10, 400_001, dtype=torch.float64)
+    rate, weight = (mean + variance**0.5 * x).exp(), torch.softmax(-0.5 * x.square(), 0)
+    y = torch.tensor([-1.0, 0, 1, *torch.tensor([mean + t * variance**0.5 for t in (-1, 0.3, 2)]).exp()], dtype=torch.float64)
+    shares = [float((weight * torch.special.gammaincc(own.floor() + 1, rate)).sum()) if own >= 0 else 0.0 for own in y]
+    output = Gaussian(torch.full((6,), mean, dtype=torch.float64), torch.full((6,), variance, dtype=torch.float64))
+    torch.testing.assert_close(
+        gbp.Poisson().predictive(output).cdf(y), torch.tensor(shares, dtype=torch.float64), rtol=0, atol=2e-8
+    )
+
+
+def test_quantiles_of_many_counts_are_no_stairs() -> None:
+    """Median and the hundredth part above it, of log rates N(12, 1): all but the log-normal's own."""
+    many = gbp.Poisson().predictive(Gaussian(torch.tensor([12.0]), torch.tensor([1.0])))
+    for level in (0.5, 0.51):
+        assert quantile(many, level).log().item() == pytest.approx(12 + stats.norm.ppf(level), abs=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,9 +13,11 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods.base import Evidence, Likelihood, validation
 from torch_gbp.likelihoods.evidence import ApartEvidence, per_example
+from torch_gbp.likelihoods.quantiles import cdf
 from torch_gbp.likelihoods.tilted import derivatives, rule, slope
 
 _NODES, _REACH = 128, 9.0  # of the mixture that stands for a predictive distribution, in deviations of the output
+_SAME, _CLOSER = 1e-12, 2  # difference of two probabilities that are one; how often it is looked closer where they change
 
 
 class ElementwiseLikelihood(Likelihood):
@@ -128,6 +132,8 @@ class Compound(MixtureSameFamily):
     """Compound distribution E[p(y | z)], z ~ N(m, v): its density by adaptive quadrature, the rest by a mixture of 128 parts.
 
     Mean and variance are those of the parts at z = m + s x, x from -9 to 9: right to 1e-6 for log rates of deviation up to 2.
+    P(Y <= y), by the parts, would be a stair where p(y | z) is narrower than they lie apart: it is integrated anew between
+    those z at which P(Y <= y | z) changes, to 1e-8.
     """
 
     def __init__(self, likelihood: ElementwiseLikelihood, output: Gaussian) -> None:
@@ -143,3 +149,43 @@ class Compound(MixtureSameFamily):
             self._validate_sample(value)
         mean, variance, value = torch.broadcast_tensors(*self._output, value)
         return self._likelihood.of_each(mean, variance, value)[0]
+
+    def cdf(self, value: Any) -> Tensor:
+        """P(Y <= y), of a likelihood whose distribution at known outputs has one."""
+        mean, deviation = self._output.mean.double().unsqueeze(-1), self._output.variance.double().sqrt().unsqueeze(-1)
+
+        def below(x: Tensor) -> Tensor:
+            """P(Y <= y | z = m + s x)."""
+            return cdf(self._likelihood.known(mean + deviation * x), value.double().unsqueeze(-1))
+
+        low, high = (torch.full_like(mean, end) for end in (-_REACH, _REACH))
+        for _ in range(_CLOSER):
+            low, high = _where_it_changes(below, low, high)
+        return _gaussian_average(below, low, high).to(self._output.mean)
+
+
+def _nodes(low: Tensor, high: Tensor) -> Tensor:
+    return low + (high - low) / (_NODES - 1) * torch.arange(_NODES, dtype=low.dtype, device=low.device)
+
+
+def _where_it_changes(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Two of 128 nodes, outside of which a function (..., nodes) is what it is at the ends."""
+    x = _nodes(low, high)
+    values = f(x)
+    steady = [(values - end).abs() <= _SAME for end in (values[..., :1], values[..., -1:])]
+    first = steady[0].long().cumprod(-1).sum(-1, keepdim=True).sub(1).clamp_max(_NODES - 2)
+    last = _NODES - steady[1].flip(-1).long().cumprod(-1).sum(-1, keepdim=True)
+    x = x.expand(values.shape)
+    return x.gather(-1, first), x.gather(-1, torch.maximum(last, first + 1))
+
+
+def _gaussian_average(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+    """E[f(x)], x ~ N(0, 1), of a function that is steady below `low` and above `high`, by the corrected trapezoidal rule."""
+    x, step = _nodes(low, high), (high - low) / (_NODES - 1)
+    values = f(x)
+    heights = values * torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)
+    ends = [heights[..., :1], heights[..., -1:]]
+    inside = step * (heights.sum(-1, keepdim=True) - 0.5 * (ends[0] + ends[1]))
+    corrected = inside + step.square() / 12 * (high * ends[1] - low * ends[0])  # the slope of a height is -x times it
+    outside = values[..., :1] * torch.special.ndtr(low) + values[..., -1:] * torch.special.ndtr(-high)
+    return (corrected + outside).squeeze(-1).clamp(0, 1)

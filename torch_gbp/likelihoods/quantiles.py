@@ -24,14 +24,14 @@ def cdf(distribution: Distribution, y: Tensor) -> Tensor:
     >>> cdf(Poisson(torch.tensor([2.0])), torch.tensor([1.5]))  # 3 / e^2, of the counts 0 and 1
     tensor([0.4060])
     """
-    if isinstance(distribution, MixtureSameFamily):
-        shares = cdf(distribution.component_distribution, y.unsqueeze(-1))
-        return (distribution.mixture_distribution.probs * shares).sum(-1)
-    if isinstance(distribution, Poisson):
-        return torch.where(y < 0, 0.0, torch.special.gammaincc(y.clamp_min(0).floor() + 1, distribution.rate.to(y)))
     try:
         return distribution.cdf(y)
     except NotImplementedError:
+        if isinstance(distribution, MixtureSameFamily):
+            shares = cdf(distribution.component_distribution, y.unsqueeze(-1))
+            return (distribution.mixture_distribution.probs * shares).sum(-1)
+        if isinstance(distribution, Poisson):
+            return torch.where(y < 0, 0.0, torch.special.gammaincc(y.clamp_min(0).floor() + 1, distribution.rate.to(y)))
         raise InvalidInput(
             "this distribution has no cumulative distribution function",
             where="quantile",
