@@ -73,9 +73,26 @@ def test_real_targets_are_scored_by_the_whole_distribution(likelihood, outputs, 
     assert card["reg/CRPS"].value == pytest.approx(float(crps), rel=0.05)
 
 
-def test_counts_are_refused():
-    with pytest.raises(InvalidInput, match="only classes, Gaussians and mixtures"):
-        gbp.evaluate(network(1), (X, REAL.round()), gbp.Poisson())
+@pytest.mark.parametrize("how", ["moments", "samples", "means"])
+def test_counts_are_scored_by_the_whole_distribution(how):
+    model, likelihood, y = network(1), gbp.Poisson(), torch.poisson(REAL.abs())
+    x = 0.2 * X  # so that the log rates' deviations leave draws of the counts a variance
+    own = gbp.predict(model, likelihood, x, how)
+    card = gbp.evaluate(model, DataLoader(TensorDataset(x, y), 20), likelihood, how=how, resamples=0)
+    assert card["reg/NLL"].value == pytest.approx(float(-own.distribution.log_prob(y).double().mean()), rel=1e-4)
+    draws = own.distribution.sample((4000,)).double()
+    crps = (draws - y).abs().mean() - (draws[:2000] - draws[2000:]).abs().mean() / 2
+    assert card["reg/CRPS"].value == pytest.approx(float(crps), rel=0.05)
+    low, high = own.interval(0.9)
+    assert card["cal/Width_90"].value == pytest.approx(float((high - low).double().mean()), rel=1e-6)
+
+
+def test_counts_of_other_distributions_and_of_ensembles_are_refused():
+    with pytest.raises(InvalidInput, match=r"only classes, Poisson counts, Gaussians.*NegativeBinomial"):
+        gbp.evaluate(torch.distributions.NegativeBinomial(torch.ones(2, 1), torch.ones(2, 1) / 2), torch.ones(2, 1))
+    members = [lambda x: torch.distributions.Poisson(x.exp().mean(1, keepdim=True))] * 2
+    with pytest.raises(InvalidInput, match="ensembles of counts"):
+        gbp.evaluate(members, (X, REAL.abs().round()))
 
 
 def test_plain_modules_are_in_evaluation_mode_meanwhile():

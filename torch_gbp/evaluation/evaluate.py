@@ -39,7 +39,7 @@ def evaluate(
     """Scores of the predictive distributions of any model, with standard errors, by the names of torch-uncertainty's routines.
 
     Accuracy, likelihood, calibration, selective prediction and OOD detection of classes; error, likelihood, CRPS, calibration
-    and intervals of real targets: see `Scorecard`.
+    and intervals of real targets and of counts: see `Scorecard`.
 
     Args:
         model: network with marginals and its `likelihood`, or their `Trainer`; plain torch module or function, with `outputs`;

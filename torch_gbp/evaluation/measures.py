@@ -72,10 +72,10 @@ def of_classes(outcome: Outcome) -> Measure:
 
 
 def of_real_targets(outcome: Outcome) -> Measure:
-    """Scores of real targets, over all of their columns; each is a function of numbers of the single examples."""
+    """Scores of real targets and counts, over all of their columns; each is a function of numbers of the single examples."""
     whole, y = outcome.whole(), outcome.targets.double()
     assert outcome.mean is not None
-    gap, nll, crps, pit = y - outcome.mean, -whole.log_prob(y), whole.crps(y), whole.cdf(y)
+    gap, nll, crps, pit = y - outcome.mean, -whole.log_prob(y), whole.crps(y), whole.transform(y)
     widths = {level: whole.quantile((1 + level) / 2) - whole.quantile((1 - level) / 2) for level in LEVELS}
 
     def scores(rows: Rows) -> dict[str, float]:

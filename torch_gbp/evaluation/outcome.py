@@ -20,6 +20,7 @@ from torch_gbp.evaluation.checks import (
     require_probabilities,
     require_real_targets,
 )
+from torch_gbp.metrics.counts import Counts
 from torch_gbp.metrics.mixture import Mixture
 
 Kind = Literal["classification", "regression"]
@@ -33,7 +34,8 @@ class Predictions:
         probabilities: (n, classes), of classes; None of real targets.
         log_probabilities: their logarithms, which are finite where a probability rounds to 0; None takes those of them.
         mean, std: (n, k), of real targets with the noise in it, in their units; (n,) is taken as (n, 1). None of classes.
-        mixture: of Gaussians, the whole distribution of real targets; None if that is the Gaussian of `mean` and `std`.
+        mixture: the whole distribution of real targets, a mixture of Gaussians, or that of counts; None if it is the Gaussian
+            of `mean` and `std`.
         epistemic: what the weights' uncertainty adds: mutual information (n,) in nats, or variance (n, k); None if unknown.
         energy: (n,), -log sum exp of the logits, the larger the stranger; None without logits.
         ood_score: (n,), how far an input is from the training data, as by `torch_gbp.OODScore`; None if nobody has asked.
@@ -53,7 +55,7 @@ class Predictions:
     log_probabilities: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
-    mixture: Mixture | None = None
+    mixture: Mixture | Counts | None = None
     epistemic: Tensor | None = None
     energy: Tensor | None = None
     ood_score: Tensor | None = None
@@ -71,7 +73,7 @@ class Predictions:
             self.mean, self.std = column(self.mean), column(self.std)
             self.epistemic = None if self.epistemic is None else column(self.epistemic)
             require_deviations(self.mean, self.std)
-        if self.mixture is not None:
+        if isinstance(self.mixture, Mixture):
             self.mixture = Mixture(*(part.detach().cpu().double() for part in self.mixture))
         require_parts(
             len(self),
@@ -92,8 +94,8 @@ class Predictions:
         assert known is not None
         return len(known)
 
-    def whole(self) -> Mixture:
-        """The distribution of real targets."""
+    def whole(self) -> Mixture | Counts:
+        """The distribution of real targets, or of counts."""
         assert self.mean is not None and self.std is not None
         return Mixture.gaussian(self.mean, self.std) if self.mixture is None else self.mixture
 

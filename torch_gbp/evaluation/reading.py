@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, Poisson
 from torch.distributions import LowRankMultivariateNormal as LowRankNormal
 from torch.distributions import MultivariateNormal as JointNormal
 
@@ -17,6 +17,7 @@ from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.checks import WHERE
 from torch_gbp.evaluation.outcome import Predictions, column
 from torch_gbp.likelihoods.information import mutual_information
+from torch_gbp.metrics.counts import Counts
 from torch_gbp.metrics.mixture import Mixture
 from torch_gbp.predictive import Predictive
 
@@ -32,8 +33,8 @@ def read(found: Any, outputs: str | None) -> Predictions:
         outputs: "logits", "log_probabilities" or "probabilities" (n, classes), "mean_std" or "mean_variance", a pair of (n, k).
 
     Raises:
-        InvalidInput: tensors whose meaning is not said, distributions that are no classes or (mixtures of) Gaussians, and what
-            `Predictions` raises.
+        InvalidInput: tensors whose meaning is not said, distributions that are no classes, Gaussians, Poisson counts or mixtures
+            of these, and what `Predictions` raises.
 
     >>> read(torch.tensor([[0.0, 0.0]]), "logits").probabilities
     tensor([[0.5000, 0.5000]], dtype=torch.float64)
@@ -61,11 +62,13 @@ def _of_distribution(found: Distribution) -> Predictions:
         return _of_mixture(own.mixture_distribution.logits, own.component_distribution)
     if isinstance(own, (Normal, JointNormal, LowRankNormal)):
         return Predictions(mean=own.mean, std=own.variance.double().sqrt())
+    if isinstance(own, Poisson) or (isinstance(own, MixtureSameFamily) and isinstance(own.component_distribution, Poisson)):
+        return Predictions(mean=own.mean, std=own.variance.double().sqrt(), mixture=Counts([own]))
     raise InvalidInput(
-        "only classes, Gaussians and mixtures of Gaussians can be scored",
+        "only classes, Poisson counts, Gaussians and mixtures of these can be scored",
         where=WHERE,
         got=type(found).__name__,
-        cause="counts, or a distribution with heavy tails",
+        cause="other counts, or a distribution with heavy tails",
         fix="score it by its own log_prob, or pass (mean, std) with outputs='mean_std'",
     )
 
@@ -126,8 +129,14 @@ def joined(parts: list[Predictions]) -> Predictions:
         own = [getattr(part, name) for part in parts]
         together[name] = None if any(part is None for part in own) else torch.cat(own)
     if any(part.mixture is not None for part in parts):
-        together["mixture"] = Mixture(*(torch.cat(same) for same in zip(*(part.whole() for part in parts), strict=True)))
+        together["mixture"] = _one_after_the_other([part.whole() for part in parts])
     return Predictions(**together)
+
+
+def _one_after_the_other(parts: list[Mixture | Counts]) -> Mixture | Counts:
+    if all(isinstance(part, Counts) for part in parts):
+        return Counts([own for part in parts for own in part.parts])  # type: ignore[union-attr]
+    return Mixture(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
 
 def averaged(members: list[Predictions]) -> Predictions:
@@ -147,6 +156,8 @@ def averaged(members: list[Predictions]) -> Predictions:
         mean = logs.logsumexp(0) - math.log(len(logs))
         return Predictions(probabilities=p.mean(0), log_probabilities=mean, epistemic=mutual_information(p))
     whole = [one.whole() for one in members]
+    if not all(isinstance(one, Mixture) for one in whole):
+        raise InvalidInput("ensembles of counts are not averaged", where=WHERE, got="Poisson", fix="evaluate each member")
     weight = torch.cat([one.log_weight for one in whole], -1) - torch.tensor(len(whole)).double().log()
     mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))
     mean, std = mixture.moments()

@@ -59,6 +59,10 @@ class Mixture(NamedTuple):
         share = torch.special.ndtr((y.unsqueeze(-1) - self.mean) / self.std)
         return (self.log_weight.exp() * share).sum(-1).clamp(0, 1)
 
+    def transform(self, y: Tensor) -> Tensor:
+        """Probability integral transform P(Y <= y): uniform where the predictions are right."""
+        return self.cdf(y)
+
     def quantile(self, level: float) -> Tensor:
         """y with P(Y <= y) = level: in closed form of one Gaussian, else by bisection between those of the components."""
         own = self.mean + self.std * torch.special.ndtri(torch.tensor(level, dtype=self.mean.dtype))

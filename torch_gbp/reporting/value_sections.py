@@ -79,7 +79,7 @@ def calibration(outcomes: Sequence[Outcome]) -> Section:
     text = """<p>An interval of level 80 % should hold 80 % of the targets; in the grey band lie 95 of 100 models for which
 that is so. The bars show at which quantile of its predictive distribution each target lay: flat for a
 calibrated model, a hill where its intervals are too wide, a valley where they are too narrow.</p>"""
-    transforms = [own.whole().cdf(own.targets.double()).flatten().numpy() for own in outcomes]
+    transforms = [own.whole().transform(own.targets.double()).flatten().numpy() for own in outcomes]
     lines = panel(real.coverage_lines([curves.interval_coverage(own) for own in transforms]), "coverage against level")
     above = figure(lines, " ".join(key(i, own.name) for i, own in enumerate(outcomes)), "Coverage against level")
     bars = [
