@@ -32,8 +32,8 @@ class Scorecard(Mapping[str, Score]):
 
     Classes: `cls/Acc`, `cls/NLL`, `cls/Brier`; `cal/ECE`, `cal/MCE`, `cal/aECE`, `cal/ClasswiseECE` (15 bins), `cal/SmECE`,
     `cal/VectorECE` (the thesis'); `sc/AURC`, `sc/RelativeAUC` (1 - AURC, the thesis'), `sc/AUGRC`, `sc/Cov_5Risk`,
-    `sc/Risk_80Cov`. Real targets and counts: `reg/RMSE`, `reg/MAE`, `reg/NLL`, `reg/CRPS` (a target and example); `cal/QCE`, `cal/PIT`
-    (distance from uniform), `cal/Cov_90`, `cal/Width_90` and for 50 and 95 % of central intervals.
+    `sc/Risk_80Cov`. Real targets and counts: `reg/RMSE`, `reg/MAE`, `reg/NLL`, `reg/CRPS` (a target and example); `cal/QCE`,
+    `cal/PIT` (distance from uniform), `cal/Cov_90`, `cal/Width_90` and for 50 and 95 % of central intervals.
     Other inputs: `ood/<set>/AUROC`, `AUPR`, `FPR95` of `torch_gbp.OODScore` if training data were given, else of the maximum
     probability (of real targets the standard deviation), and with the endings `_msp`, `_entropy`, `_epistemic`, `_energy` of the
     others that are known; `ood_near/...` and `ood_far/...` are means over sets. Each is described with its function in

@@ -9,6 +9,7 @@ from torch_gbp.metrics.calibration import (
     vector_calibration_error,
 )
 from torch_gbp.metrics.classes import brier_score, classification_scores, negative_log_likelihood
+from torch_gbp.metrics.counts import Counts
 from torch_gbp.metrics.detection import auroc, average_precision, detection_scores, fpr95, ood_auroc, predictive_entropy
 from torch_gbp.metrics.mixture import Mixture
 from torch_gbp.metrics.real import quantile_calibration_error, regression_scores
@@ -24,6 +25,7 @@ from torch_gbp.metrics.smooth import smooth_calibration_error
 
 __all__ = [
     "BINS",
+    "Counts",
     "Mixture",
     "adaptive_calibration_error",
     "auroc",
