@@ -108,6 +108,6 @@ def mean_over_kinds(rows: list[Row]) -> list[Row]:
             same = ("method", "net", "limit", "seed", "epochs", "severity")
             like = [other for other in rows if all(other[key] == row[key] for key in same)]
             if len(like) == (1 if row["corruption"] == CLEAN else len(KINDS)):
-                columns = {key for key, value in row.items() if isinstance(value, float)}
+                columns = {key for key, value in row.items() if isinstance(value, float) and all(key in other for other in like)}
                 found.append({**row, **{key: sum(other[key] for other in like) / len(like) for key in columns}})
     return found
