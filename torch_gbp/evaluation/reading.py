@@ -134,8 +134,9 @@ def joined(parts: list[Predictions]) -> Predictions:
 
 
 def _one_after_the_other(parts: list[Mixture | Counts]) -> Mixture | Counts:
-    if all(isinstance(part, Counts) for part in parts):
-        return Counts([own for part in parts for own in part.parts])  # type: ignore[union-attr]
+    counts = [own for part in parts if isinstance(part, Counts) for own in part.parts]
+    if counts:
+        return Counts(counts)
     return Mixture(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
 
@@ -155,8 +156,8 @@ def averaged(members: list[Predictions]) -> Predictions:
         logs = torch.stack([one.log_probabilities for one in members if one.log_probabilities is not None])
         mean = logs.logsumexp(0) - math.log(len(logs))
         return Predictions(probabilities=p.mean(0), log_probabilities=mean, epistemic=mutual_information(p))
-    whole = [one.whole() for one in members]
-    if not all(isinstance(one, Mixture) for one in whole):
+    whole = [own for one in members if isinstance(own := one.whole(), Mixture)]
+    if len(whole) < len(members):
         raise InvalidInput("ensembles of counts are not averaged", where=WHERE, got="Poisson", fix="evaluate each member")
     weight = torch.cat([one.log_weight for one in whole], -1) - torch.tensor(len(whole)).double().log()
     mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))
