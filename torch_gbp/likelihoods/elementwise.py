@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from torch_gbp.likelihoods.quantiles import cdf
 from torch_gbp.likelihoods.tilted import derivatives, rule, slope
 
 _NODES, _REACH = 128, 9.0  # of the mixture that stands for a predictive distribution, in deviations of the output
-_SAME, _CLOSER = 1e-12, 2  # difference of two probabilities that are one; how often it is looked closer where they change
+_SAME = 1e-12  # difference of two probabilities that are one
+_STEEP, _CLOSER = 0.2, 2  # difference from node to node at which the nodes are put closer together, and how often at most
 
 
 class ElementwiseLikelihood(Likelihood):
@@ -160,29 +160,31 @@ class Compound(MixtureSameFamily):
 
         low, high = (torch.full_like(mean, end) for end in (-_REACH, _REACH))
         for _ in range(_CLOSER):
-            low, high = _where_it_changes(below, low, high)
-        return _gaussian_average(below, low, high).to(self._output.mean)
+            values = below(_nodes(low, high))
+            if bool((values.diff().abs() < _STEEP).all()):
+                break
+            low, high = _where_it_changes(values, low, high)
+        else:
+            values = below(_nodes(low, high))
+        return _gaussian_average(values, low, high).to(self._output.mean)
 
 
 def _nodes(low: Tensor, high: Tensor) -> Tensor:
     return low + (high - low) / (_NODES - 1) * torch.arange(_NODES, dtype=low.dtype, device=low.device)
 
 
-def _where_it_changes(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Two of 128 nodes, outside of which a function (..., nodes) is what it is at the ends."""
-    x = _nodes(low, high)
-    values = f(x)
+def _where_it_changes(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Two of 128 nodes, outside of which the values (..., nodes) are what they are at the ends."""
     steady = [(values - end).abs() <= _SAME for end in (values[..., :1], values[..., -1:])]
     first = steady[0].long().cumprod(-1).sum(-1, keepdim=True).sub(1).clamp_max(_NODES - 2)
     last = _NODES - steady[1].flip(-1).long().cumprod(-1).sum(-1, keepdim=True)
-    x = x.expand(values.shape)
+    x = _nodes(low, high).expand(values.shape)
     return x.gather(-1, first), x.gather(-1, torch.maximum(last, first + 1))
 
 
-def _gaussian_average(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+def _gaussian_average(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """E[f(x)], x ~ N(0, 1), of a function that is steady below `low` and above `high`, by the corrected trapezoidal rule."""
     x, step = _nodes(low, high), (high - low) / (_NODES - 1)
-    values = f(x)
     heights = values * torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)
     ends = [heights[..., :1], heights[..., -1:]]
     inside = step * (heights.sum(-1, keepdim=True) - 0.5 * (ends[0] + ends[1]))
