@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.anynet_tables import any_network, verdicts
+from benchmarks.anynet_tables import any_network, verdicts, verdicts_of_means
 
 
 def row(net: str, method: str, seed: int, nll: float) -> dict[str, Any]:
@@ -41,3 +41,20 @@ def test_the_verdict_is_on_the_rival_of_the_best_nll_with_or_without_its_tempera
     assert (
         "| NLL and accuracy both better or level | 1 of 1 | 1 of 1 |" in better and "| NLL better | 1 of 1 | 1 of 1 |" in better
     )
+
+
+def test_the_short_table_has_the_means_sweeps_words_alone() -> None:
+    rows = [
+        row("lenet_small", method, 0, nll) for method, nll in (("gbp", 0.3), ("gbp_moments", 0.1), ("adamw", 0.2), ("ivon", 0.4))
+    ]
+    rows += [row("mlp_small", "gbp", 0, 0.1)]  # which has no rival yet
+    assert verdicts_of_means(rows).splitlines()[2:] == [
+        "| LeNet-5, MNIST, 640 x 60 | 0.3000 / 0.2000 | behind | level | level | 1.25x |"
+    ]
+
+
+def test_a_network_counts_once_by_the_moment_sweep_where_it_was_run() -> None:
+    rows = [row("lenet_small", method, 0, nll) for method, nll in (("gbp", 0.3), ("gbp_moments", 0.1), ("adamw", 0.2))]
+    rows += [row("mlp_small", method, 0, nll) | {"step_ratio": 1.5} for method, nll in (("gbp", 0.1), ("adamw", 0.2))]
+    told = verdicts(rows)
+    assert "| NLL better | 1 of 2 | 2 of 2 |" in told and "| a step of at most 1.3 times AdamW's | 1 of 2 | 1 of 2 |" in told
