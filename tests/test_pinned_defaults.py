@@ -59,7 +59,7 @@ TABLE = {
     "autograd.probes": {"EARLY": 16, "EVERY": 8},
     "optim.stores.bounded": {
         **{"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "LEAST": 0.2, "RADIAL": 0.05, "LOOK": 16, "MEMORY": 0.99},
-        **{"FEW_PASSES": 5, "BATCHES": 32, "MANY": 8},
+        **{"BATCHES": 32, "MANY": 8},
     },
     "optim.plain_parameters": {"RATE": 0.003},
     "weights.priors": {"SCALE": 0.1, "BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},

@@ -29,10 +29,10 @@ where weights outnumber the examples, their messages count late:
     a_p = a_m p^(c - 1) / sqrt(max(1, L))    p the share of the passes done
 
 Where only the direction of an output's weights matters, as before a normalisation, g is orthogonal to m, and a pull to 0 harms
-nothing: shorter weights turn by more in a step. That helps in few passes, and lets deep networks find no rest in many, unless
-there are few examples, which they would learn by heart:
+nothing: shorter weights turn by more in a step. So where that factor is below 1, these have a_p = a_m instead; and with many
+examples all are pulled alike, as by AdamW's decay, where with few those of which the data say little are given up: with m0 = 0
 
-    a_p = a_m max(1 / max(1, L), min(1, 5 / P))^(2 - c)    P passes in all
+    r = max(R0 / R, l)^(c - 1) l^(2 - c)    l = .2 min(1, W)
 
 The trust region, whose radius falls with the number of batches in a pass, keeps a batch's examples from overshooting together.
 With many examples for a weight all that it does is to slow the run down, so it acts to the power of c - 1.
@@ -60,7 +60,6 @@ PEAK = 0.4
 LEAST = 0.2  # R0 / R by which the prior pulls where there is a weight or more for every example
 RADIAL = 0.05  # of what chance has: scores whose part along the weights is smaller do not care how long those are
 LOOK = 16  # steps between two looks at that
-FEW_PASSES = 5  # of a run in which such weights are pulled as the prior says, in a network of any depth
 MEMORY = 0.99  # b
 BATCHES = 32  # in a pass; with more of them Newton steps are as much longer
 MANY = 8  # weights for an example with which they begin to be longer by less; with twice as many they are as they were
@@ -69,8 +68,8 @@ _TINY = 1e-30  # V of a weight that nobody has spoken to
 
 class Rates(NamedTuple):
     """Numbers of one step: d = `move` U / max(R / `newton`, sqrt(V)), else U / R; the prior pulls by `pull` of its share, which
-    is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters; the trust region acts to
-    the power of `confined`."""
+    is R0 / R or `least`, and by `patience` of that where the length of an output's weights matters; elsewhere that share is
+    nearer to `least` by the power `alike`. The trust region acts to the power of `confined`."""
 
     newton: float | None
     move: float
@@ -78,6 +77,7 @@ class Rates(NamedTuple):
     patience: float = 1.0
     least: float = 0.0
     confined: float = 1.0
+    alike: float = 0.0
 
 
 def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
@@ -94,7 +94,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(*map(marginal.by_output, (score, marginal.mean.detach()))))
         if state.get("radial", 1.0) < RADIAL:
-            rates = rates._replace(patience=_of_directions(step))
+            rates = rates._replace(patience=1.0, alike=2 - step.run.crowding)
         _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
 
 
@@ -103,12 +103,6 @@ def _limit(state: State, step: Step, inputs: int) -> float:
     rate = step.rate if step.scheduled is None else step.scheduled
     depth, start = step.run.depth, Start(state["start"])
     return NOISE * rate / PEAK / max(1.0, depth) ** 0.5 * stretched(step.run.steps, depth, start, inputs)
-
-
-def _of_directions(step: Step) -> float:
-    """a_p / a_m where only the direction of an output's weights matters."""
-    passes = step.run.steps / step.batches
-    return max(1 / max(1.0, step.run.depth), min(1.0, FEW_PASSES / passes)) ** (2 - step.run.crowding)
 
 
 def _longer(step: Step) -> float:
@@ -152,6 +146,8 @@ def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
     share = marginal.prior_precision / marginal.precision
     if marginal.prior_mean is None:
         share.clamp_min_(rates.least)
+        if rates.alike:
+            share.pow_(1 - rates.alike).mul_(rates.least**rates.alike)
     return share.mul_(rates.pull * rates.patience)
 
 
