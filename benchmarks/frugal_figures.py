@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator
 
 from benchmarks import corruptions, passes, untuned
 from benchmarks.drawing import LOOKS, dress, make_panels, plain_numbers
-from benchmarks.frugal_tables import by_multiple, points
+from benchmarks.frugal_tables import as_they_come, by_multiple, points
 from benchmarks.methods import METHODS, OURS
 from benchmarks.results import Row, committed, estimate, matching
 from benchmarks.tasks import TASKS
@@ -79,7 +79,7 @@ def cost(results: Path) -> Figure | None:
 
 def corrupted(results: Path) -> Figure | None:
     """A row of panels for each network: the scores against the severity, means over the kinds, a line for each method."""
-    rows = corruptions.mean_over_kinds(committed("corruptions", results))
+    rows = corruptions.mean_over_kinds(as_they_come(committed("corruptions", results)))
     panels = [(net, score) for net in dict.fromkeys(row["net"] for row in rows) for score in TEMPERED]
     if not panels:
         return None

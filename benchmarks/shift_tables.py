@@ -28,7 +28,9 @@ def corrupted(rows: list[Row]) -> str:
     """A line for each network and method: NLL and ECE by severity, means over the kinds, and with a held-out temperature."""
     means = corruptions.mean_over_kinds(rows)
     lines = []
-    for net, limit, epochs, method in distinct(means, "net", "limit", "epochs", "method"):
+    order = list(METHODS)
+    cases = distinct(means, "net", "limit", "epochs", "method")
+    for net, limit, epochs, method in sorted(cases, key=lambda case: (*case[:-1], order.index(case[-1]))):
         title = f"{TASKS[corruptions.TASK].nets[net].title}, {limit:,} images, {epochs} passes"
         lines.append(Line([title, _named(method)], {"net": net, "limit": limit, "epochs": epochs, "method": method}))
     shown = {"NLL": "nll", "NLL, temperature": "nll_tempered", "ECE": "ece", "ECE, temperature": "ece_tempered"}
