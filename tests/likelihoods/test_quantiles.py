@@ -137,3 +137,14 @@ def test_quantiles_of_many_counts_are_no_stairs() -> None:
     many = gbp.Poisson().predictive(Gaussian(torch.tensor([12.0]), torch.tensor([1.0])))
     for level in (0.5, 0.51):
         assert quantile(many, level).log().item() == pytest.approx(12 + stats.norm.ppf(level), abs=1e-4)
+
+
+def test_the_compound_of_counts_that_fall_with_the_output_is_that_of_the_mirrored_output() -> None:
+    class Falling(gbp.Poisson):
+        def known(self, outputs: Tensor) -> Poisson:
+            return super().known(-outputs)
+
+    mean, variance = torch.tensor([-2.0, 0.0, 9.0], dtype=torch.float64), torch.tensor([1.0, 0.1, 1.0], dtype=torch.float64)
+    y = torch.tensor([1.0, 1.0, 9000.0], dtype=torch.float64)
+    rising, falling = (own.distribution(Gaussian(m, variance)).cdf(y) for own, m in ((gbp.Poisson(), mean), (Falling(), -mean)))
+    torch.testing.assert_close(falling, rising, rtol=0, atol=1e-9)
