@@ -5,13 +5,13 @@ One mechanism for the image tasks, for any network, and for block-local learning
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import NamedTuple
 
 from torch import Tensor
 
+from benchmarks.choice import BUILT_IN, FARTHEST, SEARCHED, SEARCHED_ELSEWHERE, SHIPPED, Choice, as_long, best, beyond, rows_of
 from benchmarks.measure import fit_temperature, peak_memory_mb, predict_seconds, scores, step_seconds, tempered_scores
 from benchmarks.methods import METHODS, OF_FEW, installed
 from benchmarks.methods.base import Entrant, Method, Settings
@@ -20,26 +20,10 @@ from benchmarks.results import Request, Result, Row, committed, key, merged
 from benchmarks.tasks import SUBSET_SEED, TASKS, Task, Trial, limited, load, load_held_out
 
 BASELINE = "adamw"  # times are told as multiples of its own
-SEARCHED, SEARCHED_ELSEWHERE = "search", "search with another number of passes"
-BUILT_IN, SHIPPED = "built-in defaults, not searched", "the method as it comes"
 QUICK_SETTINGS, FEW = 1, 3  # settings of each grid that --quick tries; a grid of few is tried whole
 
 AS_IT_COMES = Entrant("a further predictive of a method", Method)
 Costs = Callable[[Racer, Request], Row]
-
-
-class Choice(NamedTuple):
-    """A method's settings, where they come from, the temperature fitted with them (None if none was), and settings compared."""
-
-    settings: Settings
-    source: str
-    temperature: float | None = None
-    tried: int = 0
-
-    @property
-    def told(self) -> Row:
-        """What a row says of it."""
-        return {"chosen": dict(self.settings), "chosen_by": self.source, "tried": self.tried}
 
 
 class Contest(NamedTuple):
@@ -75,6 +59,8 @@ class Contest(NamedTuple):
     def search(self, request: Request) -> Result:
         """Every setting of the methods' grids, scored on held-out training examples; one seed, the first.
 
+        Where the best rate is at the edge of its grid, the search goes on beyond it.
+
         A method without a grid, torch_gbp among them, has nothing to choose: it trains once, for its temperature alone.
         """
         methods = sorted(self.asked(request), key=lambda name: self.together and not self.entrants[name].lends)  # lenders first
@@ -104,19 +90,19 @@ class Contest(NamedTuple):
         """
         entrant, net = self.entrants.get(method, AS_IT_COMES), self.search_net or net
         found = self._settings(searched, net, method, entrant, epochs)
-        own = [row for row in _of(searched, net, method) if row["settings"] == found.settings]
-        return found._replace(temperature=_best(own, entrant, epochs).get("temperature") if own else None)
+        own = [row for row in rows_of(searched, net, method) if row["settings"] == found.settings]
+        return found._replace(temperature=best(own, entrant, epochs).get("temperature") if own else None)
 
     def _settings(self, searched: list[Row], net: str, method: str, entrant: Entrant, epochs: int) -> Choice:
         if not entrant.grid and not entrant.borrows:
             return Choice(entrant.defaults, SHIPPED)
         by = method if entrant.grid else str(entrant.borrows)
-        rows = _as_long(_of(searched, net, by), epochs)
+        rows = as_long(rows_of(searched, net, by), epochs)
         if not rows:
             return Choice({**entrant.defaults, **self._lent(searched, net, entrant, epochs)}, BUILT_IN)
-        best = _best(rows, self.entrants[by], epochs)
-        source = SEARCHED if best["epochs"] == epochs else SEARCHED_ELSEWHERE
-        return Choice(best["settings"], source, tried=len(rows))
+        found = best(rows, self.entrants[by], epochs)
+        source = SEARCHED if found["epochs"] == epochs else SEARCHED_ELSEWHERE
+        return Choice(found["settings"], source, tried=len(rows))
 
     def _lent(self, searched: list[Row], net: str, entrant: Entrant, epochs: int) -> Settings:
         """What another method's search has chosen for a method that searches for more beside it."""
@@ -149,13 +135,22 @@ class Contest(NamedTuple):
                     found |= tempered_scores(logs, labels, choice.temperature)
                 yield {"method": name, **trial.told, **choice.told, **found, **costs}
 
-    def _tried(self, searched: list[Row], trial: Trial, method: str, quick: bool) -> list[Settings]:
-        """The grid, each with what is lent; of a method without one what is chosen already."""
+    def _tried(self, searched: list[Row], trial: Trial, method: str, quick: bool) -> Iterator[Settings]:
+        """The grid, each with what is lent, and what lies beyond it; of a method without one what is chosen already.
+
+        Args:
+            searched: grows while the settings are tried.
+        """
         entrant, epochs = self.entrants[method], trial.plan.epochs
         lent = self._lent(searched, self.search_net or trial.name, entrant, epochs)
         grid: list[Settings] = [{**lent, **settings} for settings in entrant.grid if self.wanted(trial.name, settings)]
         few = grid[: QUICK_SETTINGS if quick and len(grid) > FEW else None]
-        return few or [self.choose(searched, trial.name, method, epochs).settings]
+        yield from few or [self.choose(searched, trial.name, method, epochs).settings]
+        for _ in range(FARTHEST if grid and not quick else 0):
+            rows = [row for row in rows_of(searched, trial.name, method) if row["limit"] == trial.told["limit"]]
+            if (wider := beyond(rows, entrant, epochs)) is None:
+                return
+            yield wider
 
     def _search_rows(self, request: Request, methods: list[str]) -> Iterator[Row]:
         searched = self.searched(request)
@@ -165,7 +160,7 @@ class Contest(NamedTuple):
                 for settings in self._tried(searched, trial, name, request.quick):
                     if self.together or not _there(trial, name, "settings", settings, request):
                         for row in _searched(race([Run(name, settings, self.entrants[name].make)], trial)[0]):
-                            searched = merged(searched, row)
+                            searched[:] = merged(searched, row)
                             yield row
 
 
@@ -187,21 +182,6 @@ def _there(trial: Trial, method: str, kind: str, settings: Settings, request: Re
     """Whether the result file has a row of this training, made with these settings."""
     new = {"method": method, **trial.told, kind: dict(settings)}
     return any(key(row) == key(new) and row.get(kind) == new[kind] for row in request.done)
-
-
-def _of(searched: list[Row], net: str, method: str) -> list[Row]:
-    return [row for row in searched if (row["net"], row["method"]) == (net, method)]
-
-
-def _as_long(rows: list[Row], epochs: int) -> list[Row]:
-    """The rows with as many passes, or with the nearest number of them (by its logarithm, the larger one of two)."""
-    nearest = min((row["epochs"] for row in rows), key=lambda own: (abs(math.log(own / epochs)), -own), default=epochs)
-    return [row for row in rows if row["epochs"] == nearest]
-
-
-def _best(rows: list[Row], entrant: Entrant, epochs: int) -> Row:
-    sign = -1 if entrant.chosen_by == "accuracy" else 1
-    return min(_as_long(rows, epochs), key=lambda row: sign * row[entrant.chosen_by])
 
 
 def trials_of(task: Task, request: Request, held_out: bool) -> Iterator[Trial]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.contest import Choice, image_contest
+from benchmarks.choice import Choice
+from benchmarks.contest import image_contest
 from benchmarks.measure import scores, tempered_scores
 from benchmarks.methods.base import rival
 from benchmarks.race import Racer

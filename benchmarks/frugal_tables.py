@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from benchmarks import passes, untuned
-from benchmarks.contest import SHIPPED
+from benchmarks.choice import SHIPPED
 from benchmarks.markdown import ACCURACY, ECE, NLL, Cell, Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.methods import METHODS, OURS
 from benchmarks.portions import Portion

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from benchmarks.contest import BUILT_IN, SEARCHED, Choice
+from benchmarks.choice import BUILT_IN, SEARCHED, Choice
 from benchmarks.graph_recipes import CLASSES, FILTERS, KERNEL, NETS, STEP, UPPER, Net, pooled
 from benchmarks.methods.base import Settings, grid, train
 from benchmarks.methods.gradient import Descent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import graph_images
-from benchmarks.contest import BUILT_IN
+from benchmarks.choice import BUILT_IN
 from benchmarks.graph_rivals import RIVALS
 from benchmarks.markdown import DATA, FULL, PERCENT, Cell, Column, Line, cell, crossed
 from benchmarks.results import Row, matching

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import contest, graph_images, graph_recipes, graph_tables
+from benchmarks import choice, contest, graph_images, graph_recipes, graph_tables
 from benchmarks.__main__ import main
+from benchmarks.choice import FARTHEST, beyond
 from benchmarks.measure import COLDEST, WARMEST, PeakMemory
 from benchmarks.methods import METHODS
 from benchmarks.tasks import TASKS
@@ -81,16 +82,30 @@ def test_a_search_scores_every_setting_of_the_grids_and_once_each_method_without
     content = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "gbp", "adamw", "sgd_momentum", "ensemble")
     rows = content["rows"]
     assert list(content["settings"]["grids"]) == ["adamw", "sgd_momentum"]
-    searched = [*METHODS["adamw"].grid, *METHODS["sgd_momentum"].grid]
-    assert [row["settings"] for row in rows[:-2]] == searched
-    best = min(rows[:8], key=lambda row: row["nll"])
+    by = {name: [row for row in rows if row["method"] == name] for name in ("adamw", "sgd_momentum")}
+    assert all([row["settings"] for row in by[name]][:8] == METHODS[name].grid for name in by)
+    best = min(by["adamw"], key=lambda row: row["nll"])
     assert [(row["method"], row["settings"]) for row in rows[-2:]] == [("gbp", {}), ("ensemble", best["settings"])]
+    assert len(rows) == sum(map(len, by.values())) + 2
     assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
+
+
+def test_a_search_goes_on_beyond_its_grid_until_the_best_rate_is_inside(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "adamw")["rows"]
+    adamw = METHODS["adamw"]
+    beside = range(len(adamw.grid), len(rows))
+    assert [rows[i]["settings"] for i in beside] == [beyond(rows[:i], adamw, 1) for i in beside]
+    assert len(beside) == FARTHEST or (beside and beyond(rows, adamw, 1) is None)
+
+
+def test_a_quick_search_stays_on_its_grid(run: Callable[..., dict[str, Any]]) -> None:
+    rows = run("mnist_search", "--net", "mlp", "--quick", "--methods", "adamw")["rows"]
+    assert [row["settings"] for row in rows] == METHODS["adamw"].grid[:1]
 
 
 def test_a_search_row_carries_a_temperature_that_no_other_beats(run: Callable[..., dict[str, Any]]) -> None:
     rows = run("mnist_search", "--net", "mlp", "--epochs", "2", "--methods", "gbp", "adamw_tail")["rows"]
-    assert len(rows) == 9
+    assert {row["method"] for row in rows} == {"gbp", "adamw_tail"}
     assert all(COLDEST <= row["temperature"] <= WARMEST and 0 <= row["ece_tempered"] <= 1 for row in rows)
     assert all(row["nll_tempered"] <= row["nll"] + 1e-9 for row in rows)
     assert any(row["nll_tempered"] < row["nll"] - 0.01 for row in rows)  # random labels: every confidence is too large
@@ -109,7 +124,7 @@ def test_the_searched_temperature_stands_beside_the_plain_scores(
     plain = run("mnist", "--net", "mlp", "--epochs", "2", "--seeds", "0", "--methods", "adamw", "sgd", "gbp")["rows"]
     assert [row.get("temperature") for row in plain] == [3.0, None, None]
     assert [row["chosen"] for row in plain] == [settings, {"lr": 0.1}, {}]
-    assert [row["chosen_by"] for row in plain] == [contest.SEARCHED, contest.SEARCHED, contest.SHIPPED]
+    assert [row["chosen_by"] for row in plain] == [choice.SEARCHED, choice.SEARCHED, choice.SHIPPED]
     assert [set(row) for row in plain[1:]] == [CASE | SCORES | COSTS | CHOSEN] * 2
     adamw, tempered = plain[0], {"nll_tempered", "ece_tempered"}
     assert set(adamw) == CASE | SCORES | COSTS | CHOSEN | tempered | {"temperature"}

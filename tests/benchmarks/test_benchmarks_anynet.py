@@ -15,7 +15,7 @@ from lightning_helpers import write_image_sets
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks import anynet, contest, text
+from benchmarks import anynet, choice, contest, text
 from benchmarks.__main__ import main
 from benchmarks.anynet import CASES, ENTRANTS, HalfPrecision
 from benchmarks.methods.base import Method, Training
@@ -56,7 +56,7 @@ def test_every_network_has_its_rows(call: Callable[..., list[dict[str, Any]]]) -
     assert [(row["net"], row["method"]) for row in rows] == expected
     assert all(set(row) == CASE | FOUND for row in rows)
     assert all(0 <= row["accuracy"] <= 1 and math.isfinite(row["nll"]) and row["step_ratio"] > 0 for row in rows)
-    assert {row["chosen_by"] for row in rows} == {contest.SHIPPED, contest.BUILT_IN}
+    assert {row["chosen_by"] for row in rows} == {choice.SHIPPED, choice.BUILT_IN}
 
 
 def test_rows_that_are_there_are_not_made_again(
@@ -100,7 +100,7 @@ def test_a_run_takes_settings_and_temperatures_of_the_search_beside_it(
     assert all(row["nll_tempered"] <= row["nll"] + 1e-9 for row in searched)
     best = min(searched[2:], key=lambda row: row["nll_tempered"])
     rows = call("anynet", "--net", "mlp", "--methods", "gbp", "adamw_tail")
-    assert rows[2]["chosen"] == best["settings"] and rows[2]["chosen_by"] == contest.SEARCHED
+    assert rows[2]["chosen"] == best["settings"] and rows[2]["chosen_by"] == choice.SEARCHED
     assert [row["temperature"] for row in rows] == [row["temperature"] for row in (*searched[:2], best)]
     assert all(set(row) == CASE | FOUND | TEMPERED for row in rows)
     other = best | {"settings": ENTRANTS["adamw_tail"].grid[5]}

@@ -13,7 +13,7 @@ import torch
 from lightning_helpers import write_image_sets
 from torch import nn
 
-from benchmarks import contest, corruptions, figures, frugal_figures, frugal_tables, passes, tables, untuned
+from benchmarks import choice, contest, corruptions, figures, frugal_figures, frugal_tables, passes, tables, untuned
 from benchmarks.methods import METHODS
 from benchmarks.methods.base import Training
 from benchmarks.methods.gbp import GBP, MeansSweep
@@ -48,7 +48,7 @@ def test_every_method_takes_one_pass_by_the_settings_of_its_search(call: Run) ->
     rows = call("onepass", "--net", "fashion_mlp")
     assert [row["method"] for row in rows] == list(passes.ONEPASS.entrants)
     assert {(row["net"], row["epochs"]) for row in rows} == {("fashion_mlp", 1)}
-    assert [row["chosen_by"] for row in rows] == [contest.SHIPPED] * 2 + [contest.SEARCHED] * 2
+    assert [row["chosen_by"] for row in rows] == [choice.SHIPPED] * 2 + [choice.SEARCHED] * 2
     assert all("nll_tempered" in row and not any("ood" in key for key in row) for row in rows)
     assert rows[2]["chosen"] == passes.ONEPASS.entrants["adamw"].grid[0]
 
@@ -159,7 +159,7 @@ def images(method: str, limit: int, nll: float, **others: float) -> Row:
 
 def test_the_best_single_network_of_every_number_of_images_is_marked() -> None:
     rows = [images("gbp", 80, 0.3), images("adamw", 80, 0.4), images("ensemble", 80, 0.2)]
-    untempered = {"method": "gbp", "net": "mlp", "limit": 160, "seed": 0, "epochs": 8, "chosen_by": contest.SHIPPED, "nll": 0.3}
+    untempered = {"method": "gbp", "net": "mlp", "limit": 160, "seed": 0, "epochs": 8, "chosen_by": choice.SHIPPED, "nll": 0.3}
     rows += [untempered, images("adamw", 160, 0.25)]
     told = tables.OF_ROWS["lowdata"](rows).splitlines()
     assert told[0] == "| net | method | 80 | 160 |"

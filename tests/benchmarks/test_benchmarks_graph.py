@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import graph_rivals, graph_tables
-from benchmarks.contest import BUILT_IN, SEARCHED
+from benchmarks.choice import BUILT_IN, SEARCHED
 from benchmarks.graph_images import LIMITS, METHODS
 from benchmarks.graph_recipes import NETS, RECIPES, Pacing, network
 from benchmarks.graph_rivals import RIVALS, choose, cnn, learned_by, order

@@ -11,9 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks import contest, figures, graph_tables, tables
+from benchmarks import choice, figures, graph_tables, tables
 from benchmarks.__main__ import CONTESTS
-from benchmarks.contest import Choice, image_contest
+from benchmarks.choice import Choice, beyond
+from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import CODE, FORMAT, RESULTS, Result, Row, committed, save, write
 
@@ -84,11 +85,24 @@ def test_a_file_of_another_benchmark_is_refused(tmp_path: Path) -> None:
 def test_the_settings_with_the_best_held_out_likelihood_are_chosen() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}) for lr, nll in ((1, 0.3), (2, 0.1), (3, 0.2))]
     searched += [row("sgd", 0.01, settings={"lr": 4}), {**row("adamw", 0.001, settings={"lr": 5}), "net": "lenet"}]
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, None, 3)
-    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, None, 3)
-    assert choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, contest.BUILT_IN, None, 0)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, None, 3)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, None, 3)
+    assert choose(searched, "onepass", "adamw", 8) == (METHODS["adamw"].defaults, choice.BUILT_IN, None, 0)
     strange = row("gbp", 0.1, settings={"power": 1}, temperature=2.0)
-    assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, contest.SHIPPED, None, 0)
+    assert choose([*searched, strange], "mlp", "gbp", 8) == ({}, choice.SHIPPED, None, 0)
+
+
+def test_a_search_goes_to_twice_the_largest_rate_and_half_the_smallest_where_these_are_best() -> None:
+    adamw = METHODS["adamw"]
+    found = [row("adamw", nll, settings={"lr": lr, "weight_decay": lr / 10}) for lr, nll in ((0.1, 0.3), (0.2, 0.2), (0.4, 0.25))]
+    assert beyond(found[:2], adamw, 8) == {"lr": 0.4, "weight_decay": 0.02}
+    assert beyond(found[1:], adamw, 8) == {"lr": 0.1, "weight_decay": 0.02}
+    assert beyond(found, adamw, 8) is None
+    assert beyond(found[:1], adamw, 8) is None, "one rate has no edges"
+    assert (
+        beyond([row("laplace_held_out", 0.1, settings={"prior": own}) for own in (1, 2)], METHODS["laplace_held_out"], 8) is None
+    )
+    assert beyond([*found[:2], row("adamw", 0.1, settings={"lr": 0.4}, epochs=1)], adamw, 8) == {"lr": 0.4, "weight_decay": 0.02}
 
 
 def test_a_search_with_as_many_passes_is_preferred_then_the_nearest_one() -> None:
@@ -96,9 +110,9 @@ def test_a_search_with_as_many_passes_is_preferred_then_the_nearest_one() -> Non
     searched = [row("adamw", nll, settings={"lr": lr}, epochs=epochs) for epochs, lr, nll in cases]
     assert choose(searched, "mlp", "adamw", 6).settings == {"lr": 1}
     assert choose(searched, "mlp", "ensemble", 6).settings == {"lr": 1}
-    assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, contest.SEARCHED, None, 2)
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, contest.SEARCHED_ELSEWHERE, None, 2)
-    assert choose(searched, "mlp", "adamw", 7) == ({"lr": 1}, contest.SEARCHED_ELSEWHERE, None, 2)
+    assert choose(searched, "mlp", "adamw", 10) == ({"lr": 3}, choice.SEARCHED, None, 2)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 3}, choice.SEARCHED_ELSEWHERE, None, 2)
+    assert choose(searched, "mlp", "adamw", 7) == ({"lr": 1}, choice.SEARCHED_ELSEWHERE, None, 2)
     assert choose(searched, "mlp", "ensemble", 120).settings == {"lr": 3}
 
 
@@ -114,9 +128,9 @@ def test_the_temperature_is_that_of_the_chosen_settings() -> None:
         for method in ("adamw", "adamw_tail", "sgd_momentum")
     }
     searched = [*found["adamw"], *found["adamw_tail"], *found["sgd_momentum"]]
-    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, contest.SEARCHED, 1.2, 3)
-    assert choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, contest.SEARCHED, 2.0, 3)
-    assert choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, contest.SEARCHED, 2.0, 3)
+    assert choose(searched, "mlp", "adamw", 8) == ({"lr": 2}, choice.SEARCHED, 1.2, 3)
+    assert choose(searched, "mlp", "adamw_tail", 8) == ({"lr": 3}, choice.SEARCHED, 2.0, 3)
+    assert choose(searched, "mlp", "sgd_momentum", 8) == ({"lr": 3}, choice.SEARCHED, 2.0, 3)
     fewer = row("adamw", 0.5, settings={"lr": 2}, limit=20_000, nll_tempered=0.4, temperature=9.0)
     assert choose([fewer, *searched], "mlp", "adamw", 8).temperature == 1.2
 
@@ -125,9 +139,9 @@ def test_methods_without_a_grid_have_a_temperature_of_their_own() -> None:
     searched = [row("adamw", nll, settings={"lr": lr}, temperature=5.0) for lr, nll in ((1, 0.2), (2, 0.1))]
     searched += [row("ensemble", nll, settings={"lr": lr}, temperature=t) for lr, nll, t in ((1, 0.01, 7.0), (2, 0.05, 1.1))]
     searched += [row("gbp", 0.1, settings={}, temperature=0.9)]
-    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, contest.SEARCHED, 1.1, 2)
-    assert choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, contest.SEARCHED, None, 2)
-    assert choose(searched, "mlp", "gbp", 8) == ({}, contest.SHIPPED, 0.9, 0)
+    assert choose(searched, "mlp", "ensemble", 8) == ({"lr": 2}, choice.SEARCHED, 1.1, 2)
+    assert choose(searched, "mlp", "laplace", 8) == ({"lr": 2}, choice.SEARCHED, None, 2)
+    assert choose(searched, "mlp", "gbp", 8) == ({}, choice.SHIPPED, 0.9, 0)
 
 
 def test_a_table_has_tempered_columns_where_a_row_has_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import contest
+from benchmarks import choice, contest
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS, OF_FEW, installed
 from benchmarks.methods.base import Training
@@ -136,10 +136,10 @@ def test_a_method_that_searches_beside_what_it_borrows_tries_its_grid_with_the_l
     assert lent == {"lr": 2.0, "weight_decay": 0.1}
     assert own._lent(searched, "mlp", METHODS["laplace"], 8) == own._lent(searched, "mlp", METHODS["adamw"], 8) == {}
     assert own.choose(searched, "mlp", "laplace_held_out", 8).settings == {**lent, "prior_precision": 1.0}
-    assert own.choose(searched, "mlp", "laplace_held_out", 8).source == contest.BUILT_IN
+    assert own.choose(searched, "mlp", "laplace_held_out", 8).source == choice.BUILT_IN
     found = [row("laplace_held_out", nll, **lent, prior_precision=p) for p, nll in ((3.0, 0.09), (10.0, 0.08), (30.0, 0.2))]
     chosen = own.choose([*searched, *found], "mlp", "laplace_held_out", 8)
-    assert (chosen.settings, chosen.source, chosen.tried) == ({**lent, "prior_precision": 10.0}, contest.SEARCHED, 3)
+    assert (chosen.settings, chosen.source, chosen.tried) == ({**lent, "prior_precision": 10.0}, choice.SEARCHED, 3)
     assert own.choose([*searched, *found], "mlp", "laplace", 8).settings == lent
 
 
