@@ -102,7 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="make rows anew that the file has: anynet, onepass, cost, coverage, thesis, untuned",
+        help="make rows anew that the file has: anynet, onepass, cost, coverage, thesis, untuned, searches",
     )
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")

@@ -59,7 +59,7 @@ class Contest(NamedTuple):
     def search(self, request: Request) -> Result:
         """Every setting of the methods' grids, scored on held-out training examples; one seed, the first.
 
-        Where the best rate is at the edge of its grid, the search goes on beyond it.
+        Where the best rate is at the edge of its grid, the search goes on beyond it; what a rival has is not made again.
 
         A method without a grid, torch_gbp among them, has nothing to choose: it trains once, for its temperature alone.
         """
@@ -156,9 +156,10 @@ class Contest(NamedTuple):
         searched = self.searched(request)
         for trial in self.trials(request._replace(seeds=request.seeds[:1]), True):
             for name in (own for own in methods if self.takes(trial.name, own)):
+                kept = self.entrants[name].grid or not self.together  # else it is torch_gbp, which changes
                 # one setting after the other, so that every finished one is kept
                 for settings in self._tried(searched, trial, name, request.quick):
-                    if self.together or not _there(trial, name, "settings", settings, request):
+                    if not (kept and _there(trial, name, "settings", settings, request)):
                         for row in _searched(race([Run(name, settings, self.entrants[name].make)], trial)[0]):
                             searched[:] = merged(searched, row)
                             yield row

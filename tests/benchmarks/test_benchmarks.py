@@ -90,12 +90,18 @@ def test_a_search_scores_every_setting_of_the_grids_and_once_each_method_without
     assert all(row["limit"] == 32 and row["seed"] == 0 and row["nll"] > 0 for row in rows)
 
 
-def test_a_search_goes_on_beyond_its_grid_until_the_best_rate_is_inside(run: Callable[..., dict[str, Any]]) -> None:
-    rows = run("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "adamw")["rows"]
+def test_a_search_goes_on_beyond_its_grid_until_the_best_rate_is_inside_and_keeps_what_it_has(
+    run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("mnist_search", "--net", "mlp", "--epochs", "1", "--methods", "adamw")
+    rows = run(*call)["rows"]
     adamw = METHODS["adamw"]
     beside = range(len(adamw.grid), len(rows))
     assert [rows[i]["settings"] for i in beside] == [beyond(rows[:i], adamw, 1) for i in beside]
     assert len(beside) == FARTHEST or (beside and beyond(rows, adamw, 1) is None)
+    monkeypatch.setattr(contest, "FARTHEST", 0)
+    monkeypatch.setattr(contest, "race", lambda *_: pytest.fail("trains again"))
+    assert run(*call)["rows"] == rows
 
 
 def test_a_quick_search_stays_on_its_grid(run: Callable[..., dict[str, Any]]) -> None:
