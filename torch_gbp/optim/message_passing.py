@@ -35,7 +35,8 @@ class MessagePassing(MessageOptimizer):
         params: `model.parameters()`, or `model.named_parameters()` for errors that name the layer.
         num_data: number of training examples, at least the batch size.
         lr: peak rate, 0 < lr <= 1; None takes the store's: 1, or for AveragedSites 0.4, less in deep networks, times a factor of
-            the likelihood: 2.5 for `Regression()`, else 1, less with fewer than 40 batches in a pass.
+            the likelihood: 2.5 for `Regression()` (.5 with three layers, .16 with more), else 1, less with fewer than 40 batches
+            in a pass.
             Schedulers of `torch.optim.lr_scheduler` act on it.
         epochs: passes over which warm-up and cosine run, and after whose last step the averaged means are used; None for plain
             `lr`, e.g. under a scheduler.
