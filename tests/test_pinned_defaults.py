@@ -61,7 +61,7 @@ TABLE = {
         **{"MEANS": 2.5, "NOISE": 6e-3, "PEAK": 0.4, "LEAST": 0.2, "RADIAL": 0.05, "LOOK": 16, "MEMORY": 0.99},
         **{"BATCHES": 32, "MANY": 8},
     },
-    "optim.plain_parameters": {"RATE": 0.003},
+    "optim.plain_parameters": {"RATE": 0.003, "DECAY": 0.1},
     "weights.priors": {"SCALE": 0.1, "BIAS_VARIANCE": 0.5, "BIAS_START_VARIANCE": 0.01, "RECTIFIER_GAIN": 2.0},
     "bases.cosine": {"LENGTH": 1.0, "SMOOTHNESS": 0.0},
     "bases.inputs": {"EXPLAINED": 0.97, "POWER": 0.25},

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.message_passing import MessagePassing
 from torch_gbp.optim.plain_parameters import RATE
-from torch_gbp.optim.settings import START
+from torch_gbp.optim.settings import GAINS, START
 from torch_gbp.weights.attached import marginals, plain_parameters
 
 Plain = Callable[[list[nn.Parameter]], Optimizer]
@@ -30,9 +31,9 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
     Args:
         model: network with marginals (`gbp.from_torch`, or GBP layers), on its device.
         num_data: number of training examples.
-        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay,
-            more in short runs of networks that start anew (`schedule.longer`),
-            less in those of networks converted `as_prior` (`schedule.shorter`).
+        plain: makes the optimizer of the plain parameters from a list of them; None is AdamW of rate 3e-3 without weight decay
+            (but of gains and shifts of BatchNorm, see `plain_parameters`), of a higher rate in short runs of networks that
+            start anew (`schedule.longer`), of a lower one in those of networks converted `as_prior` (`schedule.shorter`).
             Its rates are the peak of a warm-up and a cosine to 0, over the passes of `epochs`.
         settings: of `MessagePassing`: epochs, lr, store, ...
 
@@ -61,10 +62,12 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
         )
     others = [parameter for _, parameter in plain_parameters(model) if parameter.requires_grad]
     start = max(own.start for own in marginals(model).values())
-    make = partial(_adamw, start=start) if plain is None else plain
+    gains = {id(own) for module in model.modules() if isinstance(module, _NormBase) for own in module.parameters(recurse=False)}
+    make = partial(_adamw, start=start, gains=gains) if plain is None else plain
     return MessagePassing(named, num_data, plain=make(others) if others else None, **settings)
 
 
-def _adamw(parameters: list[nn.Parameter], start: int) -> Optimizer:
+def _adamw(parameters: list[nn.Parameter], start: int, gains: set[int]) -> Optimizer:
+    places = [i for i, parameter in enumerate(parameters) if id(parameter) in gains]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)  # one call for all of them
-    return torch.optim.AdamW([{"params": parameters, START: int(start)}], RATE, weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW([{"params": parameters, START: int(start), GAINS: places}], RATE, weight_decay=0.0, fused=fused)

@@ -142,18 +142,18 @@ class MessagePassing(MessageOptimizer):
                 self.store.prepare(self.marginals, updates[0].step.batches)
             check_updates(self.store, updates, [self.state[update.marginal.mean] for update in updates])
             self._plain.check()
-            progress = updates[0].step.run.progress
-            self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], progress)
+            run = updates[0].step.run
+            self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], run.progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
         moved = [self._commit(update, watched) for update in updates]
-        self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), progress, self.probed_depth)
+        self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), run._replace(depth=self.probed_depth))
         self._advance(examples, updates)
         if complete(self.param_groups[0], examples):
             self.use_averaged_means()
         if watched:
             marginals = [update.marginal for update in updates]
             self.report = make_report(self.param_groups[0]["steps"], total, updates[0].step.rate, marginals, moved)
-        self._watch.look(self._listener.sweeps, progress, self.store.way_out)
+        self._watch.look(self._listener.sweeps, run.progress, self.store.way_out)
         self._listener.clear()
         if self._batch is not None:  # from now on the batch has a site, which speaks for these examples
             self.param_groups[0]["fingerprints"][self._batch] = self._found

@@ -3,23 +3,34 @@
 Gains, shifts, biases, positions are few, all examples speak to them, and as Gaussians they were worse (benchmarks/README.md).
 They are trained by the loss's gradient, in the same steps; at a higher rate in short runs (`schedule.longer`), unless the
 optimizer is the user's own.
+
+Where BatchNorm follows, the length of an output's weights says nothing, and their prior, which pulls it to 0, no longer what it
+was meant to say: it is the gain that scales the output. So where the library's own optimizer trains a network from its start,
+gains and shifts of BatchNorm and InstanceNorm decay, as AdamW's parameters do (Loshchilov & Hutter 2019), a their rate:
+
+    p <- p (1 - .1 a (2 - c) min(1, W))    c the crowding, W the number of weights for an example (`stores/bounded.py`)
+
+LayerNorm leaves the lengths of one output's weights beside another's; a decay of its gains was worse (benchmarks/TUNING.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.optim.schedule import stretched, warmup_cosine
-from torch_gbp.optim.settings import PLAIN, START
+from torch_gbp.optim.settings import GAINS, PLAIN, START
+from torch_gbp.optim.stores import Run
 from torch_gbp.weights.held_prior import Start
 
 RATE = 3e-3  # of AdamW, at its peak
+DECAY = 0.1  # of gains and shifts, times the rate
 
 
 class PlainParameters:
@@ -77,18 +88,28 @@ class PlainParameters:
                     fix="lower lr, or standardise the inputs; everything is as before the step",
                 )
 
-    def step(self, group: dict[str, Any], before: float, after: float, depth: float) -> None:
-        """One step, which takes the passes of the message-passing `group` from the share `before` to `after`.
+    def step(self, group: dict[str, Any], before: float, run: Run) -> None:
+        """One step of a run, which takes the passes of the message-passing `group` from the share `before` to its progress.
 
         A scheduler of that group acts here, too. Without passes the rates of a user's own optimizer are the user's affair.
         """
         if self.optimizer is None:
             return
         scheduled = float(group["lr"]) / float(group.get("initial_lr") or group["lr"] or 1.0)
-        factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, after, group["warmup"], 0.0))
-        steps = 1 / (after - before) if after > before else math.inf
+        factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, run.progress, group["warmup"], 0.0))
+        steps = 1 / (run.progress - before) if run.progress > before else math.inf
+        decay = DECAY * (2 - run.crowding) * min(1.0, run.weights)
         for own in self._groups:
+            start = Start(own.get(START, Start.KNOWN))
             if START in own or group["epochs"] is not None:
-                start = Start(own.get(START, Start.KNOWN))
-                own["lr"] = own["initial_lr"] * factor * stretched(steps, depth, start)
+                own["lr"] = own["initial_lr"] * factor * stretched(steps, run.depth, start)
+            if start is Start.NEW:
+                _decay((own["params"][i] for i in own.get(GAINS, ())), own["lr"] * decay)
         self.optimizer.step()
+
+
+@torch.no_grad()
+def _decay(parameters: Iterable[Tensor], share: float) -> None:
+    for parameter in parameters:
+        if parameter.grad is not None:  # as AdamW, which leaves the others alone
+            parameter.mul_(1 - share)

@@ -15,6 +15,7 @@ from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.weights.parameter import GaussianParameter
 
+GAINS = "gains"  # there, too: which of its parameters are gains and shifts of BatchNorm
 START = "start"  # in a plain parameter group of the library's own: what the network starts from, which its rate goes by
 PLAIN = "plain"  # in a saved state: that of the optimizer of plain parameters
 CURVATURE = "curvature"  # in a marginal's state: the precision that an example's message had in the last probe
@@ -108,7 +109,7 @@ def require_same_parts(saved: Mapping[str, Any], plain: Optimizer | None) -> Non
     if sizes[0] != sizes[1]:
         raise _misfit("the state has other plain parameters", f"groups of {sizes[0]}, here {sizes[1]}", "another network")
     for group, own in zip(theirs, here, strict=True):
-        if group.keys() - own.keys() and own.keys() - group.keys() - {START}:  # a later torch may know more settings
+        if group.keys() - own.keys() and own.keys() - group.keys() - {START, GAINS}:  # a later torch may know more settings
             got = f"settings {sorted(group.keys() - own.keys())}, here {sorted(own.keys() - group.keys())}"
             raise _misfit("the plain parameters had another optimizer", got, "another plain=...")
 

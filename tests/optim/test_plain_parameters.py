@@ -1,0 +1,79 @@
+"""Gains and shifts of BatchNorm decay where a network trains from its start; nothing else that is plain does."""
+
+import pytest
+import torch
+from helpers import three_classes
+from torch import nn
+from torch.testing import assert_close
+
+import torch_gbp as gbp
+from torch_gbp.optim.plain_parameters import DECAY
+from torch_gbp.optim.settings import GAINS, PLAIN
+from torch_gbp.optim.stores import Run
+
+
+def network(**start):
+    layers = nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3)
+    return gbp.from_torch(nn.Sequential(*layers), **start)
+
+
+def stepped(model, run, before=0.5, **settings):
+    """Plain parameters before and after a step without gradients, and its rate."""
+    plain = gbp.configure_optimizers(model, 60, epochs=4, **settings)._plain
+    named = {name: own for name, own in model.named_parameters() if any(own is other for other in plain._groups[0]["params"])}
+    for own in named.values():
+        own.data.add_(0.7)
+        own.grad = torch.zeros_like(own)
+    found = {name: own.detach().clone() for name, own in named.items()}
+    plain.step({"lr": 0.4, "initial_lr": 0.4, "epochs": 4, "warmup": 0.2}, before, run)
+    return found, named, plain._groups[0]["lr"]
+
+
+@pytest.mark.parametrize(
+    ("crowding", "weights", "share"), [(1.0, 7.0, 1.0), (1.0, 0.25, 0.25), (1.75, 7.0, 0.25), (2.0, 7.0, 0.0)]
+)
+def test_gains_and_shifts_of_batchnorm_decay_alone(crowding, weights, share):
+    before, after, rate = stepped(network(fresh=True), Run(1.0, 0.51, 100, crowding, weights))
+    assert len(before) == 7 and rate > 1e-4
+    for name, own in before.items():
+        factor = 1 - rate * DECAY * share if name.startswith("1.") else 1.0
+        assert_close(after[name].detach(), factor * own, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("start", "settings"),
+    [
+        ({}, {}),
+        ({"as_prior": True}, {}),
+        ({"fresh": True}, {"plain": lambda own: torch.optim.AdamW(own, 1e-3, weight_decay=0.0)}),
+    ],
+    ids=["pretrained", "as prior", "an optimizer of the user's own"],
+)
+def test_what_is_known_or_the_users_does_not_decay(start, settings):
+    before, after, _ = stepped(network(**start), Run(1.0, 0.51, 100, 1.0, 7.0), **settings)
+    for name, own in before.items():
+        assert torch.equal(after[name], own)
+
+
+def test_a_gain_that_heard_nothing_stays():
+    model = network(fresh=True)
+    plain = gbp.configure_optimizers(model, 60)._plain
+    assert model[1].weight.grad is None
+    before = model[1].weight.detach().clone()
+    plain.step({"lr": 0.4, "epochs": 8, "warmup": 0.2}, 0.5, Run(1.0, 0.51, 100, 1.0, 7.0))
+    assert torch.equal(model[1].weight, before)
+
+
+def test_a_state_from_before_the_decay_loads():
+    model, (x, y) = network(fresh=True), three_classes()
+    optimizer = gbp.configure_optimizers(model, 60, epochs=4)
+    gbp.Softmax()(model(x), y).backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    assert state[PLAIN]["param_groups"][0].pop(GAINS)
+    again = gbp.configure_optimizers(model, 60, epochs=4)
+    again.load_state_dict(state)
+    again.zero_grad()
+    gbp.Softmax()(model(x), y).backward()
+    again.step()
+    assert again.param_groups[0]["steps"] == 2
