@@ -201,6 +201,6 @@ CASES: dict[str, Case] = {
     "vit": Case("CIFAR-10, 16 x 16", Net("ViT", _VIT, [Plan(8, 5_000, 32, 32)]), _HALF, **_OF_TRANSFORMERS),
     "characters": _CHARACTERS._replace(**_OF_TRANSFORMERS, search=Plan(3, 5_000, 16, 16)),
     "conv890k": _CONV._replace(**_OF_MANY, search=Plan(3, 10_000)),
-    "resnet20": _RESNET20._replace(**_OF_MANY, search=Plan(5, 2_500, 64, 64)),
+    "resnet20": _RESNET20._replace(**_OF_MANY, search=Plan(5, 10_000, 64, 64)),
     "resnet20_frn": _RESNET20_FRN._replace(**_OF_MANY, search=Plan(5, 2_500, 64, 64)),
 }
