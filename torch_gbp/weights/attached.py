@@ -21,6 +21,7 @@ from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing, fans, sharing_of
 
 SUFFIX = "_marginal"
+ROUNDING = 1e-5  # of a precision, relative
 
 
 class ParameterMarginal(GaussianParameter):
@@ -50,6 +51,7 @@ class ParameterMarginal(GaussianParameter):
         nn.Module.__init__(self)
         parameter = _parameter(module, name)
         width, self.prior, self.name = prior.width, prior, name
+        self._as_built = prior.start_variance
         self.sharing = sharing_of(module, name, parameter) if sharing is None else sharing
         self.__dict__["_module"], self.__dict__["_mean"] = module, parameter  # not as a submodule and a parameter of its own
         like = parameter.new_full((), 1.0 / width)
@@ -89,7 +91,10 @@ class ParameterMarginal(GaussianParameter):
         super()._load_from_state_dict(state_dict, prefix, *args)
         first = float(self.precision.flatten()[0]) if prefix + "precision" in state_dict else 0.0
         if self.precision.numel() > 1 and bool((self.precision == first).all()):
-            self.narrow(1 / first)
+            if first > float(self.floor.mean()) * (1 + ROUNDING):
+                self.narrow(1 / first)
+            else:  # the start of a network that nobody has trained, elsewhere either
+                self.prior, self.surplus = replace(self.prior, start_variance=self._as_built), 0.0
 
     def _refresh(self) -> None:
         """The precision of a marginal that has learnt nothing."""
