@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from torch_gbp.autograd.sweep import processes
+from torch_gbp.autograd.sweep import current, processes
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -95,7 +95,7 @@ class Prober:
             return
         generator = self.generator(output.device)
         before = generator.get_state()
-        drawn, means = scores(generator), [own.mean for own in reached]
+        drawn, means, sweep = scores(generator), [own.mean for own in reached], current()
         try:
             found = torch.autograd.grad(output, means, drawn, retain_graph=True, allow_unused=True)
         except RuntimeError as error:
@@ -104,7 +104,7 @@ class Prober:
             generator.set_state(before)  # another network's outputs: its draws are not this optimizer's
         for own, score in zip(reached, found, strict=True):
             if score is not None:
-                own.probe(score, weight)
+                own.probe(score, weight, sweep)
 
 
 def attached() -> list[GaussianParameter]:

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
-from weakref import ref
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.parameter import GaussianParameter, owner_of
@@ -68,12 +69,27 @@ class Sweep:
 
 
 _current: Any = threading.local()
+_LISTENERS: Any = WeakIdKeyDictionary()  # parameter -> its listeners; one hook tells all of them, however many there were
 
 
 def announce(sweep: Sweep) -> None:
     """Called by a likelihood as its backward starts."""
     sweep.spent = False
     _current.sweep = sweep
+
+
+def current() -> Sweep | None:
+    """The last sweep whose backward has started, in this thread."""
+    return getattr(_current, "sweep", None)
+
+
+def _hear(parameter: Tensor) -> None:
+    """The hook on a parameter that just got its gradient."""
+    sweep, owner = current(), owner_of(parameter)
+    if owner is not None:
+        owner.hear(parameter, sweep)
+    for listener in _LISTENERS.get(parameter, ()) if sweep is not None else ():
+        listener.hear(sweep)
 
 
 class Listener:
@@ -85,20 +101,14 @@ class Listener:
 
     def attach(self, marginal: GaussianParameter) -> None:
         """Listens to one more marginal; weakly, so that parameters keep no discarded listener alive."""
-        me = ref(self)
-
-        def hear(parameter: Tensor) -> None:
-            listener, sweep, owner = me(), getattr(_current, "sweep", None), owner_of(parameter)
-            if owner is not None:
-                owner.hear(parameter)
-            if listener is not None and sweep is not None and not sweep.spent and sweep not in listener.sweeps:
-                listener.sweeps.append(sweep)
-
         for parameter in marginal.halves.values():
-            wanted = parameter.requires_grad
-            parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
-            parameter.register_post_accumulate_grad_hook(hear)
-            parameter.requires_grad_(wanted)
+            if parameter not in _LISTENERS:
+                _LISTENERS[parameter] = WeakSet()
+                wanted = parameter.requires_grad
+                parameter.requires_grad_(True)  # torch takes no hook on a frozen parameter, which may thaw later
+                parameter.register_post_accumulate_grad_hook(_hear)
+                parameter.requires_grad_(wanted)
+            _LISTENERS[parameter].add(self)
 
     def clear(self) -> None:
         for sweep in self.sweeps:
@@ -113,6 +123,11 @@ class Listener:
         for sweep in self.sweeps if self.m_step is None else ():
             if sweep.learn is not None and (sweep.likelihood is None or progress >= sweep.likelihood.hold):
                 sweep.learn(seen, sweep.examples / num_data)
+
+    def hear(self, sweep: Sweep) -> None:
+        """A sweep has reached one of the parameters."""
+        if not sweep.spent and sweep not in self.sweeps:
+            self.sweeps.append(sweep)
 
     @property
     def examples(self) -> int:

@@ -15,6 +15,7 @@ from torch_gbp.autograd import passes
 from torch_gbp.autograd.bridge import gradients_of
 from torch_gbp.autograd.probes import attached, due
 from torch_gbp.autograd.sweep import Outcome, Sweep, announce
+from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian, Message
 from torch_gbp.likelihoods.evidence import Evidence
 
@@ -41,6 +42,14 @@ class Loss(Function):
 
     @staticmethod
     def backward(ctx: Any, *factor: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # which it is in a backward pass that makes a graph
+            raise InvalidInput(
+                "the loss of a likelihood has first derivatives alone",
+                where="loss.backward()",
+                got="create_graph=True",
+                cause="a penalty on gradients, or a Hessian",
+                fix="take these from a torch loss, e.g. F.cross_entropy(outputs, y, reduction='sum')",
+            )
         ctx.sweep.factor = factor[0]
         announce(ctx.sweep)
         with full_precision(factor[0].device):  # it may be called under autocast too

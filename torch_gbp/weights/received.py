@@ -21,6 +21,7 @@ class Received:
     arrived: Gradients | None = None  # the gradients that wait for a step
     direct: Message | None = None  # messages that came beside the gradients, averages over accumulated batches as those are
     rho: Tensor | None = None  # scores of drawn targets that came since the last step (`torch_gbp.autograd.probes`)
+    sent: tuple[Any, Tensor] | None = None  # a sweep and its probe, until the sweep brings the mean its gradient
     used: Version | None = None  # the mean's gradient, once a step has taken it in
 
     @property
@@ -73,10 +74,12 @@ class Received:
         """Multiplies a message that came beside the gradients to those before it."""
         self._note(direct=message if self.direct is None else self.direct * message)
 
-    def probe(self, score: Tensor, weight: Tensor) -> None:
-        """Takes the score of targets that the network itself expects; its square counts by the weight, the factor on the loss."""
-        score = score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())
-        self._note(rho=score if self.rho is None else self.rho + score)
+    def probe(self, score: Tensor, weight: Tensor, sweep: Any) -> None:
+        """Keeps the score of targets that the network itself expects; its square counts by the weight, the factor on the loss.
+
+        It counts once the sweep that it came with reaches the mean: one that asks for gradients of inputs alone says nothing.
+        """
+        self._note(sent=(sweep, score.detach().to(self.precision.dtype).mul_(weight.clamp_min(0).sqrt())))
 
     @property
     def curvature(self) -> Tensor | None:
@@ -90,13 +93,15 @@ class Received:
 
     def forget(self) -> None:
         """Forgets the messages since the last step."""
-        self._note(direct=None, rho=None, used=None)
+        self._note(direct=None, rho=None, sent=None, used=None)
 
-    def hear(self, parameter: Tensor) -> None:
+    def hear(self, parameter: Tensor, sweep: Any = None) -> None:
         """A sweep has reached one of the halves: marks the present gradients as a message that no step has taken in.
 
         Unless it has added to one that a step took in: a gradient that was set to zero in between was written to once more.
         """
+        if self.sent is not None and parameter is self.mean and self.sent[0] is sweep:
+            self._note(rho=self.sent[1] if self.rho is None else self.rho + self.sent[1], sent=None)
         now = self._gradients()
         if parameter is not self.mean:
             self._note(arrived=self.arrived and now)
