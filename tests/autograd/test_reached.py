@@ -89,3 +89,12 @@ def test_the_tenth_optimizer_of_a_network_still_finds_a_forgotten_zero_grad_by_o
     del optimizer
     gc.collect()
     assert not _LISTENERS[weight]
+
+
+def test_a_probe_counts_with_its_own_sweep_alone():
+    own, one, other = next(iter(gbp.marginals(network()).values())), object(), object()
+    for sweep, found in ((other, False), (one, True)):
+        own.forget()
+        own.probe(torch.ones_like(own.mean), torch.ones(()), one)
+        own.hear(own.mean, sweep)
+        assert (own.rho is not None) == found
