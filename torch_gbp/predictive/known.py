@@ -45,6 +45,7 @@ class Network:
         self.owners = {_mean(name, own): own for name, own in marginals(self.model).items()}
         if needed and not self.owners:
             raise no_marginals(where)
+        self._places = _places(self.model, self.owners)
         layers = [module for module in self.model.modules() if isinstance(module, FactorLayer)]
         self.plain = not layers and all(isinstance(own, ParameterMarginal) for own in self.owners.values())
         held = {id(own) for layer in layers if layer.traceable for own in layer.children()}
@@ -60,14 +61,14 @@ class Network:
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Outputs (n, ...), never in half precision; x stays, whatever the network does to its input."""
-        return tensor_of(functional_call(self.model, weights, (spare(x),)), self.where, len(x))
+        return tensor_of(self._run(self._placed(weights), x), self.where, len(x))
 
     def centre(self, x: Tensor) -> Tensor | None:
         """Outputs at the means while `weights_known`; None where the network's own forward cannot do without beliefs."""
         if not self.traceable:
             return None
         try:
-            found = functional_call(self.model, self.means(), (spare(x),))
+            found = self._run(self._placed(self.means()), x)
         except Exception:
             if self.plain:
                 raise
@@ -78,8 +79,16 @@ class Network:
         """The same by layers of beliefs: what their own noise leaves uncertain has a variance."""
         sure = {name.removesuffix("mean") + "precision": own.precision.detach().new_full((), torch.inf).expand_as(own.precision)
                 for name, own in self.owners.items() if not isinstance(own, ParameterMarginal)}  # fmt: skip
-        found = functional_call(self.model, weights | sure, (spare(x),))
+        found = self._run(self._placed(weights) | sure, x)
         return found if isinstance(found, Gaussian) else Gaussian(found, torch.zeros_like(found))
+
+    def _placed(self, weights: Weights) -> Weights:
+        """The weights wherever the network holds the parameters that are their means."""
+        return {place: value for name, value in weights.items() for place in self._places[name]}
+
+    def _run(self, placed: Weights, x: Tensor) -> Any:
+        """Every place is given once; torch's own search for ties would take those of a module with two names twice."""
+        return functional_call(self.model, placed, (spare(x),), tie_weights=False)
 
 
 @contextmanager
@@ -88,15 +97,18 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
     What torch's transforms pass through a network cannot be used, copied or saved outside of them.
     """
-    held = [(module, dict(module.__dict__), dict(module._buffers)) for module in model.modules()]
+    held = [(table, dict(table)) for module in model.modules() for table in _tables(module)]
     try:
         yield
     finally:
-        for module, own, buffers in held:
-            module.__dict__.clear()
-            module.__dict__.update(own)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+        for table, entries in held:
+            table.clear()
+            table.update(entries)
+
+
+def _tables(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    """What a module holds its own things in; other modules, which have tables of their own, left out."""
+    return module.__dict__, module._parameters, module._buffers
 
 
 @contextmanager
@@ -136,6 +148,19 @@ def no_marginals(where: str) -> InvalidInput:
         cause="a torch network that was not converted, so the output of the network is not Gaussian",
         fix='convert it by from_torch, build it of GBP layers, or predict by the weights alone with how="means"',
     )
+
+
+def _places(model: nn.Module, owners: dict[str, GaussianParameter]) -> dict[str, list[str]]:
+    """Where the means of marginals are, by their names: one path for each module, and name in it, that holds the parameter.
+
+    A module that is in the network under two names has one of them: what is swapped twice is not put back.
+    """
+    names, places = {id(own.mean): name for name, own in owners.items()}, {name: list[str]() for name in owners}
+    for path, module in model.named_modules():
+        for held, parameter in module._parameters.items():
+            if id(parameter) in names:
+                places[names[id(parameter)]].append(f"{path}.{held}" if path else held)
+    return places
 
 
 def _mean(name: str, own: GaussianParameter) -> str:

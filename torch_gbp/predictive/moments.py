@@ -14,7 +14,7 @@ from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import weights_known
 from torch_gbp.modules import evaluating, spare, uncompiled
 from torch_gbp.predictive.announced import dependence_announced
-from torch_gbp.predictive.known import Network, no_marginals, tensor_of
+from torch_gbp.predictive.known import Network, no_marginals, tensor_of, undisturbed
 from torch_gbp.predictive.outputs import Outputs
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 
@@ -42,7 +42,7 @@ def moments(model: nn.Module, x: Any, where: str) -> Outputs:
 def at_means(model: nn.Module, x: Tensor, where: str) -> Outputs:
     """Outputs at the weights' means, certain; of layers with noise of their own, what that leaves uncertain."""
     network = Network(model, where, needed=False)
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), undisturbed(network.model), torch.no_grad():
         with weights_known():
             mean = network.centre(x)
         return Outputs(*network.carrying(network.means(), x)) if mean is None else Outputs(mean, torch.zeros_like(mean))
