@@ -30,6 +30,7 @@ class BlockLocalClassifier(ClassifierEvaluation):
         model: the blocks, e.g. `lightning_modules.networks.BlockResNet()`.
         lr: peak rate of AdamW.
         weight_decay: of AdamW.
+        num_data: number of training examples, for blocks of GBP layers; None counts those behind the training loader.
 
     Raises:
         InvalidInput: precision 16-mixed, whose loss scale is made for one loss; use bf16-mixed.
@@ -40,11 +41,11 @@ class BlockLocalClassifier(ClassifierEvaluation):
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
 
-    settings = ("lr", "weight_decay")
+    settings = ("lr", "weight_decay", "num_data")
 
-    def __init__(self, model: BlockLocal, lr: float = 5e-3, weight_decay: float = 0.05) -> None:
+    def __init__(self, model: BlockLocal, lr: float = 5e-3, weight_decay: float = 0.05, num_data: int | None = None) -> None:
         super().__init__()
-        self.model, self.lr, self.weight_decay = model, lr, weight_decay
+        self.model, self.lr, self.weight_decay, self.num_data = model, lr, weight_decay, num_data
         self.automatic_optimization = False
 
     def forward(self, x: Any) -> Any:
@@ -90,7 +91,8 @@ class BlockLocalClassifier(ClassifierEvaluation):
             return AdamW(self.model.block_parameters()[k], self.lr, BETAS, weight_decay=self.weight_decay)
         self.trainer.fit_loop.setup_data()  # makes the training loader known
         epochs = int(self.trainer.estimated_stepping_batches) / self.trainer.num_training_batches
-        return MessagePassing(self.model.blocks[k].named_parameters(), count_seen(self.trainer), epochs=epochs)
+        num_data = count_seen(self.trainer) if self.num_data is None else self.num_data
+        return MessagePassing(self.model.blocks[k].named_parameters(), num_data, epochs=epochs)
 
 
 def rate(step: int, steps: int) -> float:

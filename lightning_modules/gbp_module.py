@@ -13,7 +13,7 @@ from lightning_modules.checkpoints.portable import PortableModule
 from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
 from torch_gbp import Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict, renew_statistics
 from torch_gbp.autograd import passes
-from torch_gbp.batches import pairs
+from torch_gbp.batches import PassWatch, pairs
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.report import StepReport
@@ -41,7 +41,8 @@ class GBPModule(PortableModule):
         likelihood: what the targets say about the outputs.
         lr, warmup, store: as in `MessagePassing`.
         epochs: passes of the schedule; None takes the trainer's.
-        num_data: number of training examples; None counts those behind the training loader.
+        num_data: number of targets in a pass; None counts the items behind the training loader. To be given where an item
+            becomes several examples (a network that flattens a sequence's tokens).
         plain: makes the optimizer of parameters without marginals, as in `torch_gbp.configure_optimizers`.
         sweep: as in `torch_gbp.Trainer`.
 
@@ -50,6 +51,9 @@ class GBPModule(PortableModule):
 
     Raises:
         InvalidInput: a network without marginals.
+
+    Warns:
+        Miscounted: once, where a pass gives more examples than `num_data`, by more than a batch: the schedule ends early.
     """
 
     portable = ("model", "likelihood", "store")
@@ -76,6 +80,7 @@ class GBPModule(PortableModule):
         self.lr, self.epochs, self.num_data, self.warmup, self.store = lr, epochs, num_data, warmup, store
         self.plain, self.sweep = plain, passes.require_sweep(sweep, type(self).__name__)
         self._logged: StepReport | None = None
+        self._watch = PassWatch(type(self).__name__)
         self._settled = False  # the means are in place at last, and statistics of BatchNorm wait for them
 
     def forward(self, x: Any) -> Gaussian | Tensor:
@@ -131,9 +136,12 @@ class GBPModule(PortableModule):
         for group in self._message_passing().param_groups:
             group["num_data"] = self._count_data()
             group["epochs"] = group["epochs"] and self._count_passes()
+        self._watch.begin(self._message_passing().param_groups[0])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
+        if batch_idx == 0:
+            self._watch.begin(self._message_passing().param_groups[0])
         if len(batch) > 2:
             self._message_passing().open(int(batch[2]), batch[0], batch[1])
 
@@ -160,6 +168,7 @@ class GBPModule(PortableModule):
         if self._settled:
             self._settled = False
             self._renew_statistics()
+        self._watch.look(self._message_passing().param_groups[0], len(batch[1]) * self.trainer.world_size)
         self._log_report()
 
     def _renew_statistics(self) -> None:

@@ -24,10 +24,10 @@ def count_seen(trainer: lightning.Trainer) -> int:
     total = count_examples(loader)
     if not isinstance(loader, DataLoader) or trainer.num_training_batches >= len(loader):
         return total
-    data = loader.dataset
+    data, cut = loader.dataset, int(trainer.num_training_batches)
     batch_size = len(data.members[0]) if isinstance(data, FixedBatches) else loader.batch_size
-    # A batch sampler of the user's own has no batch size; the whole set is the better guess then.
-    return total if batch_size is None else min(total, int(trainer.num_training_batches) * batch_size * trainer.world_size)
+    # Without a batch size (a batch sampler, or items that are batches) the batches are taken to be equal.
+    return round(total * cut / len(loader)) if batch_size is None else min(total, cut * batch_size * trainer.world_size)
 
 
 def require_marginals(model: nn.Module, where: str) -> None:

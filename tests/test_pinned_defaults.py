@@ -300,6 +300,7 @@ TABLE = {
         "progress": True,
         "plain": None,
         "sweep": None,
+        "num_data": None,
     },
     "configure_optimizers": {"plain": None},
     "calibrate": {"how": None, "samples": 16, "generator": None},

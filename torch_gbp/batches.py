@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from torch_gbp.errors import InvalidInput
+from torch_gbp.errors import InvalidInput, Miscounted, explain
 from torch_gbp.errors.checks import require_moments, require_values, shown
 from torch_gbp.gaussian import Gaussian
 
@@ -100,10 +102,11 @@ def first_of(batch: Any) -> Any:
 
 
 def count_examples(loader: Any) -> int:
-    """Number of training examples that a pass of a loader gives, over all processes; a list of batches is counted batch by batch.
+    """Number of training examples that a pass of a loader gives, over all processes.
 
     A sampler says how many it draws (`SubsetRandomSampler`, `WeightedRandomSampler`), one for several processes (`num_replicas`)
-    of how many it draws a share.
+    of how many it draws a share. Where no sampler makes batches of them (a list, or batch_size=None, whose items are batches
+    already) the targets are counted by a walk over the batches. What a network or a collate_fn makes of an item is not seen.
 
     Raises:
         InvalidInput: no examples, or a data set that does not know how many it has.
@@ -113,7 +116,7 @@ def count_examples(loader: Any) -> int:
     """
     data = getattr(loader, "dataset", None)
     if data is None:
-        return sum(len(y) for _, y, *_ in pairs(loader, None, "the training loader"))
+        return _walked(loader)
     if _whole_batches(data):
         return data.num_data
     if not isinstance(data, Sized) or not len(data):
@@ -122,10 +125,52 @@ def count_examples(loader: Any) -> int:
             where="the training loader",
             got=f"{type(data).__name__}{' of length 0' if isinstance(data, Sized) else ' without length'}",
             cause="an empty data set, or a stream",
-            fix="pass a map-style data set, or write the loop with MessagePassing(..., num_data=...)",
+            fix="pass a map-style data set, or num_data=<number of examples in a pass>",
         )
-    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    if batch_sampler is None:
+        return _walked(loader) * getattr(getattr(loader, "sampler", None), "num_replicas", 1)
+    sampler = getattr(batch_sampler, "sampler", None)
     return len(sampler) if isinstance(sampler, Sized) and not hasattr(sampler, "num_replicas") else len(data)
+
+
+class PassWatch:
+    """Warns `Miscounted`, once, where a pass gives more examples than `num_data`, by more than a batch.
+
+    Args:
+        where: whose passes they are, for the warning.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where, self._begun, self._told = where, 0, False
+
+    def begin(self, group: Mapping[str, Any]) -> None:
+        """A pass begins; `group` is one of the optimizer's."""
+        self._begun = group["examples_seen"]
+
+    def look(self, group: Mapping[str, Any], batch: int) -> None:
+        """After a step, whose batch had so many examples."""
+        seen, planned = group["examples_seen"] - self._begun, group["num_data"]
+        if self._told or seen <= planned + batch:
+            return
+        self._told = True
+        what = "a pass gives more examples than num_data, so warm-up, cosine and averages end before the run does"
+        got = f"{seen} so far in a pass, num_data={planned}"
+        cause = "items of the data set that become several examples each (a network or collate_fn that flattens them)"
+        text = explain(what, where=self._where, got=got, cause=cause, fix="pass num_data=<number of targets in a pass>")
+        warnings.warn(text, Miscounted, stacklevel=3)
+
+
+@contextmanager
+def unmoved(generator: torch.Generator | None) -> Iterator[None]:
+    """torch's random numbers, and those of a loader's generator if it has one, go on afterwards from where they were."""
+    state = None if generator is None else generator.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        if generator is not None and state is not None:
+            generator.set_state(state)
 
 
 def gives_single_examples(data: Any) -> bool:
@@ -147,6 +192,11 @@ def is_array(values: Any) -> bool:
 
 def _whole_batches(data: Any) -> bool:
     return bool(getattr(data, "whole_batches", False))
+
+
+def _walked(loader: Any) -> int:
+    with unmoved(getattr(loader, "generator", None)):
+        return sum(len(y) for _, y, *_ in pairs(loader, None, "the training loader"))
 
 
 def _as_tensor(part: Any) -> Any:

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Distribution
 from tqdm.auto import tqdm
 
 from torch_gbp.autograd import passes
-from torch_gbp.batches import count_examples, inputs_of, pairs
+from torch_gbp.batches import PassWatch, count_examples, inputs_of, pairs
 from torch_gbp.convert import renew_statistics
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import require_count
@@ -68,11 +68,17 @@ class Trainer:
         learn_priors: after every pass but the last, `MessagePassing.learn_priors` (empirical Bayes).
         progress: show a progress bar on stderr, or one line a pass where that is no terminal (and no notebook).
         plain: makes the optimizer of parameters without marginals, as in `configure_optimizers`.
+        num_data: number of targets in a pass; None counts the items of the loader's data set, or of a list of batches the
+            targets. To be given where an item becomes several examples (a network that flattens a sequence's tokens), or for
+            a stream.
         sweep: "means" trains GBP layers by a means sweep (`torch_gbp.means_sweep`), "moments" (None likewise) by their moments.
 
     Raises:
         InvalidInput: settings out of range; loaders without batches, batches that are no pairs (input, target), outputs that
             are no Gaussian, targets that do not fit them.
+
+    Warns:
+        Miscounted: once, where a pass gives more examples than `num_data`, by more than a batch: the schedule ends early.
 
     >>> import torch_gbp as gbp
     >>> from torch.utils.data import DataLoader, TensorDataset
@@ -98,16 +104,20 @@ class Trainer:
         progress: bool = True,
         plain: Plain | None = None,
         sweep: str | None = None,
+        num_data: int | None = None,
     ) -> None:
         require_network(model, likelihood, "Trainer")
         if patience is not None:
             patience = require_count("patience", patience, "Trainer", fix="use patience=None to never stop early")
         epochs = require_count("epochs", epochs, "Trainer", fix="use 8")
+        if num_data is not None:
+            num_data = require_count("num_data", num_data, "Trainer", fix="use num_data=None to count them")
         self.model, self.likelihood, self.epochs = model, likelihood, epochs
         self.lr, self.store, self.patience = lr, store, patience
         self.inference = Inference() if inference is None else inference
         self.learn_priors, self.progress, self.plain = learn_priors, progress, plain
         self.sweep = passes.require_sweep(sweep, "Trainer")
+        self.num_data = num_data
         self.optimizer: MessagePassing | None = None
 
     def fit(self, loader: Any, validation: Any = None) -> list[Epoch]:
@@ -124,7 +134,9 @@ class Trainer:
         fit_statistics(self.model, self.likelihood.targets, batches, generator)
         passes = self.epochs if self.inference.rate is None else None
         settings: dict[str, Any] = {"lr": self.lr, "epochs": passes, "store": self.store, "plain": self.plain}
-        self.optimizer = configure_optimizers(self.model, count_examples(loader), **settings)
+        num_data = count_examples(loader) if self.num_data is None else self.num_data
+        self.optimizer = configure_optimizers(self.model, num_data, **settings)
+        self._watch = PassWatch("Trainer.fit")
         try:
             return self._run(self.optimizer, loader, validation)
         except BaseException:
@@ -188,15 +200,17 @@ class Trainer:
 
     def _epoch(self, number: int, loader: Any, validation: Any) -> Epoch:
         self.model.train()
+        assert self.optimizer is not None
+        self._watch.begin(self.optimizer.param_groups[0])
         total, seen, start = 0.0, 0, time.perf_counter()
         batches = pairs(loader, device_of(self.model), "Trainer.fit")
         hidden = not (self.progress and redraws(sys.stderr))
         bar = tqdm(batches, desc=f"pass {number}/{self.epochs}", total=length_hint(loader) or None, disable=hidden)
         for x, y, *batch in bar:
             loss = self._step(number, x, y, *batch)
+            self._watch.look(self.optimizer.param_groups[0], len(y))
             total, seen = total - loss, seen + len(y)
             bar.set_postfix(log_evidence=f"{total / seen:.4f}", refresh=False)
-        assert self.optimizer is not None
         if number == self.epochs and self.optimizer.param_groups[0]["epochs"] is not None:
             self.optimizer.use_averaged_means()  # the last step has done so, unless the loader drops examples
             self._renew_statistics(loader)

@@ -63,6 +63,10 @@ class DividedLoss(UserWarning):
     """A loss that was divided by the size of its batch, so that an example counts for less than one."""
 
 
+class Miscounted(UserWarning):
+    """A pass that gives more examples than the number of which the optimizer was told, so that its schedule ends early."""
+
+
 class DependentTerms(UserWarning):
     """A prediction by moments of a plain network that adds up terms which may depend on each other."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from torch_gbp.batches import unmoved
 from torch_gbp.errors import FarFromStandard, InvalidInput, explain
 from torch_gbp.errors.checks import require_factory
 from torch_gbp.gaussian import Gaussian
@@ -201,19 +201,8 @@ def fit_statistics(
     if not wanted:
         return
     totals: list[Any] = [torch.zeros(())] * len(wanted)
-    with torch.random.fork_rng(devices=[]), _unmoved(generator):
+    with unmoved(generator):
         for batch in batches:
             totals = [total + _moments(batch[part], _PARTS[part]) for total, (_, part) in zip(totals, wanted, strict=True)]
     for (layer, part), total in zip(wanted, totals, strict=True):
         layer.take(total, _PARTS[part])
-
-
-@contextmanager
-def _unmoved(generator: torch.Generator | None) -> Iterator[None]:
-    """A loader's own random numbers, if it has any, go on afterwards from where they were."""
-    state = None if generator is None else generator.get_state()
-    try:
-        yield
-    finally:
-        if generator is not None and state is not None:
-            generator.set_state(state)

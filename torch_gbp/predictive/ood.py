@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,7 @@ class OODScore:
         for x, y, *_ in pairs(examples, device_of(self.model), WHERE):
             *seen, outputs = self._seen(x)
             check_labels(Gaussian(outputs, outputs), y, WHERE)
+            _require_rows(seen, x)
             yield *seen, y
 
     def _seen(self, x: Any) -> tuple[Tensor, ...]:
@@ -122,6 +123,19 @@ class Tail:
     def __call__(self, t: Tensor) -> Tensor:
         counted = -torch.log1p(-torch.searchsorted(self.sorted, t.clamp_max(self.quantile)) / len(self.sorted))
         return counted + (t - self.quantile).clamp_min(0) / self.excess
+
+
+def _require_rows(seen: Sequence[Tensor], x: Any) -> None:
+    """Raises InvalidInput unless entropies and features have one row for each input."""
+    rows = {"inputs": x.size(0), "predictions": len(seen[0]), "features": len(seen[1]), "last features": len(seen[2])}
+    if len(set(rows.values())) > 1:
+        raise InvalidInput(
+            "every input needs one prediction and one vector of features",
+            where=WHERE,
+            got=", ".join(f"{count} {name}" for name, count in rows.items()),
+            cause="a network that makes several examples of an input, such as the tokens of a sequence",
+            fix="use the entropy of `predict` alone",
+        )
 
 
 def _require_enough(examples: int, features: int) -> None:
