@@ -90,6 +90,34 @@ def test_works_for_images_and_changes_nothing():
     assert changed(before, model) == [] and all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("likelihood", [Regression(), Softmax(), gbp.Poisson()], ids=["regression", "softmax", "poisson"])
+def test_predicts_as_the_linearised_network_where_weights_are_independent(likelihood):
+    """Inputs that see one weight each, so that the joint Gaussian is the product of the marginals that an optimum has."""
+    x, model = torch.eye(2).repeat(20, 1), GBPLinear(2, 3, bias=False, covariance="diagonal")
+    y = torch.arange(40) % 3 if likelihood.classes else torch.arange(120.0).view(40, 3) % 4
+    joint = LinearResponse(model, likelihood, x, y)
+    told = torch.stack([joint(row).variance[0] for row in torch.eye(2)[:, None]], 1)
+    model.weight.precision.data.copy_(told.reciprocal())
+    model.weight.mark_written()
+    found, expected = joint.predict(x[:2]), gbp.predict(model, likelihood, x[:2], how="linear")
+    if likelihood.classes:  # of each other their outputs know through the softmax
+        covariance = torch.stack(list(joint._covariances(x[:2])))
+        assert_close(covariance.diagonal(dim1=1, dim2=2), expected.belief.variance)
+        assert_close(found.probs, likelihood.joint(expected.belief.mean, covariance).probs)
+        assert (found.probs - expected.probs).abs().max() < 0.01
+    else:
+        assert_close(found.variance, expected.distribution.variance)
+        assert_close(found.mean, expected.distribution.mean)
+
+
+def test_calibrated_factors_count_from_what_they_began_with():
+    model, (x, y), likelihood = GBPLinear(3, 1), three_classes(9), Regression()
+    joint = LinearResponse(model, likelihood, x, y[:, None].double())
+    noise, before = joint.predict(x).variance - joint(x).variance, joint(x).variance
+    likelihood.variance_factor.fill_(3 * likelihood.usual_variance_factor)
+    assert_close(joint.predict(x).variance, noise + 3 * before)
+
+
 def test_samples_of_a_linear_layer_have_the_mean_and_the_variance():
     x, new = torch.randn(30, 4) @ torch.randn(4, 4), torch.randn(9, 4)
     model = GBPLinear(4, 2, prior=gbp.Prior(variance=2.0))

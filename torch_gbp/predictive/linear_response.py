@@ -28,7 +28,7 @@ from torch_gbp.memory import require_memory
 from torch_gbp.modules import evaluating
 from torch_gbp.optim.message_weight import full_power
 from torch_gbp.predictive.examples import output_of, require_network
-from torch_gbp.predictive.known import Network
+from torch_gbp.predictive.known import Network, undisturbed
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.seeds import PREDICTING, own_seed
 
@@ -77,17 +77,13 @@ class LinearResponse:
 
     def __call__(self, x: Tensor) -> Gaussian:
         """Belief of the outputs at x."""
-        variances = []
-        for slopes in self._slopes(x):
-            explained = torch.linalg.solve_triangular(self._factor, self._told @ slopes.T, upper=False)
-            variances.append(slopes.square().sum(1) - explained.square().sum(0))
         mean = self._mean(x)
-        return Gaussian(mean, torch.stack(variances).view_as(mean).clamp_min(0))  # a difference may round to less than nothing
+        return Gaussian(mean, torch.stack([covariance.diagonal() for covariance in self._covariances(x)]).view_as(mean))
 
     def predict(self, x: Tensor) -> Distribution:
-        """Predictive distribution of the targets at x."""
+        """Predictive distribution of the targets at x, from the joint Gaussian of each example's outputs (`likelihood.joint`)."""
         with torch.no_grad():
-            return self.likelihood.predictive(self(x))
+            return self.likelihood.joint(self._mean(x), torch.stack(list(self._covariances(x))))
 
     def sample(self, x: Tensor, samples: int = 200, generator: torch.Generator | None = None) -> Tensor:
         """Outputs at x of whole networks whose weights are drawn from the joint Gaussian, (samples, n, outputs).
@@ -99,9 +95,17 @@ class LinearResponse:
         owners = {id(own): name for name, own in network.owners.items()}
         names = [owners[id(own)] for own in self.weights]
         draw = partial(self._draw, generator or torch.Generator(self._told.device).manual_seed(own_seed(PREDICTING)))
-        with evaluating(self.model), torch.no_grad():
+        with evaluating(self.model), undisturbed(network.model), torch.no_grad():
             drawn = (network.means() | dict(zip(names, draw(), strict=True)) for _ in range(samples))
             return torch.stack([network.carrying(weights, x).mean for weights in drawn])
+
+    def _covariances(self, x: Tensor) -> Iterator[Tensor]:
+        """J S J' of one example after the other, (outputs, outputs)."""
+        for slopes in self._slopes(x):
+            explained = torch.linalg.solve_triangular(self._factor, self._told @ slopes.T, upper=False)
+            covariance = slopes @ slopes.T - explained.T @ explained
+            covariance.diagonal().clamp_min_(0)  # a difference may round to less than nothing
+            yield covariance
 
     def _draw(self, generator: torch.Generator) -> list[Tensor]:
         """Weights from N(m, S): S^(1/2) e as what is left of a draw of the prior once a draw of the data's noise was observed."""
@@ -147,8 +151,8 @@ def _curvature(likelihood: Likelihood, mean: Tensor, y: Tensor) -> Tensor:
         log = likelihood.evidence(leaf, torch.zeros_like(leaf), y).log.sum()
         (score,) = torch.autograd.grad(log, leaf, create_graph=True)
         columns = [
-            torch.autograd.grad(part.sum(), leaf, retain_graph=True, materialize_grads=True)[0].flatten(1)
-            for part in score.flatten(1).T
+            torch.autograd.grad(part.sum(), leaf, retain_graph=True, materialize_grads=True)[0].reshape(len(leaf), -1)
+            for part in score.reshape(len(leaf), -1).T
         ]
     return -torch.stack(columns, 2)
 
