@@ -140,10 +140,14 @@ class GBPModule(PortableModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
+        optimizer = self._message_passing()
         if batch_idx == 0:
-            self._watch.begin(self._message_passing().param_groups[0])
+            self._watch.begin(optimizer.param_groups[0])
+        if optimizer.accumulated != self.trainer.accumulate_grad_batches:  # a GradientAccumulationScheduler changes it
+            require_whole_messages(self.trainer, self.store)
+            optimizer.accumulated = self.trainer.accumulate_grad_batches
         if len(batch) > 2:
-            self._message_passing().open(int(batch[2]), batch[0], batch[1])
+            optimizer.open(int(batch[2]), batch[0], batch[1])
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Sweep and step; if either fails, a fixed batch's site is put back, so nothing has changed."""

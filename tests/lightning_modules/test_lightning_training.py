@@ -5,6 +5,7 @@ import csv
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from lightning_helpers import IGNORED, Blobs, trainer
 from torch import nn
@@ -57,6 +58,31 @@ def test_accumulating_two_batches_is_one_batch_of_twice_the_size(float64):
         return module.model
 
     assert_same(fit(8, accumulate=2), fit(16, accumulate=1), atol=1e-13, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:When using `Trainer")  # that optimizer_step is not called on every batch
+@pytest.mark.parametrize("schedule", [{0: 4}, {0: 1, 1: 4}], ids=["from the first pass", "from the second"])
+def test_batches_accumulated_by_a_callback_count_in_full(schedule, float64):
+    """Six batches in windows of four: the last one of a pass has two."""
+    data = Blobs().make_parts().train.tensors
+    pairs = torch.utils.data.TensorDataset(data[0].double(), data[1])
+    module = GBPClassifier(network().double(), gbp.Softmax(4.0))
+    trainer(2, callbacks=[GradientAccumulationScheduler(schedule)]).fit(module, DataLoader(pairs, batch_size=8))
+    model, likelihood = network().double(), gbp.Softmax(4.0)
+    propagate = gbp.MessagePassing(model.parameters(), num_data=48, epochs=2)
+    for size in (32 if schedule[0] == 4 else 8, 32):
+        for x, y in DataLoader(pairs, batch_size=size):
+            propagate.zero_grad()
+            likelihood(model(x), y).backward()
+            propagate.step()
+    assert_same(module.model, model, atol=1e-13, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:When using `Trainer")
+def test_batch_sites_refuse_batches_accumulated_by_a_callback():
+    module = GBPClassifier(network(), store=gbp.BatchSites())
+    with pytest.raises(InvalidInput, match=r"one site per batch.*= 2"):
+        trainer(2, callbacks=[GradientAccumulationScheduler({1: 2})]).fit(module, Blobs(fixed_batches=True))
 
 
 @pytest.mark.parametrize(
