@@ -254,3 +254,13 @@ def test_the_best_pass_of_an_early_stop_has_no_surplus_of_precision():
     kept = [float((own.precision - own.floor).detach().mean()) for own in gbp.marginals(model).values()]
     assert kept[2] < 40  # weights of a hidden layer; with the surplus 200
     assert all(own.surplus == 0 for own in gbp.marginals(model).values())
+
+
+@pytest.mark.parametrize("layer", [nn.Embedding, nn.EmbeddingBag])
+def test_layers_with_sparse_gradients_are_refused_before_anything_changes(layer):
+    network = nn.Sequential(layer(10, 4, sparse=True), nn.Linear(4, 3))
+    with pytest.raises(InvalidInput, match="sparse=False"):
+        gbp.from_torch(network)
+    assert not gbp.marginals(network)
+    kept = gbp.from_torch(network, which=lambda module, name: isinstance(module, nn.Linear) and name.endswith("weight"))
+    assert list(gbp.marginals(kept)) == ["1.weight"]

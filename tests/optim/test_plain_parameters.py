@@ -77,3 +77,56 @@ def test_a_state_from_before_the_decay_loads():
     gbp.Softmax()(model(x), y).backward()
     again.step()
     assert again.param_groups[0]["steps"] == 2
+
+
+S = torch.optim.lr_scheduler
+
+
+def shares(make, lr=None):
+    """Under a scheduler, step by step: the rate of the marginals and that of the plain parameters, as shares of those without."""
+    rates = []
+    for own in (lambda optimizer: None, make):
+        model, (x, y) = network(fresh=True), three_classes()
+        optimizer, found = gbp.configure_optimizers(model, 60, epochs=None, lr=lr), []
+        scheduler = own(optimizer)
+        for step in range(20):
+            optimizer.zero_grad()
+            gbp.Softmax()(model(x[step : step + 10]), y[step : step + 10]).backward()
+            optimizer.step()
+            found.append((optimizer.param_groups[0]["lr"], optimizer._plain._groups[0]["lr"]))
+            if scheduler is not None:
+                scheduler.step()
+        rates.append(torch.tensor(found, dtype=torch.float64))
+    return (rates[1] / rates[0]).T
+
+
+SCHEDULERS = {
+    "one cycle": lambda optimizer, top: S.OneCycleLR(optimizer, top, total_steps=20, cycle_momentum=False),
+    "cyclic": lambda optimizer, top: S.CyclicLR(optimizer, 0.1 * top, top, step_size_up=10, cycle_momentum=False),
+    "halved": lambda optimizer, top: S.LambdaLR(optimizer, lambda step: 0.5),
+    "cosine": lambda optimizer, top: S.CosineAnnealingLR(optimizer, 20),
+    "by hand": lambda optimizer, top: optimizer.param_groups[0].update(lr=0.3 * top),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("lr", [None, 0.2])
+def test_schedulers_scale_the_rate_of_plain_parameters_as_that_of_the_marginals(name, lr):
+    marginal, plain = shares(lambda optimizer: SCHEDULERS[name](optimizer, 0.4 if lr is None else lr), lr)
+    assert_close(plain, marginal)
+    assert marginal.min() < 0.9
+
+
+def test_a_layer_that_thaws_in_a_run_learns_its_bias_too():
+    model, (x, y) = network(fresh=True), three_classes()
+    model[0].requires_grad_(False)
+    optimizer = gbp.configure_optimizers(model, 60, epochs=None)
+    before = [model[0].bias.detach().clone()]
+    for thawed in (False, True):
+        model[0].requires_grad_(thawed)
+        for _ in range(2):
+            optimizer.zero_grad()
+            gbp.Softmax()(model(x[:10]), y[:10]).backward()
+            optimizer.step()
+        before.append(model[0].bias.detach().clone())
+    assert torch.equal(before[0], before[1]) and not torch.equal(before[1], before[2])

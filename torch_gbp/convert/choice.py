@@ -70,14 +70,15 @@ def choose(network: nn.Module, which: Filter, where: str = "from_torch") -> list
     """Parameters that the filter makes Gaussian, each with its places; frozen ones, and those that are Gaussian, are left out.
 
     Raises:
-        InvalidInput: lazy layers that have seen no input; tied parameters that are Gaussian here and plain there; a choice that
-            is no real number; a network in which there is, and was, nothing Gaussian.
+        InvalidInput: lazy layers that have seen no input; sparse gradients; tied parameters that are Gaussian here and plain
+            there; a choice that is no real number; a network in which there is, and was, nothing Gaussian.
     """
     require_callable("which", which, where, fix="use lambda module, name: ..., or leave it out")
     held = places(network)
     require_shapes(held, where)
     free = [group for group in held if group[0].parameter.requires_grad and owner_of(group[0].parameter) is None]
     chosen = [group for group in free if _agreed(group, which, where)]
+    require_dense(chosen, where)
     if not any(isinstance(module, GaussianParameter) for module in network.modules()):
         require_some(chosen, held, where)
     return chosen
@@ -92,6 +93,19 @@ def require_some(chosen: Sequence[Any], held: list[list[Place]], where: str) -> 
             got=listed(str(group[0]) for group in held) or "no parameters",
             cause="a filter that chooses none, frozen weights, or layers of an own making",
             fix="choose by which=lambda module, name: ..., and unfreeze by requires_grad_()",
+        )
+
+
+def require_dense(chosen: list[list[Place]], where: str) -> None:
+    """Raises InvalidInput for layers whose gradients are sparse."""
+    sparse = [place.path for group in chosen for place in group if getattr(place.module, "sparse", False)]
+    if sparse:
+        raise InvalidInput(
+            "a layer has sparse gradients, and messages and probes reach all of its weights",
+            where=where,
+            got=listed(sparse),
+            cause="nn.Embedding(..., sparse=True)",
+            fix="make it with sparse=False, or leave it plain by which=lambda module, name: ...",
         )
 
 

@@ -60,7 +60,7 @@ def configure_optimizers(model: nn.Module, num_data: int, *, plain: Plain | None
             cause="a torch network as it is",
             fix="model = torch_gbp.from_torch(model)",
         )
-    others = [parameter for _, parameter in plain_parameters(model) if parameter.requires_grad]
+    others = [parameter for _, parameter in plain_parameters(model)]  # frozen ones too, which may thaw
     start = max(own.start for own in marginals(model).values())
     gains = {id(own) for module in model.modules() if isinstance(module, _NormBase) for own in module.parameters(recurse=False)}
     make = partial(_adamw, start=start, gains=gains) if plain is None else plain

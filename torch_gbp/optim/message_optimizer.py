@@ -69,6 +69,8 @@ class MessageOptimizer(MarginalOptimizer):
         self._begun = True
         for group, own_rate in zip(self.param_groups[first:], self._own_rates[first:], strict=True):
             group["lr"] = self.store.default_rate(self.depth) if own_rate else group["lr"]
+        if first == 0:
+            self._plain.begin(float(self.param_groups[0]["lr"]), anew=self._own_rates[0])
         for marginal in chain.from_iterable(self._owned[first:]):
             self._known[marginal] = marginal.advances
             if marginal.surplus and marginal.fresh():  # of an optimizer before, which never took a step
@@ -165,6 +167,7 @@ class MessageOptimizer(MarginalOptimizer):
     def set_rate(self, rate: float) -> None:
         """The rate from now on, in place of the store's and of what suits the likelihood."""
         self._own_rates = [False] * len(self.param_groups)
+        self._plain.begin(rate, anew=True)
         for group in self.param_groups:
             group["lr"] = rate
 

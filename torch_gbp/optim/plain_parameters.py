@@ -49,12 +49,17 @@ class PlainParameters:
                 fix="pass e.g. torch.optim.AdamW(parameters, 3e-3)",
             )
         self.optimizer = optimizer
+        self._peak: float | None = None  # rate of the marginals before any scheduler: a scheduled one is a share of it
         for group in self._groups:
             group.setdefault("initial_lr", group["lr"])
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
         return [] if self.optimizer is None else self.optimizer.param_groups
+
+    def begin(self, rate: float, anew: bool) -> None:
+        """A run begins with this rate of the marginals, which one before may have had already, unless it is `anew`."""
+        self._peak = rate if anew or self._peak is None else self._peak
 
     def zero_grad(self, set_to_none: bool) -> None:
         """As torch's."""
@@ -95,7 +100,7 @@ class PlainParameters:
         """
         if self.optimizer is None:
             return
-        scheduled = float(group["lr"]) / float(group.get("initial_lr") or group["lr"] or 1.0)
+        scheduled = float(group["lr"]) / (self._peak or 1.0)
         factor = scheduled * (1.0 if group["epochs"] is None else warmup_cosine(before, run.progress, group["warmup"], 0.0))
         steps = 1 / (run.progress - before) if run.progress > before else math.inf
         decay = DECAY * (2 - run.crowding) * min(1.0, run.weights)
