@@ -98,6 +98,34 @@ def test_units_do_not_matter(classifier: GBPClassifier, regressor: GBPRegressor)
     np.testing.assert_allclose(small.predict_proba(1e-6 * MOONS[0]), classifier.predict_proba(MOONS[0]), atol=5e-3)
 
 
+def test_a_large_offset_is_taken_off_alike_in_training_and_prediction() -> None:
+    """Unix seconds: the spread is a hundred-millionth of the mean, and float32 would not tell one row from the next."""
+    seconds = RNG.uniform(0, 100, (200, 1))
+    y = np.sin(seconds[:, 0] / 20)
+    made = GBPRegressor((16,), epochs=20, random_state=0)
+    expected, found = (clone(made).fit(seconds + start, y).predict(seconds + start) for start in (0.0, 1.7e9))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert ((found - y) ** 2).mean() ** 0.5 < 0.3
+    fitted = clone(made).fit(seconds + 1.7e9, y)
+    standard = fitted.network_[0](torch.as_tensor(seconds + 1.7e9)).numpy()
+    np.testing.assert_array_equal(standard, fitted.scaler_.transform(seconds + 1.7e9))
+
+
+@pytest.mark.parametrize("kind", [GBPClassifier, GBPRegressor])
+def test_the_default_dtype_does_not_matter(kind: Any) -> None:
+    x, y = MOONS
+    made, found = kind((8,), epochs=3, random_state=0), []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            fitted = clone(made).fit(x, y)
+            found.append([fitted.predict(x), *fitted.uncertainty(x)])
+        finally:
+            torch.set_default_dtype(torch.float32)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_a_seed_repeats_a_fit_and_leaves_the_generators_alone(classifier: GBPClassifier) -> None:
     before, own = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     again, other = clone(classifier).fit(*MOONS), clone(classifier).set_params(random_state=1).fit(*MOONS)

@@ -90,8 +90,13 @@ class Standardise(CheckedModule):
                 fix="impute them, or drop their rows, before",
             )
         flat = scale <= 1e-7 * mean.abs()  # what is left of a constant's spread by rounding
-        self.mean, self.scale = mean.to(self.mean), torch.where(flat | (scale == 0), 1.0, scale).to(self.scale)
-        self.count.fill_(float(count.flatten()[0]))
+        return self.adopt(mean, torch.where(flat | (scale == 0), 1.0, scale), float(count.flatten()[0]))
+
+    @torch.no_grad()
+    def adopt(self, mean: Tensor, scale: Tensor, count: float) -> Standardise:
+        """Takes statistics that others have found, of so many numbers each; returns the layer."""
+        self.mean, self.scale = mean.to(self.mean), scale.to(self.scale)
+        self.count.fill_(count)
         return self
 
     def forward(self, input: Tensor | Gaussian) -> Tensor | Gaussian:

@@ -53,7 +53,7 @@ class GBPEstimator(BaseEstimator):
         scaler = StandardScaler().fit(x)
         rows = torch.as_tensor(scaler.transform(x), dtype=torch.float32)
         network = trained(rows, y, outputs, likelihood, settings, seed, verbose)
-        self.network_ = nn.Sequential(Standardise(dtype=torch.float64).fit(torch.tensor(x)), network).eval()
+        self.network_ = nn.Sequential(_standardising(scaler), network).eval()
         self.scaler_, self.likelihood_, self.settings_ = scaler, likelihood, settings
         return self
 
@@ -63,3 +63,13 @@ class GBPEstimator(BaseEstimator):
         x = validate_data(self, X, dtype=np.float64, reset=False)
         with torch.no_grad():
             return predict(self.network_, self.likelihood_, torch.tensor(x), "moments")
+
+
+def _standardising(scaler: StandardScaler) -> Standardise:
+    """The layer that does what the scaler did to the rows of the training, by the same numbers.
+
+    A fit of its own would take other ones: it forms the mean of squares, and what is left of a small spread beside a large mean
+    is rounding there.
+    """
+    mean, scale = (torch.as_tensor(part, dtype=torch.float64) for part in (scaler.mean_, scaler.scale_))
+    return Standardise(dtype=torch.float64).adopt(mean, scale, float(scaler.n_samples_seen_))

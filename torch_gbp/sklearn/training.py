@@ -32,8 +32,8 @@ class Shuffled:
 
 
 def perceptron(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers with Gaussian weights from width to width, leaky rectifiers between them."""
-    layers: list[Any] = [GBPLinear(*ends) for ends in pairwise(widths)]
+    """Linear layers with Gaussian weights from width to width, leaky rectifiers between them, in single precision."""
+    layers: list[Any] = [GBPLinear(*ends, dtype=torch.float32) for ends in pairwise(widths)]
     between = [part for layer in layers[:-1] for part in (layer, GBPLeakyReLU(SLOPE))]
     return nn.Sequential(*between, layers[-1])
 
@@ -43,13 +43,14 @@ def trained(
 ) -> nn.Sequential:
     """The network after message passing over standardised rows, in double precision for its predictions.
 
-    The likelihood learns beside it. Training is in the rows' own precision; predictions are in double, in which a row's does
-    not depend on the rows that are predicted with it. torch's own random numbers stay where they were.
+    The likelihood learns beside it. Training is in single precision, whatever torch's default; predictions are in double, in
+    which a row's does not depend on the rows that are predicted with it. torch's own random numbers stay where they were.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = perceptron((x.shape[1], *settings.hidden, outputs))
-        Trainer(network, likelihood, settings.epochs, lr=settings.lr, progress=verbose).fit(Shuffled(x, y, settings.batch_size))
+        options: dict[str, Any] = {"lr": settings.lr, "progress": verbose, "num_data": len(x)}
+        Trainer(network, likelihood.float(), settings.epochs, **options).fit(Shuffled(x, y, settings.batch_size))
     if likelihood.learns:
         with torch.no_grad():
             found: Gaussian = network(x)
