@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.classifier_evaluation import gathered
+from lightning_modules.classifier_evaluation import Collected
 from lightning_modules.gbp_module import GBPModule
 from torch_gbp import Likelihood, Predictive, Regression
 from torch_gbp.evaluation import Outcome, score
@@ -22,6 +22,7 @@ class GBPRegressor(GBPModule):
     Standardised targets are led back by `target_mean` and `target_std`, buffers that are filled from the data
     module and saved with the weights. Validation and test log `rmse` and `log_likelihood` in original units;
     the test those of `torch_gbp.evaluate` beside them, of Gaussians (`test/reg/CRPS`, `test/cal/QCE`, `test/cal/Cov_90`).
+    With several loaders each has its own: `val/rmse/dataloader_idx_1`.
 
     Args:
         model: network of GBP layers with one output per target.
@@ -59,16 +60,16 @@ class GBPRegressor(GBPModule):
                 setattr(self, name, getattr(data, name).to(getattr(self, name)))
 
     def on_validation_epoch_start(self) -> None:
-        self._predictions: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._predictions = Collected()
 
     def on_test_epoch_start(self) -> None:
-        self._predictions = []
+        self._predictions = Collected()
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._predict(batch)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._predict(batch, dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._predict(batch)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._predict(batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Predictive mean and variance (noise included) of the targets, each as the targets are shaped."""
@@ -93,23 +94,22 @@ class GBPRegressor(GBPModule):
         return predictive.mean * self.target_std + self.target_mean, predictive.variance * self.target_std.square()
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self._scores().items()}, prog_bar=True)
+        for loader, suffix in self._predictions.loaders().items():
+            scores = regression_scores(*self._predictions.of(loader, self))
+            named = {f"val/{name}{suffix}": value for name, value in scores.items()}
+            self.log_dict(named, prog_bar=True, add_dataloader_idx=False)
 
     def on_test_epoch_end(self) -> None:
-        mean, variance, target = self._gathered()
-        outcome = Outcome(type(self).__name__, target, mean=mean, std=variance.double().sqrt())
-        further = {name: one.value for name, one in score(outcome, resamples=0).items()}
-        self.log_dict({f"test/{name}": value for name, value in (self._scores() | further).items()})
+        for loader, suffix in self._predictions.loaders().items():
+            mean, variance, target = self._predictions.of(loader, self)
+            outcome = Outcome(type(self).__name__, target, mean=mean, std=variance.double().sqrt())
+            further = {name: one.value for name, one in score(outcome, resamples=0).items()}
+            scores = regression_scores(mean, variance, target) | further
+            self.log_dict({f"test/{name}{suffix}": value for name, value in scores.items()}, add_dataloader_idx=False)
 
-    def _predict(self, batch: Any) -> None:
-        found = self.predict(batch[0])
-        self.likelihood.check(found.belief, batch[1])
+    def _predict(self, batch: Any, loader: int) -> None:
+        x, y = self.pair_of(batch)
+        found = self.predict(x)
+        self.likelihood.check(found.belief, y)
         mean, variance = self._moments(found)
-        self._predictions.append((mean, variance, batch[1] * self.target_std + self.target_mean))
-
-    def _scores(self) -> dict[str, float]:
-        return regression_scores(*self._gathered())
-
-    def _gathered(self) -> list[Tensor]:
-        """Means, variances and targets of all batches and processes."""
-        return [gathered(self, torch.cat(part)) for part in zip(*self._predictions, strict=True)]
+        self._predictions.add(loader, mean, variance, y * self.target_std + self.target_mean)

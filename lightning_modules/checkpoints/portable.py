@@ -12,6 +12,7 @@ from lightning_modules.checkpoints.reading import Source, read_record
 from lightning_modules.checkpoints.record import KEY, Record, skeleton_or_reason
 from lightning_modules.checkpoints.skeleton import revived
 from lightning_modules.preparation import Preparation
+from torch_gbp.batches import targeted
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.loading import Saved, check_network
 
@@ -47,8 +48,18 @@ class PortableModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Notes what an example looks like."""
-        if self.inputs is None and isinstance(batch[0], Tensor):
-            self.inputs = tuple(batch[0].shape[1:]), str(batch[0].dtype).removeprefix("torch.")
+        x, _ = self.pair_of(batch)
+        if self.inputs is None and isinstance(x, Tensor):
+            self.inputs = tuple(x.shape[1:]), str(x.dtype).removeprefix("torch.")
+
+    def pair_of(self, batch: Any) -> tuple[Any, Any]:
+        """Inputs and targets of a batch.
+
+        Raises:
+            InvalidInput: a dictionary, or inputs without targets.
+        """
+        [found] = targeted([batch], type(self).__name__)
+        return found[0], found[1]
 
     def predictions(self, x: Tensor) -> dict[str, Tensor]:
         """What is to be told of the targets of prepared inputs (n, ...), by name; a subclass says it."""
