@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 from helpers import changed, marginals, mlp, sweep, three_classes
+from torch import nn
 from torch.testing import assert_close
 
+import torch_gbp as gbp
 from torch_gbp import AveragedSites, BatchSites, Filtering, MessagePassing, Softmax
 from torch_gbp.errors import InvalidInput
 
@@ -162,3 +164,21 @@ def test_loading_during_a_visit_ends_it():
     assert changed(before, model) != []
     propagate.load_state_dict(state)
     assert changed(before, model) == []
+
+
+def test_a_copy_of_a_running_optimizer_has_memory_of_its_own():
+    model = gbp.from_torch(nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)).double())
+    optimizer = gbp.configure_optimizers(model, 60, epochs=4)
+
+    def step(network, own):
+        own.zero_grad()
+        Softmax()(network(X), Y).backward()
+        own.step()
+
+    step(model, optimizer)
+    twin = copy.deepcopy(model)
+    other, before = gbp.configure_optimizers(twin, 60, epochs=4), copy.deepcopy(optimizer.state_dict())
+    other.load_state_dict(optimizer.state_dict())
+    step(twin, other)
+    for part in ("state", "plain"):
+        assert_close(optimizer.state_dict()[part], before[part], rtol=0, atol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -84,7 +85,7 @@ class MarginalOptimizer(Optimizer):
         """
         check_saved(state_dict, self.param_groups, self._owned, self.store, set(self.defaults) - {"differentiable"})
         self.close()
-        super().load_state_dict(state_dict)
+        super().load_state_dict(deepcopy(state_dict))  # torch would share its tensors with the optimizer that gave it
 
     def _rewrite(self, change: Callable[..., None], *arguments: int) -> None:
         """Lets the store change every marginal."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ class PlainParameters:
     def load(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state` gave, which `require_same_parts` has checked."""
         if self.optimizer is not None:
-            self.optimizer.load_state_dict(state[PLAIN])
+            self.optimizer.load_state_dict(deepcopy(state[PLAIN]))
 
     def check(self) -> None:
         """Raises ImproperMarginal for gradients that are not finite, before any parameter is written to."""
