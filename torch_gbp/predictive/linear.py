@@ -53,7 +53,7 @@ def linearised(model: nn.Module, x: Tensor, chunk: int | None, vectorise: bool |
         slopes = Together(own.together, own.apart, vectorise is not False)
         parts = [_covariance(network, *slopes(rows)) for rows in x.split(size)]
     covariance, alone = (torch.cat(part) for part in zip(*parts, strict=True))
-    _require_alone(alone, centre.flatten(1), where)
+    _require_alone(alone, centre.reshape(len(centre), -1), where)
     return Outputs.jointly(centre, covariance)
 
 
@@ -95,7 +95,7 @@ def _covariance(network: Network, slopes: Weights, outputs: Tensor) -> tuple[Ten
     """J S J' (n, k, k), and the outputs."""
     covariance = outputs.new_zeros(*outputs.shape, outputs.shape[-1])
     for name, (_, deviation) in network.scattered.items():
-        scaled = (slopes[name] * deviation).flatten(2).to(covariance)
+        scaled = (slopes[name] * deviation).reshape(*outputs.shape, -1).to(covariance)
         covariance.baddbmm_(scaled, scaled.mT)
     return covariance, outputs
 
