@@ -6,11 +6,14 @@ import pytest
 import torch
 from predictive_cases import brute_force, scattered
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import torch_gbp as gbp
 from torch_gbp import Softmax, predict
+from torch_gbp.errors import InvalidInput
+from torch_gbp.weights.attached import marginals
 
 pytestmark = pytest.mark.usefixtures("float64")
 WAYS = {
@@ -118,3 +121,45 @@ def test_training_with_validation_goes_on_after_the_first_pass():
     model = gbp.from_torch(TwoNames())
     gbp.Trainer(model, Softmax(), epochs=3, progress=False).fit(loader, loader)
     assert isinstance(model.head.weight, nn.Parameter) and model.head.weight is model.body[2].weight
+
+
+REMADE = {
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "weight norm": weight_norm,
+    "spectral norm": spectral_norm,
+    "parametrized": parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("remake", REMADE.values(), ids=REMADE)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+def test_a_weight_that_is_made_anew_has_no_marginal(remake):
+    """What is put in its place would not be seen, so that nothing would seem uncertain."""
+    model, x = gbp.from_torch(nn.Sequential(nn.Linear(3, 3))), torch.randn(4, 3)
+    remake(model[0])
+    before, plain = held(model), model.eval()(x)
+    for way in ("samples", "linear"):
+        with pytest.raises(InvalidInput, match=r"'0.weight' has a marginal, and is no parameter.*prune.*parametrizations"):
+            predict(model, Softmax(), x, way)
+    assert_close(predict(model, Softmax(), x, "means").belief.mean, plain)
+    assert held(model) == before
+
+
+class Masked(nn.Module):
+    """Every other input counts."""
+
+    def forward(self, weight):
+        return weight * torch.tensor([1.0, 0.0, 1.0])
+
+
+def test_what_is_made_of_the_weight_before_the_conversion_or_for_good_is_predicted():
+    plain, x = nn.Sequential(nn.Linear(3, 3)), torch.randn(4, 3)
+    parametrize.register_parametrization(plain[0], "weight", Masked())
+    before = scattered(gbp.from_torch(plain, which=lambda module, name: name.endswith("original")))
+    ((_, own),) = marginals(before).items()
+    variance = own.variance * torch.tensor([1.0, 0.0, 1.0])
+    assert_close(predict(before, Softmax(), x, "linear").belief.variance, x.square() @ variance.expand(3, 3).T)
+    after = gbp.from_torch(nn.Sequential(nn.Linear(3, 3)))
+    prune.l1_unstructured(after[0], "weight", 0.5)
+    prune.remove(after[0], "weight")
+    assert bool(predict(after, Softmax(), x, "samples").epistemic.all())

@@ -36,7 +36,7 @@ class Network:
         traceable: whether every GBP layer has a plain torch function.
 
     Raises:
-        InvalidInput: no weight has a marginal, though one is `needed`.
+        InvalidInput: no weight has a marginal, though one is `needed`, or one whose weight has become something else.
     """
 
     def __init__(self, model: nn.Module, where: str, needed: bool = True) -> None:
@@ -45,6 +45,8 @@ class Network:
         self.owners = {_mean(name, own): own for name, own in marginals(self.model).items()}
         if needed and not self.owners:
             raise no_marginals(where)
+        if needed:
+            _require_held(self.owners, where)
         self._places = _places(self.model, self.owners)
         layers = [module for module in self.model.modules() if isinstance(module, FactorLayer)]
         self.plain = not layers and all(isinstance(own, ParameterMarginal) for own in self.owners.values())
@@ -161,6 +163,20 @@ def _places(model: nn.Module, owners: dict[str, GaussianParameter]) -> dict[str,
             if id(parameter) in names:
                 places[names[id(parameter)]].append(f"{path}.{held}" if path else held)
     return places
+
+
+def _require_held(owners: dict[str, GaussianParameter], where: str) -> None:
+    """Raises InvalidInput unless the means of all marginals are parameters yet: of others a pass takes no other values."""
+    for path, own in owners.items():
+        module, name = (own._module, own.name) if isinstance(own, ParameterMarginal) else (own, "mean")
+        if module._parameters.get(name) is None:
+            raise InvalidInput(
+                f"'{path}' has a marginal, and is no parameter any more",
+                where=where,
+                got=f"{type(module).__name__} with the parameters {sorted(module._parameters)}",
+                cause="prune, weight_norm or spectral_norm after the conversion, which make the weight anew in every pass",
+                fix="take it back (prune.remove leaves the zeros in place), or use parametrizations before from_torch",
+            )
 
 
 def _mean(name: str, own: GaussianParameter) -> str:
