@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from torch_gbp.batches import inputs_of
 from torch_gbp.errors.checks import require_count, require_kind
-from torch_gbp.modules import device_of, modes_kept
+from torch_gbp.modules import device_of, modes_kept, spare
 
 BATCHES = 100
 
@@ -56,7 +56,7 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
         for read, inputs in enumerate(islice(inputs_of(loader, device_of(model), "renew_statistics"), batches)):
             for module in renewed:
                 module.momentum = 1 / (read + 1)  # a plain average; InstanceNorm takes None for 0
-            model(inputs)
+            model(spare(inputs))
     return len(renewed)
 
 

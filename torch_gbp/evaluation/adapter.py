@@ -16,7 +16,7 @@ from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.evaluation.reading import averaged, read
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
-from torch_gbp.modules import device_of, evaluating
+from torch_gbp.modules import device_of, evaluating, spare
 from torch_gbp.predictive import predict
 from torch_gbp.predictive.predict import SAMPLES
 from torch_gbp.trainer import Trainer
@@ -77,11 +77,11 @@ def adapter(
 
 
 def _on_tensors(model: Any, call: Callable[[Any], Any], outputs: str | None = None) -> Adapter:
-    """A call on tensors where the model is, without gradients."""
+    """A call on tensors where the model is, without gradients; the data stay, whatever the model does to its inputs."""
 
     def predictions(x: Any) -> Predictions:
         with torch.no_grad():
-            return read(call(placed(x, model)), outputs)
+            return read(call(spare(placed(x, model))), outputs)
 
     return predictions
 
@@ -130,7 +130,7 @@ def _laplace(model: Any, outputs: str | None) -> Adapter:
     """A fitted Laplace approximation (laplace-torch), which gives regression's variance without the noise."""
 
     def call(x: Tensor) -> Any:
-        found = model(x.to(device_of(model.model)))
+        found = model(spare(x.to(device_of(model.model))))
         if model.likelihood == "classification":
             return read(found, "probabilities")
         mean, epistemic = found[0], found[1].diagonal(dim1=-2, dim2=-1)

@@ -12,15 +12,16 @@ from torch_gbp.errors.checks import require_kind
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.likelihoods import Likelihood
 from torch_gbp.likelihoods.evidence import per_example
+from torch_gbp.modules import spare
 
 
 def output_of(model: nn.Module, x: Any, where: str) -> Gaussian:
-    """The network's belief of its outputs.
+    """The network's belief of its outputs; x stays, whatever the network does to its input.
 
     Raises:
         InvalidInput: an output that is no Gaussian.
     """
-    output = model(x)
+    output = model(spare(x))
     if not isinstance(output, Gaussian):
         raise InvalidInput(
             "the output of the network must be a Gaussian",
