@@ -154,3 +154,17 @@ def test_outputs_that_do_not_fit_raise(outputs, targets):
     belief = Gaussian(torch.zeros(outputs), torch.ones(outputs))
     with pytest.raises(InvalidInput, match=r"two for each target|targets must have the outputs' shape"):
         LIKELIHOOD(belief, torch.zeros(targets))
+
+
+def test_a_mask_of_targets_leaves_the_loss_and_the_gradients_of_the_known_ones():
+    torch.manual_seed(0)
+    outputs, y, known = torch.randn(6, 4, requires_grad=True), torch.randn(6, 2), torch.rand(6, 2) > 0.4
+    assert 0 < known.sum() < known.numel()
+    LIKELIHOOD(outputs, y, known).backward()
+    found = outputs.grad
+    alone = outputs.detach().clone().requires_grad_()
+    m, s = alone.chunk(2, 1)
+    loss = -(torch.distributions.Normal(m, (0.5 * s).exp()).log_prob(y) * known).sum()
+    loss.backward()
+    assert_close(LIKELIHOOD(outputs.detach(), y, known), loss.detach())
+    assert_close(found, alone.grad)

@@ -52,6 +52,12 @@ class HeteroscedasticRegression(Likelihood):
     def __init__(self, power: float = 1.0) -> None:
         super().__init__(power)
 
+    def forward(self, output: Gaussian | Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """As every likelihood's; a mask of known targets may be as these are shaped, (n, k), too."""
+        if isinstance(known, Tensor) and known.ndim > 1 and known.shape == target.shape:
+            known = torch.cat([known, known], -1)  # of a target's mean and of its log variance
+        return super().forward(output, target, known)
+
     def check(self, output: Gaussian, target: Tensor) -> None:
         where = type(self).__name__
         if output.ndim < 2 or output.shape[-1] % 2:
