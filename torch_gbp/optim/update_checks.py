@@ -126,8 +126,8 @@ def require_examples(examples: int, num_data: int) -> None:
             "the batch has more examples than the data set",
             where="MessagePassing",
             got=f"{examples} examples, num_data={num_data}",
-            cause="num_data counts batches, or was left at another data set's size",
-            fix="pass num_data=len(dataset)",
+            cause="num_data counts batches, was left at another data set's size, or an example has several targets",
+            fix="pass num_data=, the number of targets in a pass (len(dataset) where each example has one)",
         )
 
 
