@@ -52,10 +52,10 @@ def require_probabilities(p: Tensor) -> None:
 
 
 def require_deviations(mean: Tensor, std: Tensor) -> None:
-    """Finite means, positive and finite deviations, of one shape (n, k)."""
-    if mean.shape != std.shape or mean.ndim != 2 or not mean.numel():
+    """Finite means, positive and finite deviations, of one shape (n, ...)."""
+    if mean.shape != std.shape or mean.ndim < 2 or not mean.numel():
         raise InvalidInput(
-            "mean and standard deviation of one shape (n, k) are needed, of at least one example",
+            "mean and standard deviation of one shape (n, ...) are needed, of at least one example",
             where=WHERE,
             got=f"{tuple(mean.shape)} and {tuple(std.shape)}",
             cause="one deviation for all, or an empty loader",
@@ -71,6 +71,13 @@ def require_deviations(mean: Tensor, std: Tensor) -> None:
         cause="predictions without noise, or a logarithm in the place of the deviation",
         fix="add the noise of the targets",
     )
+
+
+def require_rows_of_counts(mean: Tensor) -> None:
+    """Counts (n, k): their distributions are scored as they are."""
+    if mean.ndim > 2:
+        got, fix = f"shape {tuple(mean.shape)}", "end the network in nn.Flatten, and pass y.flatten(1)"
+        raise InvalidInput("counts (n, k) are needed", where=WHERE, got=got, cause="counts of images or sequences", fix=fix)
 
 
 def require_parts(length: int, **parts: Tensor | None) -> None:

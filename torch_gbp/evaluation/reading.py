@@ -15,7 +15,7 @@ from torch.distributions import MultivariateNormal as JointNormal
 from torch_gbp.errors import InvalidInput
 from torch_gbp.errors.checks import shown
 from torch_gbp.evaluation.checks import WHERE
-from torch_gbp.evaluation.outcome import Predictions, column
+from torch_gbp.evaluation.outcome import Predictions
 from torch_gbp.likelihoods.information import mutual_information
 from torch_gbp.metrics.counts import Counts
 from torch_gbp.metrics.mixture import Mixture
@@ -30,7 +30,7 @@ def read(found: Any, outputs: str | None) -> Predictions:
     Args:
         found: `Predictions`; a `Predictive` of `torch_gbp.predict`; a torch distribution, or an object that has it as
             `.predictive` (VBLL); tensors or arrays, which mean what `outputs` says.
-        outputs: "logits", "log_probabilities" or "probabilities" (n, classes), "mean_std" or "mean_variance", a pair of (n, k).
+        outputs: "logits", "log_probabilities" or "probabilities" (n, classes), "mean_std" or "mean_variance", a pair of (n, ...).
 
     Raises:
         InvalidInput: tensors whose meaning is not said, distributions that are no classes, Gaussians, Poisson counts or mixtures
@@ -75,9 +75,7 @@ def _of_distribution(found: Distribution) -> Predictions:
 
 def _of_mixture(logits: Tensor, parts: Normal) -> Predictions:
     weight = logits.double().log_softmax(-1)
-    mixture = Mixture(
-        *(part[:, None] if part.ndim == 2 else part for part in (weight, parts.mean.double(), parts.stddev.double()))
-    )
+    mixture = Mixture(*torch.broadcast_tensors(weight, parts.mean.double(), parts.stddev.double()))
     mean, std = mixture.moments()
     return Predictions(mean=mean, std=std, mixture=mixture)
 
@@ -124,7 +122,7 @@ def tensor(values: Any) -> Tensor:
 
 def joined(parts: list[Predictions]) -> Predictions:
     """Predictions of several batches as those of one; what only some of them know is left out."""
-    together: dict[str, Any] = {}
+    together: dict[str, Any] = {"shape": parts[0].shape}
     for name in ("probabilities", "log_probabilities", "mean", "std", "epistemic", "energy", "ood_score", "inputs"):
         own = [getattr(part, name) for part in parts]
         together[name] = None if any(part is None for part in own) else torch.cat(own)
@@ -163,4 +161,5 @@ def averaged(members: list[Predictions]) -> Predictions:
     mixture = Mixture(weight, *(torch.cat([getattr(one, part) for one in whole], -1) for part in ("mean", "std")))
     mean, std = mixture.moments()
     means = torch.stack([one.moments()[0] for one in whole])
-    return Predictions(mean=mean, std=std, mixture=mixture, epistemic=column(means.var(0, unbiased=False)))
+    apart, shape = means.var(0, unbiased=False), members[0].shape
+    return Predictions(mean=mean, std=std, mixture=mixture, epistemic=apart, shape=shape)
