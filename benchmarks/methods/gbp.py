@@ -83,6 +83,7 @@ class MeansSweep(MessagePassed):
         passing = gbp.configure_optimizers(network, training.y.numel(), epochs=training.epochs, plain=plain)
         super().__init__(network, gbp.Softmax(), passing)
         self.pace(rate)
+        passing._plain.begin(float(passing.param_groups[0]["lr"]), anew=True)  # plain parameters have their multiple already
 
     def step(self, x: Tensor, y: Tensor) -> None:
         super().step(x, y.flatten())
