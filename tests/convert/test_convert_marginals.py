@@ -15,7 +15,6 @@ from torch_gbp.convert.start import NOISE, fans
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights import variances
 from torch_gbp.weights.attached import ParameterMarginal, marginals, plain_parameters
-from torch_gbp.weights.held_prior import Start
 from torch_gbp.weights.sharing import Sharing
 
 EXPECTED = {
@@ -311,26 +310,3 @@ def test_the_default_filter_takes_layers_by_kind_not_by_shape():
         nn.MultiheadAttention(4, 2, add_bias_kv=True), "bias_k"
     )
     assert is_weight(nn.ConvTranspose1d(2, 3, 4), "a.b.weight") and is_weight(nn.EmbeddingBag(3, 4), "weight")
-
-
-def starts(network):
-    return {own.start for own in gbp.marginals(network).values()}
-
-
-@pytest.mark.parametrize("width", [3, 7, 11, 49, 100, 333])
-def test_a_state_from_before_training_brings_back_the_start_that_it_was_of(width):
-    """1 / (1 / width) rounds to either side of it, layer by layer."""
-
-    def build(**start):
-        return gbp.from_torch(nn.Sequential(nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, width)), **start)
-
-    new, known = build(fresh=True), build()
-    assert starts(new) == {Start.NEW} and starts(known) == {Start.KNOWN}
-    of_new, of_known = (copy.deepcopy(one.state_dict()) for one in (new, known))
-    new.load_state_dict(of_new)
-    known.load_state_dict(of_known)
-    assert starts(new) == {Start.NEW} and starts(known) == {Start.KNOWN}
-    known.load_state_dict(of_new)
-    new.load_state_dict(of_known)
-    assert starts(known) == {Start.NEW} and starts(new) == {Start.KNOWN}
-    assert all(own.surplus == 0 and own.fresh() for own in gbp.marginals(known).values())

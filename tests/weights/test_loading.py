@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import torch_gbp as gbp
 from lightning_modules import GBPClassifier
 from torch_gbp.errors import InvalidInput
+from torch_gbp.weights.held_prior import Start
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -251,3 +252,26 @@ def test_a_network_without_numbers_says_so_and_takes_a_state():
         assert_close(layer.weight.prior_precision, like.weight.prior_precision, rtol=0, atol=0)
         assert_close(layer.weight.precision, like.weight.precision, rtol=0, atol=0)
         assert 0 < layer.weight.mean.std() < 2 * like.weight.mean.std()
+
+
+def starts(network):
+    return {own.start for own in gbp.marginals(network).values()}
+
+
+@pytest.mark.parametrize("width", [3, 7, 11, 49, 100, 333])
+def test_a_state_from_before_training_brings_back_the_start_that_it_was_of(width):
+    """1 / (1 / width) rounds to either side of it, layer by layer."""
+
+    def build(**start):
+        return gbp.from_torch(nn.Sequential(nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, width)).float(), **start)
+
+    new, known = build(fresh=True), build()
+    assert starts(new) == {Start.NEW} and starts(known) == {Start.KNOWN}
+    of_new, of_known = (copy.deepcopy(one.state_dict()) for one in (new, known))
+    new.load_state_dict(of_new)
+    known.load_state_dict(of_known)
+    assert starts(new) == {Start.NEW} and starts(known) == {Start.KNOWN}
+    known.load_state_dict(of_new)
+    new.load_state_dict(of_known)
+    assert starts(known) == {Start.NEW} and starts(new) == {Start.KNOWN}
+    assert all(own.surplus == 0 and own.fresh() for own in gbp.marginals(known).values())
