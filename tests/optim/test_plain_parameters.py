@@ -130,3 +130,21 @@ def test_a_layer_that_thaws_in_a_run_learns_its_bias_too():
             optimizer.step()
         before.append(model[0].bias.detach().clone())
     assert torch.equal(before[0], before[1]) and not torch.equal(before[1], before[2])
+
+
+@pytest.mark.parametrize(("lr", "share"), [(0.2, 0.1), (None, 1.0)], ids=["a rate given", "the store's"])
+def test_a_restart_goes_on_at_the_share_of_the_rate_that_is_left(lr, share):
+    """A given rate stays where a scheduler left it, for both; the store's begins anew, for both."""
+    model, (x, y) = network(fresh=True), three_classes()
+    optimizer, found = gbp.configure_optimizers(model, 60, epochs=None, lr=lr), []
+    first = optimizer.param_groups[0]["lr"]
+    for again in (False, True):
+        if again:
+            optimizer.param_groups[0]["lr"] *= 0.1
+            optimizer.restart()
+        optimizer.zero_grad()
+        gbp.Softmax()(model(x[:10]), y[:10]).backward()
+        optimizer.step()
+        found.append(optimizer._plain._groups[0]["lr"])
+    assert_close(optimizer.param_groups[0]["lr"] / first, share)
+    assert_close(found[1] / found[0], share)
