@@ -13,13 +13,15 @@ It falls with the depth, and rises where a run has few steps and starts from not
 
     a_n = .006 (a / .4) k / sqrt(max(1, L)),  k = max(1, min(4, 2000 / T) min(1, 64 / f) / L)    T steps in all, f inputs, L depth
 
+Where weights outnumber the examples and a pass has few batches, k is at least e(sqrt(40 / B)), e(x) = min(4, max(1, x))^(c - 1).
 Where a run starts from known weights k = 1, and k = min(1, T / 500) where the prior is around these (`schedule.shorter`).
 
 A Newton step takes a weight 1 / B of the way to where its batch would have it. With many batches in a pass and not too many
 weights for an example that is so little that it slows long runs down, so there it is lengthened to 1 / 32; where weights are many
-it keeps them from learning the examples by heart:
+it keeps them from learning the examples by heart. With few batches and many weights it is longer by e(160 / B) again: those
+weights are then held to the prior less than the others, which the noise bounds:
 
-    k_m = max(1, B / 32)^((2 - c) min(1, max(0, 2 - W / 8)))    c the crowding (1 to 2, of an automatic power)
+    k_m = max(1, B / 32)^((2 - c) min(1, max(0, 2 - W / 8))) e(160 / B)    c the crowding (1 to 2, of an automatic power)
 
 The prior has no noise, so its pull is a Newton step whatever bounds that of the data: weights of which the data say little
 are back at m0 after a pass or two. Around 0 well-known weights, too, are pulled a little where they are many, as the fit is
@@ -62,6 +64,9 @@ RADIAL = 0.05  # of what chance has: scores whose part along the weights is smal
 LOOK = 16  # steps between two looks at that
 MEMORY = 0.99  # b
 BATCHES = 32  # in a pass; with more of them Newton steps are as much longer
+RARE = 160  # with fewer batches in a pass Newton steps are longer where weights outnumber the examples
+RARER = 40  # with fewer of them so is the largest step, by the root of that
+RAREST = 4.0  # by how much at most
 MANY = 8  # weights for an example with which they begin to be longer by less; with twice as many they are as they were
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
@@ -90,7 +95,7 @@ def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, m
     state["gradient"].lerp_(score, 1 - momentum)
     state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
     if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs))
+        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs), Start(state["start"]))
         if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
             state["radial"] = float(_radial(*map(marginal.by_output, (score, marginal.mean.detach()))))
         if state.get("radial", 1.0) < RADIAL:
@@ -102,16 +107,25 @@ def _limit(state: State, step: Step, inputs: int) -> float:
     """a_n: the largest step of a weight."""
     rate = step.rate if step.scheduled is None else step.scheduled
     depth, start = step.run.depth, Start(state["start"])
-    return NOISE * rate / PEAK / max(1.0, depth) ** 0.5 * stretched(step.run.steps, depth, start, inputs)
+    longer = stretched(step.run.steps, depth, start, inputs)
+    if start is Start.NEW:
+        longer = max(longer, _rare((RARER / step.batches) ** 0.5, step))
+    return NOISE * rate / PEAK / max(1.0, depth) ** 0.5 * longer
 
 
-def _longer(step: Step) -> float:
+def _longer(step: Step, start: Start) -> float:
     """k_m: the factor on the Newton step."""
     few = min(1.0, max(0.0, 2 - step.run.weights / MANY))
-    return max(1.0, step.batches / BATCHES) ** ((2 - step.run.crowding) * few)
+    rare = _rare(RARE / step.batches, step) if start is Start.NEW else 1.0
+    return max(1.0, step.batches / BATCHES) ** ((2 - step.run.crowding) * few) * rare
 
 
-def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
+def _rare(factor: float, step: Step) -> float:
+    """e: a factor for passes of few batches, of which as much is taken as weights outnumber the examples."""
+    return min(RAREST, max(1.0, factor)) ** (step.run.crowding - 1)
+
+
+def _rates(step: Step, steps: int, momentum: float, limit: float, start: Start) -> Rates:
     newton, u = min(1.0, MEANS * step.rate) / step.run.crowding, step.message_weight / (1 - momentum**steps)  # u over U
     pull = newton / step.batches
     if step.steady:
@@ -119,7 +133,7 @@ def _rates(step: Step, steps: int, momentum: float, limit: float) -> Rates:
     noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
     least = LEAST * min(1.0, step.run.weights)
-    return Rates(newton * _longer(step) / noise, noise * u, pull, patience, least, step.run.crowding - 1)
+    return Rates(newton * _longer(step, start) / noise, noise * u, pull, patience, least, step.run.crowding - 1)
 
 
 def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
