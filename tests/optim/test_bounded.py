@@ -201,9 +201,12 @@ def test_from_known_weights_few_batches_make_no_longer_newton_steps(start):
     assert _longer(Step(0.4, 5, run=Run(crowding=2.0, weights=100)), start) == 1
 
 
-@pytest.mark.parametrize(("batches", "crowding", "longer"), [(40, 2.0, 1), (10, 2.0, 2), (10, 1.5, 2**0.5), (10, 1.0, 1), (1, 2.0, 4)])
+@pytest.mark.parametrize(
+    ("batches", "crowding", "longer"), [(40, 2.0, 1), (10, 2.0, 2), (10, 1.5, 2**0.5), (10, 1.0, 1), (1, 2.0, 4)]
+)
 def test_the_bound_is_longer_in_passes_of_few_batches_where_weights_outnumber_examples(batches, crowding, longer):
-    moved = far_beyond_the_trust_region(Step(0.1, batches, run=Run(crowding=crowding), probed=True, scheduled=0.4), radius=math.inf)
+    step = Step(0.1, batches, run=Run(crowding=crowding), probed=True, scheduled=0.4)
+    moved = far_beyond_the_trust_region(step, radius=math.inf)
     assert_close(moved, torch.full((2, 100), NOISE * longer), rtol=1e-6, atol=0)
 
 
