@@ -191,8 +191,8 @@ def trials_of(task: Task, request: Request, held_out: bool) -> Iterator[Trial]:
     for name in request.asked(task.nets):
         own = request._replace(limit=request.limit or task.search_limit) if held_out else request
         for plan in task.nets[name].asked(own)[: 1 if held_out else None]:
-            split = limited(data, plan.limit)
             for seed in request.runs:
+                split = limited(data, plan.limit, draw=seed if task.few and not held_out else 0)
                 yield Trial(name, task.nets[name], plan, split, seed)
 
 

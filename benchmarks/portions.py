@@ -48,8 +48,8 @@ class Portion(NamedTuple):
 
 
 def of_task(name: str, net: str, limit: int | None, passes: tuple[int, ...], search: int | None = None) -> Portion:
-    """A network of an image task, without its OOD sets."""
-    task = TASKS[name]._replace(ood={})
+    """A network of an image task, without its OOD sets and with the same images for every seed."""
+    task = TASKS[name]._replace(ood={}, few=False)
     title = f"{task.title.partition(',')[0]}, {task.nets[net].title}"
     return Portion(title, partial(trials_of, task), net, limit, passes, search)
 

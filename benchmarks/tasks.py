@@ -72,7 +72,8 @@ class Task(NamedTuple):
         ood: result column -> name of the out-of-distribution set (`lightning_modules.data.ood`).
         nets: the networks by name.
         search_limit: training images in the search for the rivals' settings, None for all that are not held out.
-        few: few examples, for which the rivals' searches try more weight decay.
+        few: few examples, for which the rivals' searches try more weight decay, and each seed has images of its own when scored:
+            which ones they are matters more than the network's start.
     """
 
     title: str
