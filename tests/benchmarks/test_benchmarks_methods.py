@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import methods
+from benchmarks.contest import trials_of
 from benchmarks.measure import peak_memory_mb, predict
 from benchmarks.methods import METHODS, installed
 from benchmarks.methods.base import Entrant, Method, Training
@@ -206,6 +207,17 @@ def test_a_limit_takes_the_beginning_of_one_shuffle(digits: Split) -> None:
     assert torch.equal(small.x, large.x[:16])
     assert not torch.equal(small.x, digits.x[:16])
     assert limited(digits, None) is digits
+
+
+@pytest.mark.parametrize(("few", "held_out", "alike"), [(True, False, False), (True, True, True), (False, False, True)])
+def test_of_few_images_each_seed_scores_a_draw_of_its_own(few: bool, held_out: bool, alike: bool) -> None:
+    digits, net = load_digits(), Net("small", lambda: mlp(64, (32,)), [Plan(1, 80)])
+    task = Task("", lambda *_: digits, {}, {"small": net}, search_limit=80, few=few)
+    zero, one = trials_of(task, Request(Path(), [0, 1]), held_out)
+    assert len(zero.split.y) == len(one.split.y) == 80
+    assert torch.equal(zero.split.x, one.split.x) is alike
+    alone = next(trials_of(task, Request(Path(), [1]), held_out))
+    assert torch.equal(alone.split.x, one.split.x)
 
 
 def test_plans_follow_the_call() -> None:
