@@ -12,9 +12,8 @@ from torch_gbp.gaussian import Message
 from torch_gbp.optim.schedule import LONGEST
 from torch_gbp.optim.stores import AveragedSites
 from torch_gbp.optim.stores.base import Run, Step
-from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _longer, _radial
+from torch_gbp.optim.stores.bounded import LEAST, LOOK, MEANS, MEMORY, NOISE, PEAK, RADIAL, _radial
 from torch_gbp.weights.attached import attach
-from torch_gbp.weights.held_prior import Start
 from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing
 
@@ -127,38 +126,14 @@ def test_a_score_far_above_the_usual_makes_no_step_beyond_the_bound():
         assert (layer.weight.detach() - before).abs().max() <= LONGEST * NOISE * (1 + 1e-6)
 
 
-@pytest.mark.parametrize(
-    ("in_all", "inputs", "depth", "longer"),
-    [
-        (4000, 8, 1.0, 1),
-        (4000, 8, 0.25, 2),
-        (500, 64, 1.0, 4),
-        (5, 64, 1.0, 4),
-        (500, 128, 1.0, 2),
-        (1000, 784, 1.0, 1),
-        (1000, 8, 4.0, 0.5),
-        (500, 8, 2.0, math.sqrt(2)),
-        (500, 8, 0.0, 20),
-    ],
-)
-def test_the_bound_is_longer_in_short_runs_of_narrow_and_shallow_networks(in_all, inputs, depth, longer):
-    layer = nn.Linear(inputs, 2)
-    marginal, store = attach(layer, "weight", Prior(0.05, 0.0), Sharing()), AveragedSites(trust_radius=math.inf)
-    layer.weight.detach().zero_()
-    step = Step(0.1, 1e6, run=Run(depth, steps=in_all), probed=True, scheduled=0.4)
-    with torch.no_grad():
-        store.commit(marginal, {}, Message(torch.full((2, inputs), 1e9), torch.zeros(2, inputs)), step)
-    assert_close(layer.weight.detach(), torch.full((2, inputs), NOISE * longer), rtol=1e-6, atol=0)
-
-
-def far_beyond_the_trust_region(step, precision=1e6, radius=TRUST):
+def far_beyond_the_trust_region(step, precision=1e6):
     """The means after a step from 0, where nothing is pulled, with scores of 1e9."""
     layer = nn.Linear(100, 2)
     marginal = attach(layer, "weight", Prior(0.05, 0.0), Sharing())
     layer.weight.detach().zero_()
     marginal.precision.fill_(precision)
     with torch.no_grad():
-        AveragedSites(trust_radius=radius).commit(marginal, {}, Message(torch.full((2, 100), 1e9), torch.zeros(2, 100)), step)
+        AveragedSites().commit(marginal, {}, Message(torch.full((2, 100), 1e9), torch.zeros(2, 100)), step)
     return layer.weight.detach()
 
 
@@ -174,46 +149,6 @@ def test_the_trust_region_acts_in_full_where_curvature_is_constant():
     moved = far_beyond_the_trust_region(Step(0.4, 1600, probed=True, steady=True))
     wanted = TRUST / math.sqrt(1600) / math.sqrt(100 * 1e6)  # D over the root of the sum of precisions
     assert_close(moved, torch.full((2, 100), wanted), rtol=1e-3, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("batches", "crowding", "weights", "factor"),
-    [
-        (8, 1, 0, 1),
-        (32, 1, 0, 1),
-        (320, 1, 8, 10),
-        (320, 1, 12, 10**0.5),
-        (320, 1, 100, 1),
-        (320, 1.5, 1, 10**0.5),
-        (320, 2, 1, 1),
-        (80, 2, 100, 2),
-        (80, 1.5, 100, 2**0.5),
-        (5, 2, 100, 4),
-        (5, 1, 100, 1),
-    ],
-)
-def test_newton_steps_are_longer_with_many_batches_and_examples_or_few_of_both(batches, crowding, weights, factor):
-    assert math.isclose(_longer(Step(0.4, batches, run=Run(crowding=crowding, weights=weights)), Start.NEW), factor)
-
-
-@pytest.mark.parametrize("start", [Start.KNOWN, Start.PRIOR])
-def test_from_known_weights_few_batches_make_no_longer_newton_steps(start):
-    assert _longer(Step(0.4, 5, run=Run(crowding=2.0, weights=100)), start) == 1
-
-
-@pytest.mark.parametrize(
-    ("batches", "crowding", "longer"), [(40, 2.0, 1), (10, 2.0, 2), (10, 1.5, 2**0.5), (10, 1.0, 1), (1, 2.0, 4)]
-)
-def test_the_bound_is_longer_in_passes_of_few_batches_where_weights_outnumber_examples(batches, crowding, longer):
-    step = Step(0.1, batches, run=Run(crowding=crowding), probed=True, scheduled=0.4)
-    moved = far_beyond_the_trust_region(step, radius=math.inf)
-    assert_close(moved, torch.full((2, 100), NOISE * longer), rtol=1e-6, atol=0)
-
-
-def test_the_bound_of_a_short_run_is_no_longer_for_few_batches_as_well():
-    run = Run(crowding=2.0, steps=500 * 64 / 100)
-    moved = far_beyond_the_trust_region(Step(0.1, 10, run=run, probed=True, scheduled=0.4), radius=math.inf)
-    assert_close(moved, torch.full((2, 100), NOISE * 4 * 64 / 100), rtol=1e-6, atol=0)
 
 
 def test_a_likelihood_that_wants_less_for_few_batches_gets_it_of_the_newton_step_alone():

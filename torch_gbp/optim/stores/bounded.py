@@ -64,9 +64,9 @@ RADIAL = 0.05  # of what chance has: scores whose part along the weights is smal
 LOOK = 16  # steps between two looks at that
 MEMORY = 0.99  # b
 BATCHES = 32  # in a pass; with more of them Newton steps are as much longer
-RARE = 160  # with fewer batches in a pass Newton steps are longer where weights outnumber the examples
-RARER = 40  # with fewer of them so is the largest step, by the root of that
-RAREST = 4.0  # by how much at most
+FEW_BATCHES = 160  # with fewer batches in a pass Newton steps are longer where weights outnumber the examples
+FEWER_BATCHES = 40  # with fewer of them so is the largest step, by the root of that
+MOST = 4.0  # by how much at most
 MANY = 8  # weights for an example with which they begin to be longer by less; with twice as many they are as they were
 _TINY = 1e-30  # V of a weight that nobody has spoken to
 
@@ -109,20 +109,20 @@ def _limit(state: State, step: Step, inputs: int) -> float:
     depth, start = step.run.depth, Start(state["start"])
     longer = stretched(step.run.steps, depth, start, inputs)
     if start is Start.NEW:
-        longer = max(longer, _rare((RARER / step.batches) ** 0.5, step))
+        longer = max(longer, _of_few((FEWER_BATCHES / step.batches) ** 0.5, step))
     return NOISE * rate / PEAK / max(1.0, depth) ** 0.5 * longer
 
 
 def _longer(step: Step, start: Start) -> float:
     """k_m: the factor on the Newton step."""
     few = min(1.0, max(0.0, 2 - step.run.weights / MANY))
-    rare = _rare(RARE / step.batches, step) if start is Start.NEW else 1.0
+    rare = _of_few(FEW_BATCHES / step.batches, step) if start is Start.NEW else 1.0
     return max(1.0, step.batches / BATCHES) ** ((2 - step.run.crowding) * few) * rare
 
 
-def _rare(factor: float, step: Step) -> float:
+def _of_few(factor: float, step: Step) -> float:
     """e: a factor for passes of few batches, of which as much is taken as weights outnumber the examples."""
-    return min(RAREST, max(1.0, factor)) ** (step.run.crowding - 1)
+    return min(MOST, max(1.0, factor)) ** (step.run.crowding - 1)
 
 
 def _rates(step: Step, steps: int, momentum: float, limit: float, start: Start) -> Rates:
