@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = ("errors", "autocast", "functions", "gaussian", "modules", "memory", "batches")
+GROUND = ("errors", "autocast", "functions", "gaussian", "modules", "memory", "batches", "foreach")
 ORDER = (
     *GROUND, "weights", "autograd", "factors",
     "layers", "bases", "likelihoods", "metrics",
@@ -63,8 +63,9 @@ def imported(file: Path) -> set[str]:
 def own_imports(file: Path) -> set[str]:
     """Top-level modules of its own package that a file imports, inside of functions too."""
     nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-    own = f"{file.relative_to(ROOT).parts[0]}."
-    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith(own)}
+    package = file.relative_to(ROOT).parts[0]
+    whole = {alias.name for node in nodes if node.module == package for alias in node.names} & set(ORDERS[package])
+    return whole | {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith(f"{package}.")}
 
 
 @pytest.mark.parametrize("file", ALL, ids=lambda file: str(file.relative_to(ROOT)))

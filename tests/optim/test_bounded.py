@@ -226,7 +226,7 @@ def test_directions_of_many_examples_are_pulled_alike_and_unknown_ones_of_few_ar
 def test_the_optimizer_tells_how_many_weights_there_are_for_an_example(monkeypatch):
     model, told = gbp.from_torch(nn.Linear(4, 3), fresh=True), []
     optimizer = gbp.configure_optimizers(model, 6, epochs=1)
-    monkeypatch.setattr(optimizer.store, "commit", lambda marginal, state, message, step: told.append(step))
+    monkeypatch.setattr(optimizer.store, "commit_all", lambda entries: told.extend(entry.step for entry in entries))
     gbp.Softmax()(model(torch.randn(2, 4)), torch.tensor([0, 2])).backward()
     optimizer.step()
     assert [step.run.weights for step in told] == [12 / 6]

@@ -141,7 +141,7 @@ def test_whose_the_rate_is_comes_back_with_the_state():
         for own in (optimizer, other):
             own.zero_grad()
             gbp.Regression()(model(x[:10]), y[:10]).backward()
-            rates.append(next(own._updates(10)).step.rate)
+            rates.append(own._updates(10)[0].step.rate)
     assert rates[0] == rates[1] and rates[2] == rates[3]
 
 

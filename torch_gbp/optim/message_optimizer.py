@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -20,8 +21,8 @@ from torch_gbp.optim.plain_parameters import PlainParameters
 from torch_gbp.optim.schedule import progress_of, rate_of
 from torch_gbp.optim.settings import CURVATURE, PLAIN, check_group, name_of, require_same_parts
 from torch_gbp.optim.stores import AveragedSites, Run, Step, Store
-from torch_gbp.optim.update import NOTHING, Update
-from torch_gbp.optim.update_checks import has_message, no_probe, require_examples
+from torch_gbp.optim.update import NOTHING, Update, told
+from torch_gbp.optim.update_checks import has_message, require_examples
 from torch_gbp.weights.parameter import GaussianParameter
 from torch_gbp.weights.seeds import own_seed
 
@@ -175,7 +176,7 @@ class MessageOptimizer(MarginalOptimizer):
         """Has the next step call `m_step(share of the data)`, in place of what likelihoods would learn from its sweeps."""
         self._listener.m_step = m_step
 
-    def _updates(self, examples: int, take: bool = False) -> Iterator[Update]:
+    def _updates(self, examples: int, take: bool = False) -> list[Update]:
         """The updates of this step: every marginal that got a message, with the step's settings; `take` as in `message`."""
         if self.store.fixed_batches and self._batch is None:
             raise InvalidInput(
@@ -184,27 +185,16 @@ class MessageOptimizer(MarginalOptimizer):
                 cause="an ordinary loader",
                 fix="iterate over FixedBatches and wrap sweep and step in `with propagate.visit(batch, x, y):`",
             )
-        means, alone = self._listener.means, processes() == 1
+        means, alone, found = self._listener.means, processes() == 1, list[Update]()
         for group, owned, own_rate in zip(self.param_groups, self._owned, self._own_rates, strict=True):
             check_group(group, started=True)
             step = self._step_of(group, examples, own_rate)
             probed = step._replace(run=step.run._replace(depth=self.probed_depth), probed=True)
             for i, marginal in enumerate(owned):
-                if not has_message(marginal, lambda group=group, i=i: name_of(group, i), means, alone):
-                    continue
-                if marginal.probed:
-                    yield self._probed(Update(group, i, marginal, NOTHING, probed), examples, take)
-                else:
-                    yield Update(group, i, marginal, marginal.message(take), step)
-
-    def _probed(self, update: Update, examples: int, take: bool) -> Update:
-        """The update of a marginal that got a score: with the precision of the last probe, for so many examples."""
-        marginal, each = update.marginal, examples / (self.accumulated * processes())  # in an average of gradients
-        probed = marginal.curvature
-        curvature = self.state[marginal.mean].get(CURVATURE) if probed is None else probed / each
-        if curvature is None:
-            raise no_probe(marginal.mean, update.name)
-        return update._replace(message=Message(marginal.score(take), curvature * each), curvature=curvature)
+                if has_message(marginal, partial(name_of, group, i), means, alone):
+                    found.append(Update(group, i, marginal, NOTHING, probed if marginal.probed else step))
+        curvatures = [self.state[update.marginal.mean].get(CURVATURE) for update in found]
+        return told(found, curvatures, examples / (self.accumulated * processes()), take)  # in an average of gradients
 
     def _total(self) -> Total:
         """What the sweeps of all processes say together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,12 @@ from torch_gbp.errors.checks import require_kind
 from torch_gbp.optim.fixed_batches import check_members, fingerprint
 from torch_gbp.optim.message_optimizer import MessageOptimizer
 from torch_gbp.optim.monitor import Watch
-from torch_gbp.optim.report import StepReport, make_report
+from torch_gbp.optim.report import StepReport, farthest, make_report
 from torch_gbp.optim.schedule import FINAL, complete, progress_of
 from torch_gbp.optim.settings import CURVATURE, check_counts, check_group
 from torch_gbp.optim.soundness import check_updates
 from torch_gbp.optim.stores import AveragedSites, Store
+from torch_gbp.optim.stores.base import Entry
 from torch_gbp.optim.update import Update, restoring_gradients
 from torch_gbp.optim.update_checks import require_learnt, require_message, require_same_task, require_unscaled
 
@@ -145,7 +146,7 @@ class MessagePassing(MessageOptimizer):
             run = updates[0].step.run
             self._listener.learn(not self.store.cavity, self.param_groups[0]["num_data"], run.progress)
         watched = self.report_every > 0 and self.param_groups[0]["steps"] % self.report_every == 0
-        moved = [self._commit(update, watched) for update in updates]
+        moved = self._commit(updates, watched)
         self._plain.step(self.param_groups[0], progress_of(self.param_groups[0], 0), run._replace(depth=self.probed_depth))
         self._advance(examples, updates)
         if complete(self.param_groups[0], examples):
@@ -235,14 +236,15 @@ class MessagePassing(MessageOptimizer):
         require_learnt(self.store, self.marginals, [self.state[marginal.mean] for marginal in self.marginals])
         self._rewrite(self.store.learn_prior)
 
-    def _commit(self, update: Update, watched: bool) -> float:
-        """Lets one message in; tells max |dm| / sigma if watched, else 0."""
-        marginal = update.marginal
-        if update.curvature is not None:
-            self.state[marginal.mean][CURVATURE] = update.curvature
-        before = marginal.mean.clone() if watched else None
-        self.store.commit(marginal, self.state[marginal.mean], update.message, update.step)
-        self.store.renew_prior(marginal, self.state[marginal.mean])
-        marginal.mark_written()
-        marginal.mark_used()
-        return 0.0 if before is None else float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())
+    def _commit(self, updates: Sequence[Update], watched: bool) -> list[float]:
+        """Lets the messages in; tells max |dm| / sigma of each marginal if watched."""
+        before = [update.marginal.mean.clone() for update in updates if watched]
+        entries = [Entry(own.marginal, self.state[own.marginal.mean], own.message, own.step) for own in updates]
+        for entry, update in zip(entries, updates, strict=True):
+            entry.state.update({} if update.curvature is None else {CURVATURE: update.curvature})
+        self.store.commit_all(entries)
+        for marginal, state, *_ in entries:
+            self.store.renew_prior(marginal, state)
+            marginal.mark_written()
+            marginal.mark_used()
+        return [farthest(old, own.marginal) for old, own in zip(before, entries, strict=False)]

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torch_gbp import foreach
 from torch_gbp.errors import ImproperMarginal, InvalidInput
 from torch_gbp.optim.schedule import stretched, warmup_cosine
 from torch_gbp.optim.settings import GAINS, PLAIN, START
@@ -84,7 +85,7 @@ class PlainParameters:
     def check(self) -> None:
         """Raises ImproperMarginal for gradients that are not finite, before any parameter is written to."""
         gradients = [p.grad for group in self._groups for p in group["params"] if p.grad is not None]
-        if gradients and not bool(torch.stack([gradient.sum() for gradient in gradients]).isfinite().all()):
+        if gradients and not bool(torch.stack(foreach.norm(gradients)).isfinite().all()):
             bad = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
             if bad:
                 raise ImproperMarginal(
@@ -116,6 +117,6 @@ class PlainParameters:
 
 @torch.no_grad()
 def _decay(parameters: Iterable[Tensor], share: float) -> None:
-    for parameter in parameters:
-        if parameter.grad is not None:  # as AdamW, which leaves the others alone
-            parameter.mul_(1 - share)
+    reached = [parameter for parameter in parameters if parameter.grad is not None]  # as AdamW, which leaves the others alone
+    if reached:
+        foreach.mul_(reached, 1 - share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from torch_gbp.autograd.sweep import Total
 from torch_gbp.weights.parameter import GaussianParameter
@@ -27,3 +28,8 @@ def make_report(step: int, total: Total, rate: float, marginals: list[GaussianPa
     low, high = (torch.stack([bound(marginal.precision) for marginal in marginals]) for bound in (torch.min, torch.max))
     evidence = float(total.log_evidence) / total.examples
     return StepReport(step, total.examples, evidence, rate, max(moved), float(low.min()), float(high.max()))
+
+
+def farthest(before: Tensor, marginal: GaussianParameter) -> float:
+    """max |dm| / sigma since the means were these, which are written over."""
+    return float(before.sub_(marginal.mean).abs_().mul_(marginal.precision.sqrt()).max())

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from torch_gbp import foreach
 from torch_gbp.errors import Diverged, ImproperMarginal, InvalidInput
-from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
 from torch_gbp.optim.update import Update
@@ -19,7 +19,7 @@ FARTHEST = 1e6  # prior deviations from the prior mean: no posterior is there, a
 
 def check_updates(store: Store, updates: list[Update], states: list[State]) -> None:
     """Raises ImproperMarginal or Diverged, before anything is written, if any of the messages should not be."""
-    quick = sound([update.message for update in updates])
+    quick = sound(updates)
     for update, state in zip(updates, states, strict=True):
         check_type(update, state)
         entry = update.marginal, state, update.message, update.step
@@ -42,15 +42,16 @@ def check_type(update: Update, state: State) -> None:
         )
 
 
-def sound(messages: list[Message]) -> bool:
+def sound(updates: list[Update]) -> bool:
     """True if all messages are finite and none has a negative precision; one read-back from the device.
 
-    A sum is NaN or Inf if an entry is (one that overflows is looked at again by `check_message`).
+    A norm is NaN or Inf if an entry is (one that overflows is looked at again by `check_message`). The
+    precision of probes is a square.
     """
-    totals = [part.sum() for message in messages for part in message]
-    lowest = [message.precision.amin() for message in messages]
-    numbers = torch.stack([*totals, *lowest]).tolist()
-    return all(map(math.isfinite, numbers)) and min(numbers[len(totals) :]) >= 0
+    sizes = foreach.norm([part for update in updates for part in update.message])
+    lowest = [update.message.precision.amin() for update in updates if not update.step.probed]
+    numbers = torch.stack([*sizes, *lowest]).tolist()
+    return all(map(math.isfinite, numbers)) and min(numbers) >= 0
 
 
 def check_message(update: Update, after: Tensor) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
 from torch_gbp.errors import InvalidInput
 from torch_gbp.optim.stores import Store
 from torch_gbp.optim.stores.base import State
@@ -141,17 +139,6 @@ def no_message(cause: str) -> InvalidInput:
     """The error of a step that has nothing to take in."""
     fix = "call likelihood(model(x), y).backward() first"
     return InvalidInput("step() found no message", where="MessagePassing", cause=cause, fix=fix)
-
-
-def no_probe(mean: Tensor, where: str) -> InvalidInput:
-    """The error where no probe has ever reached a marginal, which so has a score and no precision."""
-    return InvalidInput(
-        "a score came without a precision: no probe has reached the marginal",
-        where=f"MessagePassing.step, {where}",
-        got=f"shape {tuple(mean.shape)}",
-        cause="a loss that is not a torch_gbp likelihood, checkpoint(..., use_reentrant=True), or weights first used late",
-        fix="compute the loss by a likelihood, e.g. torch_gbp.Softmax()(model(x), y), and use all weights from the start",
-    )
 
 
 def require_learnt(store: Store, marginals: list[GaussianParameter], states: list[State]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -102,8 +103,8 @@ class ParameterMarginal(GaussianParameter):
             self.precision.copy_((self.floor + self.surplus).expand_as(self.precision))
         self.mark_written()
 
-    @property
-    def inputs(self) -> int:
+    @cached_property
+    def inputs(self) -> int:  # type: ignore[override]
         return fans(self._module, self.name, self.mean)[0]
 
     def by_output(self, values: Tensor) -> Tensor:

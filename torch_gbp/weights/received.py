@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from torch_gbp import foreach
 from torch_gbp.gaussian import Message
 
 Version = tuple[int, int]  # which tensor a gradient is, and how often it was written to
@@ -46,12 +47,7 @@ class Received:
 
     def score(self, take: bool = False) -> Tensor:
         """g, from the gradient of the mean; with `take` in its memory, until `give_back`."""
-        gradient = self.mean.grad
-        assert gradient is not None
-        score = torch.neg(gradient, out=gradient if take else None)
-        if take:
-            self.arrive()
-        return score
+        return scores_of([self], take)[0]
 
     def give_back(self) -> None:
         """Turns a score that was taken, and that no step has let in, into the gradient that it was."""
@@ -129,3 +125,14 @@ class Received:
     def _gradients(self) -> Gradients:
         grads = (half.grad for half in self.halves.values())
         return tuple(None if grad is None else (id(grad), grad._version) for grad in grads)
+
+
+def scores_of(marginals: Sequence[Received], take: bool = False) -> list[Tensor]:
+    """The scores g of several marginals; `take` as in `Received.message`."""
+    gradients = [own.mean.grad for own in marginals if own.mean.grad is not None]
+    if not (take and gradients):
+        return list(foreach.neg(gradients)) if gradients else []
+    foreach.neg_(gradients)
+    for own in marginals:
+        own.arrive()
+    return gradients

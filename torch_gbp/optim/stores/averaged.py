@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from torch_gbp import foreach
 from torch_gbp.errors.checks import PART, POSITIVE, SHARE, require
 from torch_gbp.gaussian import Message
 from torch_gbp.optim.stores import annealing, bounded
-from torch_gbp.optim.stores.base import State, Step, Store
+from torch_gbp.optim.stores.base import Entry, State, Step, Store
+from torch_gbp.optim.stores.parts import parts
 from torch_gbp.weights.parameter import GaussianParameter
 
 RATE = 0.4  # peak, of networks of depth 1 or less
@@ -108,22 +110,32 @@ class AveragedSites(Store):
         return torch.lerp(precision, prior, step.rate / step.batches) + step.rate * step.message_weight * message.precision
 
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
-        if marginal.surplus and "annealing" not in state:  # frozen as the run began, or half annealed by another optimizer
-            self.release(marginal, state)
-            self.begin(marginal, state, step.run.depth)
-        precision, annealed = marginal.precision, "annealing" in state
-        if annealed:
-            precision.copy_(annealing.take(marginal, state))
-        precision.lerp_(marginal.floor, step.rate / step.batches)
-        precision.add_(message.precision, alpha=step.rate * step.message_weight)
-        if annealed:
-            annealing.put(marginal, state, step.run.progress)
+        self.commit_all([Entry(marginal, state, message, step)])
+
+    def commit_all(self, entries: Sequence[Entry]) -> None:
+        """Many small tensors cost their calls, so they take the step together (`stores/parts.py`)."""
+        for part in parts(entries):
+            self._commit(part, part[0].step)
+
+    def _commit(self, entries: Sequence[Entry], step: Step) -> None:
+        for own in entries:
+            if own.marginal.surplus and "annealing" not in own.state:  # frozen as the run began, or half annealed by another
+                self.release(own.marginal, own.state)
+                self.begin(own.marginal, own.state, step.run.depth)
+        annealed = [own for own in entries if "annealing" in own.state]
+        for own in annealed:
+            own.marginal.precision.copy_(annealing.take(own.marginal, own.state))
+        precisions = [own.marginal.precision for own in entries]
+        foreach.lerp_(precisions, [own.marginal.floor for own in entries], step.rate / step.batches)
+        foreach.add_(precisions, [own.message.precision for own in entries], alpha=step.rate * step.message_weight)
+        for own in annealed:
+            annealing.put(own.marginal, own.state, step.run.progress)
         if step.probed:
-            bounded.move(marginal, state, message.information, step, self.momentum, self._reach(step.batches, depth=1.0))
+            bounded.move(entries, self.momentum, self._reach(step.batches, depth=1.0))
         else:
-            self._newton(marginal, state, message.information, step)
-        if self.tail and state["steps"] % EVERY == 0:
-            self._remember(marginal.mean, state)
+            for own in entries:
+                self._newton(own.marginal, own.state, own.message.information, step)
+        self._remember([own for own in entries if self.tail and own.state["steps"] % EVERY == 0])
 
     def _newton(self, marginal: GaussianParameter, state: State, latest: Tensor, step: Step) -> None:
         """Moves the means by the average of the scores over the precision; uses up the batch's."""
@@ -156,10 +168,14 @@ class AveragedSites(Store):
         annealing.take(marginal, state)
         super().release(marginal, state)
 
-    def _remember(self, mean: Tensor, state: State) -> None:
-        if "average" not in state:
-            state["average"] = mean.clone()
-        state["average"].lerp_(mean, min(1.0, EVERY / (self.tail * state["steps"])))
+    def _remember(self, entries: Sequence[Entry]) -> None:
+        for own in entries:
+            if "average" not in own.state:
+                own.state["average"] = own.marginal.mean.detach().clone()
+        for steps in {own.state["steps"] for own in entries}:  # one number, unless some have joined later
+            due = [own for own in entries if own.state["steps"] == steps]
+            averages, means = [own.state["average"] for own in due], [own.marginal.mean.detach() for own in due]
+            foreach.lerp_(averages, means, min(1.0, EVERY / (self.tail * steps)))
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """What every store is: how a batch's message enters a marginal, and what is remembered of it.
 
-A weight marginal is prior x product of sites, a site being the message of a part of the data. A store sees
-one marginal at a time, as plain tensors, and keeps what it remembers in the optimizer's state of it.
+A weight marginal is prior x product of sites, a site being the message of a part of the data. A store keeps what it
+remembers in the optimizer's state of each marginal.
 R precision, m mean, R0 and m0 the prior's, (g, G) the batch's message centred at m, a the rate of the step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -62,6 +62,15 @@ class Step(NamedTuple):
     scheduled: float | None = None
 
 
+class Entry(NamedTuple):
+    """A marginal, what a store remembers of it, the message that it lets in, and how."""
+
+    marginal: GaussianParameter
+    state: State
+    message: Message
+    step: Step
+
+
 class Store:
     """One interface for the three stores; what a store does not need does nothing."""
 
@@ -105,6 +114,11 @@ class Store:
     def commit(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> None:
         """Lets the batch's centred message (g, G) into the marginal."""
         raise NotImplementedError
+
+    def commit_all(self, entries: Sequence[Entry]) -> None:
+        """Lets the batch's messages into all marginals that got one."""
+        for entry in entries:
+            self.commit(*entry)
 
     def precision_after(self, marginal: GaussianParameter, state: State, message: Message, step: Step) -> Tensor:
         """The precision that `commit` would write, for the check before it."""

@@ -46,13 +46,15 @@ Chosen on held-out images, text and rows of tables, see benchmarks/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from torch_gbp import foreach
 from torch_gbp.optim.schedule import stretched
-from torch_gbp.optim.stores.base import State, Step
+from torch_gbp.optim.stores.base import Entry, State, Step
 from torch_gbp.weights.held_prior import Start
 from torch_gbp.weights.parameter import GaussianParameter
 
@@ -85,22 +87,44 @@ class Rates(NamedTuple):
     alike: float = 0.0
 
 
-def move(marginal: GaussianParameter, state: State, score: Tensor, step: Step, momentum: float, reach: float) -> None:
-    """Moves the means of a marginal whose precision has its new value; uses up the score."""
+def move(entries: Sequence[Entry], momentum: float, reach: float) -> None:
+    """Moves the means of marginals whose precisions have their new values, all in one step; uses up the scores."""
+    step, scores = entries[0].step, [entry.message.information for entry in entries]
+    for entry in entries:
+        _begin(entry)
+    foreach.lerp_([entry.state["gradient"] for entry in entries], scores, 1 - momentum)
+    noise = [entry.state["noise"] for entry in entries]
+    foreach.mul_(noise, MEMORY)
+    foreach.addcmul_(noise, scores, scores, value=1 - MEMORY)  # of this score too, which may be a rare large one
+    if step.rate:  # a scheduler may have let it come to 0
+        rates = [_rates(step, own.state, momentum, own.marginal.inputs) for own in entries]
+        _look(entries, rates)
+        _move(entries, [_directed(own.state, rate, step) for own, rate in zip(entries, rates, strict=True)], reach)
+
+
+def _begin(entry: Entry) -> None:
+    state, score = entry.state, entry.message.information
     if "noise" not in state:
         state.update(gradient=torch.zeros_like(score), noise=torch.full_like(score, _TINY), steps=0)
     if "start" not in state:  # nor in one of an earlier version
-        state["start"] = int(marginal.start)
+        state["start"] = int(entry.marginal.start)
     state["steps"] += 1
-    state["gradient"].lerp_(score, 1 - momentum)
-    state["noise"].mul_(MEMORY).addcmul_(score, score, value=1 - MEMORY)  # of this score too, which may be a rare large one
-    if step.rate:  # a scheduler may have let it come to 0
-        rates = _rates(step, state["steps"], momentum, _limit(state, step, marginal.inputs), Start(state["start"]))
-        if rates.patience < 1 and (state["steps"] - 1) % LOOK == 0:
-            state["radial"] = float(_radial(*map(marginal.by_output, (score, marginal.mean.detach()))))
-        if state.get("radial", 1.0) < RADIAL:
-            rates = rates._replace(patience=1.0, alike=2 - step.run.crowding)
-        _move(marginal, state["gradient"], state["noise"], rates, reach, into=score)
+
+
+def _look(entries: Sequence[Entry], rates: Sequence[Rates]) -> None:
+    """Every few steps: how much of the scores lies along the weights, where that would change a rate."""
+    due = [own for own, rate in zip(entries, rates, strict=True) if rate.patience < 1 and (own.state["steps"] - 1) % LOOK == 0]
+    if due:
+        both = ((own.message.information, own.marginal.mean.detach(), own.marginal.by_output) for own in due)
+        found = [_radial(by_output(score), by_output(mean)) for score, mean, by_output in both]
+        for own, radial in zip(due, torch.stack(found).tolist(), strict=True):  # one read-back from the device
+            own.state["radial"] = radial
+
+
+def _directed(state: State, rates: Rates, step: Step) -> Rates:
+    """The rates where only the directions of weights matter, if that is so."""
+    free = rates.newton is not None and state.get("radial", 1.0) < RADIAL
+    return rates._replace(patience=1.0, alike=2 - step.run.crowding) if free else rates
 
 
 def _limit(state: State, step: Step, inputs: int) -> float:
@@ -125,44 +149,71 @@ def _of_few(factor: float, step: Step) -> float:
     return min(MOST, max(1.0, factor)) ** (step.run.crowding - 1)
 
 
-def _rates(step: Step, steps: int, momentum: float, limit: float, start: Start) -> Rates:
+def _rates(step: Step, state: State, momentum: float, inputs: int) -> Rates:
+    steps, start = state["steps"], Start(state["start"])
     newton, u = min(1.0, MEANS * step.rate) / step.run.crowding, step.message_weight / (1 - momentum**steps)  # u over U
     pull = newton / step.batches
     if step.steady:
         return Rates(None, newton * u, pull)
-    noise = limit * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
+    noise = _limit(state, step, inputs) * (1 - MEMORY**steps) ** 0.5 / step.message_weight  # times 1 / sqrt(V) the largest step
     patience = step.run.progress ** (step.run.crowding - 1) / max(1.0, step.run.depth) ** 0.5
     least = LEAST * min(1.0, step.run.weights)
     return Rates(newton * _longer(step, start) / noise, noise * u, pull, patience, least, step.run.crowding - 1)
 
 
-def _move(marginal: GaussianParameter, gradient: Tensor, noise: Tensor, rates: Rates, reach: float, into: Tensor) -> None:
-    mean, precision = marginal.mean.detach(), marginal.precision
-    pull = _pull(marginal, rates)
-    if rates.newton is None:
-        step = gradient / precision
+def _move(entries: Sequence[Entry], rates: Sequence[Rates], reach: float) -> None:
+    marginals, over = [entry.marginal for entry in entries], [entry.message.information for entry in entries]
+    means, precisions = [own.mean.detach() for own in marginals], [own.precision.detach() for own in marginals]
+    gradients, noise = [entry.state["gradient"] for entry in entries], [entry.state["noise"] for entry in entries]
+    _pull(marginals, means, precisions, rates)
+    newtons = [own.newton for own in rates if own.newton is not None]
+    if newtons:
+        foreach.copy_(over, noise)
+        foreach.sqrt_(over)
+        foreach.maximum_(over, foreach.div(precisions, newtons))
     else:
-        torch.sqrt(noise, out=into)  # which is faster than its reciprocal
-        step = gradient / torch.maximum(into, precision / rates.newton, out=into)
-    if rates.confined:
-        length = marginal.by_output(torch.mul(step, precision.sqrt(), out=into)).norm(dim=1)
-        scale = length.reciprocal_().mul_(reach / rates.move).clamp_max_(1.0).pow_(rates.confined)
-        step.mul_(marginal.of_outputs(scale))
-    if marginal.prior_mean is None:
-        mean.mul_(1 - pull)
+        foreach.copy_(over, precisions)
+    moves = [own.move for own in rates]
+    if rates[0].confined:
+        steps = foreach.div(gradients, over)
+        foreach.copy_(over, steps)
+        foreach.mul_(over, foreach.sqrt(precisions))
+        foreach.addcmul_(means, steps, _confined(marginals, over, moves, reach, rates[0].confined))
     else:
-        mean.lerp_(marginal.centre.expand_as(mean), pull.expand_as(mean))
-    mean.add_(step, alpha=rates.move)
+        foreach.addcdiv_(means, gradients, over, moves)
 
 
-def _pull(marginal: GaussianParameter, rates: Rates) -> Tensor:
-    """The part of m - m0 that the prior takes back."""
-    share = marginal.prior_precision / marginal.precision
-    if marginal.prior_mean is None:
-        share.clamp_min_(rates.least)
-        if rates.alike:
-            share.pow_(1 - rates.alike).mul_(rates.least**rates.alike)
-    return share.mul_(rates.pull * rates.patience)
+def _confined(
+    marginals: Sequence[GaussianParameter], deviations: Sequence[Tensor], moves: Sequence[float], reach: float, power: float
+) -> list[Tensor]:
+    """Factors on steps, these given in deviations: what the trust region leaves of each output's, to be broadcast to weights."""
+    lengths = [torch.linalg.vector_norm(own.by_output(part), dim=1) for own, part in zip(marginals, deviations, strict=True)]
+    foreach.reciprocal_(lengths)
+    foreach.mul_(lengths, [reach / move for move in moves])
+    foreach.clamp_max_(lengths, 1.0)
+    foreach.pow_(lengths, power)
+    foreach.mul_(lengths, moves)
+    return [own.of_outputs(length) for own, length in zip(marginals, lengths, strict=True)]
+
+
+def _pull(
+    marginals: Sequence[GaussianParameter], means: Sequence[Tensor], precisions: Sequence[Tensor], rates: Sequence[Rates]
+) -> None:
+    """The prior takes back its part of m - m0."""
+    shares = foreach.div([own.prior_precision for own in marginals], precisions)
+    factors = [own.pull * own.patience for own in rates]
+    zero = [i for i, own in enumerate(marginals) if own.prior_mean is None]
+    if zero:
+        foreach.clamp_min_([shares[i] for i in zero], rates[0].least)
+        alike = [i for i in zero if rates[i].alike]
+        if alike:
+            foreach.pow_([shares[i] for i in alike], [1 - rates[i].alike for i in alike])
+            for i in alike:
+                factors[i] *= rates[i].least ** rates[i].alike
+        own = [means[i] for i in zero]
+        foreach.addcmul_(own, own, [shares[i] for i in zero], [-factors[i] for i in zero])
+    for i in (i for i, own in enumerate(marginals) if own.prior_mean is not None):
+        means[i].lerp_(marginals[i].centre.expand_as(means[i]), shares[i].mul_(factors[i]).expand_as(means[i]))
 
 
 def _radial(g: Tensor, m: Tensor) -> Tensor:
