@@ -17,6 +17,7 @@ from benchmarks import (
     local_learning,
     ood,
     passes,
+    step_times,
     study,
     tabular,
     uci,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "posterior": posterior.run,
     "prior_predictive": prior.run,
     "robust": robust.run,
+    "step_times": step_times.run,
     "synthetic": curve.run_synthetic,
     "tabular": tabular.run,
     "thesis": thesis.run,
@@ -66,11 +68,13 @@ SEEDS = {  # the others: 0, 1, 2
     "onepass": range(2),
     "ood": range(2),
     "coverage": range(100),
+    "step_times": range(1),
     "tabular": range(5),
     "thesis_times": range(1),
     "uci": range(20),
     "untuned": range(2),
 }
+ON_DEVICES = {f"{name}{what}" for name in (*TASKS, "anynet") for what in ("", "_search")} | {"step_times"}
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
     "active": active.WAYS,
     "anynet": anynet.ENTRANTS,
@@ -107,10 +111,13 @@ def parse() -> argparse.Namespace:
     every = list(dict.fromkeys([*METHODS, *(method for own in OWN_METHODS.values() for method in own)]))
     parser.add_argument("--methods", nargs="+", choices=every, default=None, help="default: all that are installed")
     parser.add_argument("--accept-altered", action="store_true", help="read a CIFAR-10 copy with other checksums, if trusted")
+    parser.add_argument("--device", default="cpu", help=f"where networks are trained, e.g. cuda: {', '.join(sorted(ON_DEVICES))}")
     arguments = parser.parse_args()
     known = next((own for start, own in OWN_METHODS.items() if arguments.name.startswith(start)), METHODS)
     if strange := [method for method in arguments.methods or () if method not in known]:
         parser.error(f"{arguments.name} has no method {', '.join(strange)}: use {', '.join(known)}")
+    if arguments.device != "cpu" and arguments.name not in ON_DEVICES:
+        parser.error(f"{arguments.name} runs on the CPU alone; --device is for {', '.join(sorted(ON_DEVICES))}")
     return arguments
 
 

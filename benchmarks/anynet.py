@@ -94,7 +94,7 @@ def trials(request: Request, held_out: bool) -> Iterator[Trial]:
     for name in request.asked(CASES):
         case = CASES[name]
         plan = case.plan(request, held_out)
-        split = limited(case.load(request, held_out), plan.limit)
+        split = limited(case.load(request, held_out).on(request.device), plan.limit)
         for seed in request.runs:
             yield Trial(name, case.net, plan, split, seed)
 

@@ -38,7 +38,7 @@ def scores(inside: Tensor, labels: Tensor, outside: dict[str, Tensor] | None = N
 @torch.no_grad()
 def predict(log_probabilities: Callable[[Tensor], Tensor], images: Tensor, chunk: int = CHUNK) -> Tensor:
     """Log-probabilities of all images, a chunk at a time; where a method answers NaN, it has diverged and knows nothing."""
-    logs = torch.cat([log_probabilities(part) for part in images.split(chunk)])
+    logs = torch.cat([log_probabilities(part) for part in images.split(chunk)]).cpu()
     return torch.where(logs.isnan().any(1, keepdim=True), -math.log(logs.shape[1]), logs)
 
 
@@ -69,8 +69,10 @@ def tempered_scores(log_probabilities: Tensor, labels: Tensor, temperature: floa
 
 def timed(action: Callable[[], object]) -> float:
     """Wall seconds of one call."""
+    _settle()
     start = time.perf_counter()
     action()
+    _settle()
     return time.perf_counter() - start
 
 
@@ -91,7 +93,7 @@ def predict_seconds(method: Method, images: Tensor) -> float:
 
 
 def step_seconds(methods: list[Method], batches: list[Batch], quick: bool) -> list[tuple[float, ...]]:
-    """Processor time of a step of each method, measured in turns: a tuple for each turn."""
+    """Time of a step of each method, the processor's or with a GPU a clock's, measured in turns: a tuple for each turn."""
     batches = batches[: 1 if quick else None]
     for method in methods:
         method.network.train()
@@ -100,10 +102,22 @@ def step_seconds(methods: list[Method], batches: list[Batch], quick: bool) -> li
 
 
 def _steps(method: Method, batches: list[Batch]) -> float:
-    start = time.process_time()
+    start = _clock()
     for x, y in batches:
         method.step(x, y)
-    return (time.process_time() - start) / len(batches)
+    return (_clock() - start) / len(batches)
+
+
+def _settle() -> None:
+    """Waits for the GPU, if one is at work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _clock() -> float:
+    """Seconds of the processor, which other work on the machine does not stretch; with a GPU at work those of a clock."""
+    _settle()
+    return time.perf_counter() if torch.cuda.is_initialized() else time.process_time()
 
 
 def peak_memory_mb(method: Method, x: Tensor, y: Tensor) -> float:

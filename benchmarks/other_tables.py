@@ -8,7 +8,7 @@ from statistics import mean
 
 import numpy
 
-from benchmarks import active, tabular, uci, video
+from benchmarks import active, anynet, tabular, uci, video
 from benchmarks.continual_methods import ENTRANTS
 from benchmarks.continual_tasks import SCENARIOS
 from benchmarks.markdown import ACCURACY, Cell, Column, Line, cell, crossed, distinct, grid, number
@@ -44,6 +44,29 @@ def shipped_tables(rows: list[Row]) -> str:
     columns.append(Column("fit, seconds", lambda own: number(own, "train_seconds", 1, spread=False)))
     titles = {method: f"**{title}**" if method == "gbp" else title for method, title in tabular.TITLES.items()}
     return crossed(rows, ["method"], [Line([title], {"method": method}) for method, title in titles.items()], columns)
+
+
+def step_times(rows: list[Row]) -> str:
+    """A step of AdamW and of torch_gbp for every network."""
+    lines = [
+        Line([_timed(net), f"{limit}", f"{matching(rows, net=net)[0]['weights']:,}"], {"net": net, "limit": limit})
+        for net, limit in distinct(rows, "net", "limit")
+    ]
+    seconds, ratio = cell("step_seconds", 1, 1e3, " ms", spread=False), cell("step_ratio", 2, unit="x", spread=False)
+    columns = [
+        Column("AdamW", seconds, {"method": "adamw"}),
+        Column("torch_gbp", seconds, {"method": "gbp"}),
+        Column("torch_gbp / AdamW", ratio, {"method": "gbp"}),
+        Column("AdamW's memory", cell("peak_memory_mb", 0, unit=" MB", spread=False), {"method": "adamw"}, "peak_memory_mb"),
+        Column("torch_gbp's memory", cell("peak_memory_mb", 0, unit=" MB", spread=False), {"method": "gbp"}, "peak_memory_mb"),
+    ]
+    return crossed(rows, ["network", "batch", "weights"], lines, columns)
+
+
+def _timed(net: str) -> str:
+    """The network and the data whose size its inputs have; of a large one its name in torchvision."""
+    case = anynet.CASES.get(net)
+    return f"{case.net.title}; {case.data}" if case else f"{net}; 224 x 224"
 
 
 def denoised(rows: list[Row]) -> str:

@@ -100,7 +100,7 @@ def make_training(trial: Trial) -> Training:
     """What every method is told: the network with the seed's initial weights, the data, passes and steps."""
     net, plan, split = trial.net, trial.plan, trial.split
     torch.manual_seed(trial.seed)
-    return Training(net.make(), split.x, split.y, plan.epochs, plan.steps(len(split.x)), net.augment)
+    return Training(net.make().to(split.x.device), split.x, split.y, plan.epochs, plan.steps(len(split.x)), net.augment)
 
 
 def made(run: Run, training: Training, seed: int) -> Method:
@@ -120,4 +120,5 @@ def _pass(racers: list[Racer], batches: tuple[Tensor, ...]) -> None:
 
 def _batches(trial: Trial, epoch: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1000 * trial.seed + epoch)
-    return torch.randperm(len(trial.split.x), generator=generator).split(trial.plan.batch_of(epoch))
+    order = torch.randperm(len(trial.split.x), generator=generator)
+    return order.to(trial.split.x.device).split(trial.plan.batch_of(epoch))

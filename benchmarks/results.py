@@ -37,6 +37,7 @@ class Request(NamedTuple):
     accept_altered: bool = False
     beside: Path | None = None  # folder for pictures, named like the result file
     done: Sequence[Row] = ()  # rows that the result file has already, for benchmarks that go on where they were cut off
+    device: str = "cpu"  # where networks are trained and predict: of images and text
 
     @property
     def runs(self) -> list[int]:

@@ -118,6 +118,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "posterior": checks.distances,
     "posterior_reference": checks.reference,
     "robust": checks.robust_table,
+    "step_times": other_tables.step_times,
     "synthetic": checks.synthetic,
     "tabular": other_tables.shipped_tables,
     "thesis": thesis_tables.accuracies,

@@ -93,6 +93,11 @@ class Split(NamedTuple):
     scored_y: Tensor
     ood: dict[str, Tensor]
 
+    def on(self, device: str) -> Split:
+        """The same with what networks see on a device; the labels that are scored stay, as the scores are the CPU's."""
+        ood = {column: images.to(device) for column, images in self.ood.items()}
+        return Split(self.x.to(device), self.y.to(device), self.scored_x.to(device), self.scored_y, ood)
+
 
 class Trial(NamedTuple):
     """One network on its data, with its plan and a seed; `more` are further keys of its rows."""
@@ -117,7 +122,7 @@ def load(task: Task, request: Request) -> Split:
     standardise, scored = Normaliser(images.train_x), QUICK_SCORED if request.quick else None
     ood = {column: standardise(ood_images(name, source)[:scored]) for column, name in task.ood.items()}
     test_x, test_y = standardise(images.test_x[:scored]), images.test_y[:scored]
-    return Split(standardise(images.train_x), images.train_y, test_x, test_y, ood)
+    return Split(standardise(images.train_x), images.train_y, test_x, test_y, ood).on(request.device)
 
 
 def load_held_out(task: Task, request: Request) -> Split:
@@ -126,14 +131,14 @@ def load_held_out(task: Task, request: Request) -> Split:
     x, y, order = Normaliser(images.train_x)(images.train_x), images.train_y, _order(len(images.train_x))
     size = min(VALIDATION, len(order) // 2)
     scored, rest = order[: QUICK_SCORED if request.quick else size][:size], order[size:]
-    return Split(x[rest], y[rest], x[scored], y[scored], {})
+    return Split(x[rest], y[rest], x[scored], y[scored], {}).on(request.device)
 
 
 def limited(split: Split, limit: int | None, draw: int = 0) -> Split:
     """The first training images of a fixed shuffle; another one for each `draw`."""
     if limit is None or limit >= len(split.x):
         return split
-    keep = _order(len(split.x), draw)[:limit]
+    keep = _order(len(split.x), draw)[:limit].to(split.x.device)
     return split._replace(x=split.x[keep], y=split.y[keep])
 
 

@@ -139,6 +139,6 @@ def renew_statistics(network: nn.Module, training: Training) -> None:
     """The running statistics of BatchNorm as they are at the network's present weights, for weights that are averages."""
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return
-    index = torch.randperm(len(training.x))[:STATISTICS].split(CHUNK)
+    index = torch.randperm(len(training.x))[:STATISTICS].to(training.x.device).split(CHUNK)
     change = training.augment or nn.Identity()
     update_bn((change(training.x[chunk]) for chunk in index), network)

@@ -14,7 +14,7 @@ from torch_gbp.errors.checks import SHARE, require, require_count
 
 
 class Augmentation(NamedTuple):
-    """Changes a batch of images, every image by draws of its own from torch's global generator.
+    """Changes a batch of images on any device, every image by draws of its own from torch's global generator of the CPU.
 
     A whole batch at once: torchvision's random transforms would give all its images the same crop, and image by
     image they take eight times as long.
@@ -48,8 +48,8 @@ def random_crop(images: Tensor, padding: int, fill: Sequence[float]) -> Tensor:
     height, width = images.shape[2:]
     padded = functional.pad(images, [padding] * 4, fill=list(fill))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (n, c, shifts, shifts, h, w), a view
-    down, right = torch.randint(2 * padding + 1, (2, len(images)))
-    return windows[torch.arange(len(images)), :, down, right]
+    down, right = torch.randint(2 * padding + 1, (2, len(images))).to(images.device)
+    return windows[torch.arange(len(images), device=images.device), :, down, right]
 
 
 def random_flip(images: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def random_flip(images: Tensor) -> Tensor:
     >>> random_flip(image).flatten().tolist() in ([1.0, 2.0], [2.0, 1.0])
     True
     """
-    chosen = torch.rand(len(images)) < 0.5
+    chosen = (torch.rand(len(images)) < 0.5).to(images.device)
     return torch.where(chosen[:, None, None, None], functional.horizontal_flip(images), images)
 
 
