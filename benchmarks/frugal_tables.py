@@ -43,11 +43,11 @@ def few_images(of_one: Callable[[list[Row]], str], rows: list[Row]) -> str:
 
 
 def as_they_come(rows: list[Row]) -> list[Row]:
-    """The rows, those of a method that comes without a search at temperature 1 where none was fitted for it."""
-    own = ("nll", "ece")
+    """The rows, those of a method whose own search there is none of at temperature 1 where none was fitted for it."""
+    own, bare = ("nll", "ece"), [row.get("chosen_by") == SHIPPED or row["method"] == "gbp_dropout" for row in rows]
     return [
-        {**{f"{key}_tempered": row[key] for key in own if key in row}, **row} if row.get("chosen_by") == SHIPPED else row
-        for row in rows
+        {**{f"{key}_tempered": row[key] for key in own if key in row}, **row} if as_is else row
+        for row, as_is in zip(rows, bare, strict=True)
     ]
 
 

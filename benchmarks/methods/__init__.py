@@ -9,6 +9,7 @@ from benchmarks.methods.base import Entrant, MissingPackage, grid, rival
 METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "gbp": gbp.SOFTMAX,
     "gbp_means": gbp.MEANS,
+    "gbp_dropout": gbp.DROPOUT,
     "gbp_basis": gbp.BASIS,
     "gbp_onehot": gbp.ONE_HOT,
     "gbp_argmax": gbp.ARGMAX,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import torch_gbp as gbp
 from benchmarks.methods.base import Entrant, Method, Settings, Training, log_softmax, renew_statistics
+from benchmarks.methods.sampled import add_dropout
 from torch_gbp.optim.plain_parameters import RATE
 
 SHIPPED: Settings = {}
@@ -102,8 +103,22 @@ class MeansSweep(MessagePassed):
         return gbp.predict(self.network, self.likelihood, x, how="samples").distribution.logits  # type: ignore[attr-defined]
 
 
+class DropoutSweep(MeansSweep):
+    """Means sweeps on the network of MC dropout (`methods/sampled.py`); no value is dropped to predict.
+
+    Args:
+        rate: share of the values that are dropped, that of MC dropout's search.
+        of_adamw: its further settings, for which there is no use.
+    """
+
+    def __init__(self, training: Training, *, rate: float, **of_adamw: float) -> None:
+        add_dropout(training.network, rate)
+        super().__init__(training, samples=False)
+
+
 SOFTMAX = Entrant("torch_gbp", GBP)
 BASIS = Entrant("torch_gbp, input basis", partial(GBP, follow=True))
 MEANS = Entrant("torch_gbp, means", partial(MeansSweep, samples=False))
+DROPOUT = Entrant("torch_gbp, means, dropout", DropoutSweep, {"rate": 0.1}, borrows="dropout")
 ONE_HOT = Entrant("torch_gbp, one-hot", partial(GBP, kind=gbp.OneHotRegression))
 ARGMAX = Entrant("torch_gbp, argmax", partial(GBP, kind=gbp.Argmax))
