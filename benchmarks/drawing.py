@@ -16,7 +16,7 @@ LOOKS = {  # colour and line of a method; one family, one colour
     **{name: (BLACK, line) for name, line in (("adamw", "-"), ("adamw_tail", "--"))},
     **{name: (REFERENCE, line) for name, line in (("sgd", "-"), ("sgd_momentum", "--"), ("linear_adam", "-"))},
     **{name: (colour, "-") for name, colour in (("ivon", TRUTH), ("vi", GREEN), ("laplace", "#CC79A7"), ("ensemble", "#E69F00"))},
-    **{name: (GREEN, line) for name, line in (("dropout", "--"), ("swag", "-."))},
+    **{name: (GREEN, line) for name, line in (("dropout", "--"), ("dropout_tail", ":"), ("swag", "-."))},
     **{name: ("#CC79A7", line) for name, line in (("laplace_held_out", "--"), ("vbll", "-."))},
     **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
     **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},

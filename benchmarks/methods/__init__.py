@@ -20,6 +20,7 @@ METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "ivon": bayes.BY_IVON,
     "vi": bayes.MEAN_FIELD,
     "dropout": sampled.MC_DROPOUT,
+    "dropout_tail": sampled.DROPOUT_TAIL,
     "swag": sampled.BY_SWAG,
     "vbll": last_layer.VARIATIONAL_LAST,
     "laplace": last_layer.LAST_LAYER,
@@ -36,6 +37,7 @@ OF_FEW: dict[str, Entrant] = METHODS | {  # few examples want more weight decay;
     "sgd_momentum": METHODS["sgd_momentum"]._replace(grid=[{**own, **gradient.TAIL} for own in _FEW_SGD]),
     "swag": METHODS["swag"]._replace(grid=_FEW_SGD),
     "dropout": METHODS["dropout"]._replace(grid=_FEW_DROPOUT),
+    "dropout_tail": METHODS["dropout_tail"]._replace(grid=[{**own, **gradient.TAIL} for own in _FEW_DROPOUT]),
 }
 
 

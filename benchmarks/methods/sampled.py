@@ -12,7 +12,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.methods.base import Entrant, Training, grid, log_mean, log_softmax, renew_statistics
-from benchmarks.methods.gradient import WARMUP, AdamW, Descent
+from benchmarks.methods.gradient import TAIL, WARMUP, AdamW, Descent
 from benchmarks.methods.last_layer import replace
 
 DROPOUT_SAMPLES, SWAG_SAMPLES = 32, 30
@@ -39,6 +39,14 @@ class Dropout(AdamW):
             if isinstance(module, nn.Dropout):
                 module.train()
         return log_mean(log_softmax(self.network(x)) for _ in range(DROPOUT_SAMPLES))
+
+
+class AveragedDropout(AdamW):
+    """AdamW on the network of `Dropout`, in which nothing is dropped to predict: with a tail average, one network predicts."""
+
+    def __init__(self, training: Training, *, rate: float, **settings: float) -> None:
+        add_dropout(training.network, rate)
+        super().__init__(training, **settings)
 
 
 def add_dropout(network: nn.Module, rate: float) -> None:
@@ -126,4 +134,11 @@ def share_of_rate(step: int, steps: int) -> float:
 _DROPOUT_GRID = grid(lr=(1e-3, 2e-3), weight_decay=(0.01,), rate=(0.05, 0.1, 0.2, 0.5))
 _SWAG_GRID = grid(lr=(0.01, 0.02, 0.05, 0.1), weight_decay=(1e-4, 1e-3))
 MC_DROPOUT = Entrant("MC dropout", Dropout, {"lr": 1e-3, "weight_decay": 0.01, "rate": 0.1}, _DROPOUT_GRID)
+DROPOUT_TAIL = Entrant(
+    "AdamW, dropout, warm end, tail average, temperature",
+    AveragedDropout,
+    {"lr": 1e-3, "weight_decay": 0.01, "rate": 0.1, **TAIL},
+    [{**own, **TAIL} for own in _DROPOUT_GRID],
+    chosen_by="nll_tempered",
+)
 BY_SWAG = Entrant("SWAG", SWAG, {"lr": 0.05, "weight_decay": 1e-4}, _SWAG_GRID)

@@ -161,10 +161,18 @@ def test_the_best_single_network_of_every_number_of_images_is_marked() -> None:
     rows = [images("gbp", 80, 0.3), images("adamw", 80, 0.4), images("ensemble", 80, 0.2)]
     untempered = {"method": "gbp", "net": "mlp", "limit": 160, "seed": 0, "epochs": 8, "chosen_by": choice.SHIPPED, "nll": 0.3}
     rows += [untempered, images("adamw", 160, 0.25)]
+    borrowing = {
+        **untempered,
+        "method": "gbp_dropout",
+        "limit": 80,
+        "chosen_by": choice.SEARCHED,
+    }  # there is no temperature of it
+    rows.append(borrowing | {"nll": 0.28})
     told = tables.OF_ROWS["lowdata"](rows).splitlines()
     assert told[0] == "| net | method | 80 | 160 |"
     assert [line.split(" | ", 1)[1] for line in told[2:]] == [
-        "torch_gbp | **0.300** | 0.300 |",
+        "torch_gbp | 0.300 | 0.300 |",
+        "torch_gbp, means, dropout | **0.280** | - |",
         "AdamW | 0.400 | **0.250** |",
         "ensemble of 5 | 0.200 | - |",
     ]

@@ -53,6 +53,32 @@ def test_dropout_stays_on_to_predict_and_is_averaged() -> None:
     assert (first.exp() - torch.softmax(method.network(own.x), 1)).abs().max() < 0.5  # about the network of all units
 
 
+def test_means_sweeps_on_the_network_of_mc_dropout_have_its_rate_and_drop_nothing_to_predict() -> None:
+    searched = [row("dropout", nll, lr=lr, weight_decay=0.1, rate=rate) for lr, rate, nll in ((1.0, 0.1, 0.3), (2.0, 0.4, 0.1))]
+    settings = image_contest("lowdata").choose(searched, "mlp", "gbp_dropout", 8).settings
+    assert settings["rate"] == 0.4
+    own = training()._replace(epochs=40)
+    method = METHODS["gbp_dropout"].make(own, **settings)
+    assert [module.p for module in method.network.modules() if isinstance(module, nn.Dropout)] == [0.4]
+    first, second = (method.network.train()(own.x) for _ in range(2))
+    assert not torch.equal(first, second)
+    for _ in range(40):
+        method.step(own.x, own.y)
+    method.network.eval()
+    assert torch.equal(method.log_probabilities(own.x), method.log_probabilities(own.x))
+
+
+def test_with_a_tail_average_nothing_is_dropped_to_predict() -> None:
+    own = training()
+    method = METHODS["dropout_tail"].make(own, lr=1e-2, weight_decay=0.0, rate=0.5, tail=0.5)
+    for _ in range(40):
+        method.step(own.x, own.y)
+    method.finish()
+    method.network.eval()
+    assert torch.equal(method.log_probabilities(own.x), method.log_probabilities(own.x))
+    assert any(isinstance(module, nn.Dropout) for module in method.network.modules())
+
+
 def test_swag_keeps_the_moments_and_deviations_of_the_last_quarter() -> None:
     own = training(steps=200)
     method = SWAG(own, lr=0.1, weight_decay=1e-3)
