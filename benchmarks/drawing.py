@@ -21,7 +21,7 @@ LOOKS = {  # colour and line of a method; one family, one colour
     **{f"graph{name}": (OURS, line) for name, line in (("", "-"), ("_random", "--"), ("_pixels", "-."), ("_joint", ":"))},
     **{name: (TRUTH, line) for name, line in (("cnn_adam", "-"), ("cnn_adam_replay", "--"))},
     "gbp_means": (OURS, (0, (6, 1, 1, 1, 1, 1))),
-    "gbp_dropout": (OURS, ":"),
+    "gbp_dropout": (OURS, (0, (1, 2))),
     "sgd_squares": (REFERENCE, ":"),
 }
 
