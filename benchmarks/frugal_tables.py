@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from benchmarks import passes, untuned
-from benchmarks.choice import SHIPPED
 from benchmarks.markdown import ACCURACY, ECE, NLL, Cell, Column, Line, cell, crossed, distinct, grid, number
-from benchmarks.methods import METHODS, OURS
+from benchmarks.methods import METHODS, OURS, UNTEMPERED
 from benchmarks.portions import Portion
 from benchmarks.results import Row, estimate, matching
 from benchmarks.tasks import TASKS
@@ -43,11 +42,11 @@ def few_images(of_one: Callable[[list[Row]], str], rows: list[Row]) -> str:
 
 
 def as_they_come(rows: list[Row]) -> list[Row]:
-    """The rows, those of a method whose own search there is none of at temperature 1 where none was fitted for it."""
-    own, bare = ("nll", "ece"), [row.get("chosen_by") == SHIPPED or row["method"] == "gbp_dropout" for row in rows]
+    """The rows, those of methods that nobody fits a temperature for at temperature 1, unless a search did."""
+    own = ("nll", "ece")
     return [
-        {**{f"{key}_tempered": row[key] for key in own if key in row}, **row} if as_is else row
-        for row, as_is in zip(rows, bare, strict=True)
+        {**{f"{key}_tempered": row[key] for key in own if key in row}, **row} if row["method"] in UNTEMPERED else row
+        for row in rows
     ]
 
 

@@ -28,6 +28,7 @@ METHODS: dict[str, Entrant] = {  # a new method adds its class and its row
     "ensemble": bayes.ENSEMBLE,
 }
 OURS = ("gbp", "gbp_means")  # by either sweep, as they come
+UNTEMPERED = (*OURS, "gbp_dropout")  # nobody fits a temperature for them, and their tempered scores are those at 1
 _FEW_ADAMW = grid(lr=(5e-4, 1e-3, 2e-3, 4e-3), weight_decay=(0.1, 1.0))
 _FEW_SGD = grid(lr=(0.01, 0.02, 0.05, 0.1), weight_decay=(1e-3, 1e-2))
 _FEW_DROPOUT = grid(lr=(1e-3, 2e-3), weight_decay=(0.1, 1.0), rate=(0.1, 0.3))

@@ -107,6 +107,7 @@ BAD = {  # the optimizer's store, the state that it is given, what the error say
     "average_nan": (AVERAGED, entry("average", poisoned), r"'average' of marginal 1"),
     "steps": (AVERAGED, entry("steps", lambda old: None), r"'steps' of marginal 1.*Got: None"),
     "no_momentum": (AVERAGED, spoiled(lambda state: state["state"][2].pop("momentum")), "marginal 1 is not one of AveragedSites"),
+    "curvature": (AVERAGED, spoiled(lambda state: state["state"][2].update(curvature=-torch.ones(6))), "'curvature'.*lowest -1"),
     "site_nan": (BATCH, entry("sites", lambda old: {0: [poisoned(part) for part in old[0]]}), "'sites' of marginal 1"),
     "half_a_site": (BATCH, entry("sites", lambda old: {0: old[0][:1]}), r"'sites' of marginal 1.*Got: 1 tensors"),
     "prior_nan": (BATCH, entry("prior", lambda old: [poisoned(part) for part in old]), "'prior' of marginal 1"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import torch_gbp as gbp
 from torch_gbp.gaussian import Message
@@ -71,6 +73,35 @@ def test_lists_are_of_one_step_device_and_dtype_and_no_longer_than_a_cache(monke
     for part in found:
         assert len({(entry.step, entry.marginal.mean.dtype) for entry in part}) == 1
         assert len(part) == 1 or sum(entry.marginal.mean.numel() for entry in part) <= 60
+
+
+class Calls(TorchDispatchMode):
+    """Counts the calls of torch's operations that do arithmetic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket not in (torch.ops.aten.detach, torch.ops.aten.view)
+        return func(*args, **(kwargs or {}))
+
+
+def calls_of_a_step(layers: int) -> int:
+    """Of a network of so many layers with plenty of examples, in a step without a probe."""
+    network = gbp.from_torch(nn.Sequential(*(nn.Linear(4, 4, bias=False) for _ in range(layers))), fresh=True)
+    optimizer, counted = gbp.configure_optimizers(network, 50_000), 0
+    for _ in range(18):  # the first ones have a probe each, and every 16th looks at directions
+        optimizer.zero_grad()
+        gbp.Softmax()(network(torch.randn(5, 4)), torch.arange(5) % 4).backward()
+        with Calls() as calls:
+            optimizer.step()
+        counted = calls.count
+    return counted
+
+
+def test_a_step_makes_as_many_calls_for_many_weights_as_for_few():
+    assert calls_of_a_step(16) == calls_of_a_step(4) < 60
 
 
 def trained(network: nn.Module, device: torch.device, seed: int = 0) -> tuple[nn.Module, float]:

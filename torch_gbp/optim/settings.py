@@ -139,7 +139,7 @@ def _check_entry(where: str, store: Store, marginal: GaussianParameter, entry: S
     if not entry.keys() <= known or (entry.keys() & set(store.keeps) and not store.whole(entry)):
         raise _misfit(f"the state of {where} is not one of {kind(store)}", f"{sorted(entry)}", "another store or optimizer")
     for name, value in entry.items():
-        if problem := _problem(value, marginal):
+        if problem := _problem(value, marginal) or (name == CURVATURE and _negative(value)):
             raise _misfit(f"'{name}' of {where} is not one of {kind(store)}", problem, "a damaged file, or another network")
 
 
@@ -159,6 +159,12 @@ def _unlike(value: Any, like: Tensor) -> str:
     if not isinstance(value, Tensor) or value.shape != like.shape:
         return f"{tuple(getattr(value, 'shape', ()))}, not {tuple(like.shape)}"
     return "" if bool(value.isfinite().all()) else f"{int((~value.isfinite()).sum())} of {value.numel()} values NaN or Inf"
+
+
+def _negative(precision: Tensor) -> str:
+    """What is wrong with a precision that no step looks at again, as that of a probe is a square."""
+    lowest = float(precision.amin())
+    return f"lowest {lowest:.3g}" if lowest < 0 else ""
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -59,9 +59,11 @@ def told(updates: Sequence[Update], curvatures: Sequence[Tensor | None], example
 
 def _curvature(update: Update, last: Tensor | None, examples: float) -> Tensor:
     probed = update.marginal.curvature
-    if probed is None and last is None:
+    if probed is not None:
+        return probed / examples
+    if last is None:
         raise _no_probe(update.marginal.mean, update.name)
-    return last if probed is None else probed / examples  # type: ignore[return-value]
+    return last
 
 
 def _no_probe(mean: Tensor, where: str) -> InvalidInput:
