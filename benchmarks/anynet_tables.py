@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import mean
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from benchmarks.markdown import ACCURACY, ECE, NLL, Column, Line, cell, crossed,
 from benchmarks.results import Row, estimate, matching
 
 SWEEPS = {"gbp": "means", "gbp_moments": "moments"}
+AT_BEST = "{}, temperature"  # as every rival has one
 
 
 class Score(NamedTuple):
@@ -94,7 +95,7 @@ class Comparison(NamedTuple):
 
 
 def verdicts(rows: list[Row]) -> str:
-    """Both sweeps of torch_gbp, as they come, beside the rival of the best NLL, with or without a temperature.
+    """Both sweeps of torch_gbp, as they come and at a temperature, beside the rival of the best NLL, with one or without.
 
     And on how many networks they are what. Level: they differ by no more than the standard error of their difference.
     """
@@ -128,24 +129,26 @@ def _compared(rows: list[Row]) -> Iterator[Comparison]:
     for _, own in _cases(rows):
         case = matching(rows, **own)
         rivals = _rivals(case)
-        for method, sweep in SWEEPS.items():
-            if rivals and (found := matching(case, method=method)):
-                best = min(rivals, key=lambda name: mean(row["nll"] for row in rivals[name]))
-                ratio = estimate(found, "step_ratio")
-                parts = [_against(score, found, rivals[best]) for score in SCORES]
-                yield Comparison(own, sweep, best, parts, ratio.mean if ratio else math.nan)
+        for sweep, found in _both_ways(case, SWEEPS).items() if rivals else ():
+            best = min(rivals, key=lambda name: mean(row["nll"] for row in rivals[name]))
+            ratio = estimate(found, "step_ratio")
+            parts = [_against(score, found, rivals[best]) for score in SCORES]
+            yield Comparison(own, sweep, best, parts, ratio.mean if ratio else math.nan)
 
 
 def _rivals(case: list[Row]) -> dict[str, list[Row]]:
-    """The rows of every rival by its title, and once more at the held-out temperature, where one was fitted."""
+    titles = {method: title for method, title in anynet.TITLES.items() if method not in anynet.OURS}
+    return _both_ways(case, {method: title.replace(anynet.LIKE_OURS, "averaged") for method, title in titles.items()})
+
+
+def _both_ways(case: list[Row], titles: Mapping[str, str]) -> dict[str, list[Row]]:
+    """The rows of every method by its title, and once more at the held-out temperature, where one was fitted."""
     found: dict[str, list[Row]] = {}
-    for method, whole in anynet.TITLES.items():
-        title = whole.replace(anynet.LIKE_OURS, "averaged")
-        own = [] if method in anynet.OURS else matching(case, method=method)
-        if own:
+    for method, title in titles.items():
+        if own := matching(case, method=method):
             found[title] = own
         if own and all("temperature" in row for row in own):
-            found[f"{title}, temperature"] = [row | {score.key: row[score.tempered] for score in SCORES} for row in own]
+            found[AT_BEST.format(title)] = [row | {score.key: row[score.tempered] for score in SCORES} for row in own]
     return found
 
 
@@ -169,10 +172,14 @@ def verdict(ours: float, theirs: float, error: float, sign: float) -> str:
 
 def _summed(found: list[Comparison]) -> str:
     """How often torch_gbp is what: by the means sweep everywhere, and by the moment sweep where there is one."""
-    means, moments = ([one for one in found if one.sweep == sweep] for sweep in SWEEPS.values())
+    means, tempered, moments = (
+        [one for one in found if one.sweep == sweep]
+        for sweep in (SWEEPS["gbp"], AT_BEST.format(SWEEPS["gbp"]), SWEEPS["gbp_moments"])
+    )
     there = [one.case for one in moments]
     ways = {
         "means sweep": means,
+        "means sweep, at a held-out temperature as its rivals": tempered,
         "moment sweep where it was run, else means": moments + [one for one in means if one.case not in there],
     }
     counts = [_counts(own) for own in ways.values()]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.checkpoints.portable import PortableModule
 from torch_gbp import evaluation
+from torch_gbp.batches import first_of
 from torch_gbp.metrics import classification_scores, ood_auroc
 
 
@@ -45,7 +46,7 @@ class ClassifierEvaluation(PortableModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Class probabilities, (n, classes)."""
-        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        x = first_of(batch)
         return self.log_probabilities(x).exp()
 
     def on_validation_epoch_end(self) -> None:

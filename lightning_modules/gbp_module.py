@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from lightning_modules.checkpoints.portable import PortableModule
 from lightning_modules.training_checks import count_seen, require_marginals, require_whole_messages
 from torch_gbp import Gaussian, Likelihood, MessagePassing, Predictive, configure_optimizers, predict, renew_statistics
 from torch_gbp.autograd import passes
 from torch_gbp.batches import PassWatch, pairs
+from torch_gbp.convert.statistics import averages
 from torch_gbp.layers.standardise import fit_statistics
 from torch_gbp.optim.configure import Plain
 from torch_gbp.optim.report import StepReport
@@ -179,8 +179,7 @@ class GBPModule(PortableModule):
         """Statistics of training batches at the settled means, of all processes."""
         with self.trainer.precision_plugin.forward_context():
             renewed = renew_statistics(self.model, self._inputs())
-        norms = [module for module in self.model.modules() if renewed and isinstance(module, _NormBase)]
-        for own in (part for module in norms for part in (module.running_mean, module.running_var) if part is not None):
+        for own in averages(self.model) if renewed else ():
             own.copy_(self.trainer.strategy.reduce(own, reduce_op="mean"))
 
     def _inputs(self) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_modules.classifier_evaluation import Collected
 from lightning_modules.gbp_module import GBPModule
 from torch_gbp import Likelihood, Predictive, Regression
+from torch_gbp.batches import first_of
 from torch_gbp.evaluation import Outcome, score
 from torch_gbp.metrics import regression_scores
 from torch_gbp.optim.configure import Plain
@@ -73,7 +74,7 @@ class GBPRegressor(GBPModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Predictive mean and variance (noise included) of the targets, each as the targets are shaped."""
-        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        x = first_of(batch)
         mean, variance = self.predictive_moments(x)
         return {"mean": mean, "variance": variance}
 

@@ -287,3 +287,8 @@ def test_loading_a_checkpoint_is_no_foreign_update(trained):
         sweep(MessagePassing(model.parameters(), 60), model, Softmax(), X, Y)
     model.load_state_dict(state)
     assert isinstance(model(X), Gaussian)
+
+
+def test_predictive_of_plain_outputs_names_the_way_for_any_network():
+    with pytest.raises(InvalidInput, match=r"in Softmax\.predictive.*gbp\.predict\(network, likelihood, x\) is for any network"):
+        Softmax().predictive(torch.zeros(2, 3))

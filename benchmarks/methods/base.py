@@ -137,8 +137,17 @@ def log_mean(samples: Iterable[Tensor]) -> Tensor:
 
 def renew_statistics(network: nn.Module, training: Training) -> None:
     """The running statistics of BatchNorm as they are at the network's present weights, for weights that are averages."""
-    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return
+    if normalises(network):
+        update_bn(statistics_batches(training), network)
+
+
+def normalises(network: nn.Module) -> bool:
+    """Whether a network has BatchNorm."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def statistics_batches(training: Training) -> Iterator[Tensor]:
+    """Training examples from which statistics are renewed, changed as in training."""
     index = torch.randperm(len(training.x))[:STATISTICS].to(training.x.device).split(CHUNK)
     change = training.augment or nn.Identity()
-    update_bn((change(training.x[chunk]) for chunk in index), network)
+    return (change(training.x[chunk]) for chunk in index)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import torch_gbp as gbp
-from benchmarks.methods.base import Entrant, Method, Settings, Training, log_softmax, renew_statistics
+from benchmarks.methods.base import Entrant, Method, Settings, Training, log_softmax, normalises, statistics_batches
 from benchmarks.methods.sampled import add_dropout
 from torch_gbp.optim.plain_parameters import RATE
 
@@ -91,7 +91,8 @@ class MeansSweep(MessagePassed):
 
     def finish(self) -> None:
         """The step that completes the passes has put the means at their average."""
-        renew_statistics(self.network, self.training)
+        if normalises(self.network):  # by the library's own way, which also prepares for drawn networks
+            gbp.renew_statistics(self.network, statistics_batches(self.training), batches=None)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         return log_softmax(self.network(x))

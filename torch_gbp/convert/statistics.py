@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch_gbp.batches import inputs_of
 from torch_gbp.errors.checks import require_count, require_kind
 from torch_gbp.modules import device_of, modes_kept, spare
+from torch_gbp.weights.attached import ParameterMarginal, marginals
+from torch_gbp.weights.mean_input import MeanInputs, running
 
 BATCHES = 100
 
@@ -25,6 +27,9 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     A run ends with the means at the average of its last steps; the statistics were those of the steps' own weights. Modes of all
     modules are as before afterwards. Frozen layers keep theirs: all parameters of their own are, or `last_layer` or `adapters`
     has frozen the network. (What `torch.optim.swa_utils.update_bn` does, but for modes, frozen layers and the number of batches.)
+
+    Statistics are of weights. Networks drawn from the marginals have others, and `predict` knows by the mean inputs of linear and
+    convolution layers, which are averaged here too, what running means they have (`torch_gbp.weights.mean_input`).
 
     Args:
         loader: batches of inputs, or lists and tuples of which the first is the inputs; not read without such layers.
@@ -43,10 +48,11 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     require_kind("model", model, nn.Module, "renew_statistics", fix="pass a network")
     if batches is not None:
         batches = require_count("batches", batches, "renew_statistics", fix=f"use {BATCHES}, or None for all")
-    every = [module for module in model.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
+    every = [module for module in model.modules() if isinstance(module, _NormBase) and running(module)]
     renewed = [module for module in every if not frozen(module)]
     if not renewed:
         return 0
+    inputs_of_layers = MeanInputs()
     with modes_kept(model), _statistics_kept(renewed):
         model.train()
         for module in every:
@@ -56,8 +62,27 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
         for read, inputs in enumerate(islice(inputs_of(loader, device_of(model), "renew_statistics"), batches)):
             for module in renewed:
                 module.momentum = 1 / (read + 1)  # a plain average; InstanceNorm takes None for 0
-            model(spare(inputs))
+            with inputs_of_layers.batch(model, renewed):
+                model(spare(inputs))
+    _tell(model, inputs_of_layers.averages())
     return len(renewed)
+
+
+def averages(model: nn.Module) -> Iterator[Tensor]:
+    """What `renew_statistics` makes anew: averages over examples, of which several processes have a part each."""
+    for module in model.modules():
+        if isinstance(module, _NormBase) and running(module):
+            yield from (own for own in (module.running_mean, module.running_var) if own is not None)
+        elif isinstance(module, ParameterMarginal) and module.mean_input is not None:
+            yield module.mean_input
+
+
+def _tell(model: nn.Module, found: dict[nn.Module, Tensor]) -> None:
+    """Gives the marginals of layers before a normalisation their mean inputs, and takes those of all others."""
+    for own in marginals(model).values():
+        if isinstance(own, ParameterMarginal):
+            average = found.get(own._module)
+            own.mean_input = None if average is None else average if own.name == "weight" else average.new_ones(1)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from torch_gbp.errors.checks import require_kind, require_moments
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.weights.loading import CheckedModule, Saved, require_all, require_saved
 
+_NO_BELIEF = "gbp.predict(network, likelihood, x) is for any network; likelihood.known(outputs) for outputs without a variance"
+
 
 class Predicting(CheckedModule):
     """p(target) from a belief of the outputs, from samples of them, or from their joint Gaussian.
@@ -64,7 +66,7 @@ class Predicting(CheckedModule):
 
     def predictive(self, output: Gaussian) -> Distribution:
         """Distribution of the target given the belief of the output, by `variance_factor` and `temperature`."""
-        require_kind("output", output, Gaussian, type(self).__name__, fix="pass the output of a network of GBP layers")
+        require_kind("output", output, Gaussian, f"{type(self).__name__}.predictive", fix=_NO_BELIEF)
         require_moments(*output, type(self).__name__)
         mean, variance = map(wide, output)
         return self.distribution(self.cooled(Gaussian(mean, variance * self.variance_factor)))

@@ -20,15 +20,17 @@ from torch_gbp.errors import InvalidInput
 from torch_gbp.gaussian import Gaussian
 from torch_gbp.layers.base import FactorLayer
 from torch_gbp.modules import spare, uncompiled
+from torch_gbp.predictive.running_means import RunningMeans, Weights
 from torch_gbp.weights.attached import ParameterMarginal, marginals
 from torch_gbp.weights.parameter import GaussianParameter
 
-Weights = dict[str, Tensor]
 Scattered = tuple[Tensor, Tensor]  # mean, and deviation as the precision is stored: weights that share one have it once
 
 
 class Network:
     """Outputs of a network on one batch, as a function of the weights that have marginals.
+
+    Once `centre` has seen the network run, normalisations have the running means of the weights (`RunningMeans`).
 
     Attributes:
         scattered: means and deviations of the marginals, by the names of the parameters that are the means.
@@ -48,6 +50,7 @@ class Network:
         if needed:
             _require_held(self.owners, where)
         self._places = _places(self.model, self.owners)
+        self._running_means = RunningMeans(self.model, self.owners)
         layers = [module for module in self.model.modules() if isinstance(module, FactorLayer)]
         self.plain = not layers and all(isinstance(own, ParameterMarginal) for own in self.owners.values())
         held = {id(own) for layer in layers if layer.traceable for own in layer.children()}
@@ -63,14 +66,16 @@ class Network:
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         """Outputs (n, ...), never in half precision; x stays, whatever the network does to its input."""
-        return tensor_of(self._run(self._placed(weights), x), self.where, len(x))
+        placed = self._placed(weights)
+        return tensor_of(self._run(placed | self._running_means(weights, placed), x), self.where, len(x))
 
     def centre(self, x: Tensor) -> Tensor | None:
         """Outputs at the means while `weights_known`; None where the network's own forward cannot do without beliefs."""
         if not self.traceable:
             return None
         try:
-            found = self._run(self._placed(self.means()), x)
+            with self._running_means.watched():
+                found = self._run(self._placed(self.means()), x)
         except Exception:
             if self.plain:
                 raise

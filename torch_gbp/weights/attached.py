@@ -6,7 +6,7 @@ network (`fc.weight` and `fc.weight_marginal.precision`). It is no parameter: no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.held_prior import mean_of
+from torch_gbp.weights.loading import Saved, require_saved
 from torch_gbp.weights.parameter import GaussianParameter, owner_of
 from torch_gbp.weights.priors import Prior
 from torch_gbp.weights.sharing import Sharing, fans, sharing_of
@@ -46,6 +47,8 @@ class ParameterMarginal(GaussianParameter):
     _module: Any  # in __dict__: the module, and its parameter, belong to somebody else
     _mean: nn.Parameter
     own_entries = frozenset(("precision", "prior_precision", "prior_mean"))
+    variable = ("prior_precision", "prior_mean", "mean_input")
+    mean_input: Tensor | None  # E[x] where a normalisation follows, see `mean_input.py`; broadcasts to the mean
     moments = False
 
     def __init__(self, module: nn.Module, name: str, prior: Prior, sharing: Sharing | None = None) -> None:
@@ -60,6 +63,7 @@ class ParameterMarginal(GaussianParameter):
         self.register_buffer("prior_precision", like)
         at_start = isinstance(prior.mean, str)
         self.register_buffer("prior_mean", parameter.detach().clone() if at_start else mean_of(prior, parameter))
+        self.register_buffer("mean_input", None)
         self._register()
 
     @property
@@ -86,6 +90,18 @@ class ParameterMarginal(GaussianParameter):
         self.prior = replace(self.prior, start_variance=min(variance, self.prior.width))
         self.surplus = max(0.0, 1 / variance - float(self.floor.mean()))
         self._refresh()
+
+    def check_saved(self, saved: Saved, prefix: str) -> None:
+        super().check_saved(saved, prefix)
+        if (found := saved.state.get(prefix + "mean_input")) is not None:
+            require_saved(prefix + "mean_input", found, self.mean, saved.assign, broadcast=True)
+
+    def make_room(self, state: Mapping[str, Any], prefix: str) -> None:
+        """And a mean input only where the saved network has one."""
+        super().make_room(state, prefix)
+        if prefix + "precision" in state:
+            found = state.get(prefix + "mean_input")
+            self.mean_input = None if found is None else found.detach().to(self.mean, copy=True)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A loaded precision that is the same for all weights is one that nobody has learnt: above the prior it is a surplus."""
@@ -137,6 +153,7 @@ class ParameterMarginal(GaussianParameter):
         nn.Module._apply(self, fn, recurse)
         self._register()
         if empty and not self.precision.is_meta:  # to_empty() leaves whatever was in the memory
+            self.mean_input = None
             self.prior_precision.fill_(1.0 / self.prior.width)
             self._refresh()
         elif started and not self.precision.is_meta:  # a sum rounds otherwise in another dtype
