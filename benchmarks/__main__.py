@@ -25,7 +25,7 @@ from benchmarks import (
     untuned,
     video,
 )
-from benchmarks.checks import coverage, curve, posterior, prior, robust, thesis, thesis_times
+from benchmarks.checks import coverage, curve, posterior, prior, robust, thesis, thesis_times, ways
 from benchmarks.contest import image_contest
 from benchmarks.methods import METHODS
 from benchmarks.results import Request, Result, started, write
@@ -59,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[Request], Result]] = {
     "uci": uci.run,
     "untuned": untuned.run,
     "uci_validation": partial(uci.run, validation=True),
+    "ways": ways.run,
 }
 SEEDS = {  # the others: 0, 1, 2
     "active": range(2),
@@ -73,6 +74,7 @@ SEEDS = {  # the others: 0, 1, 2
     "thesis_times": range(1),
     "uci": range(20),
     "untuned": range(2),
+    "ways": range(2),
 }
 ON_DEVICES = {f"{name}{what}" for name in (*TASKS, "anynet") for what in ("", "_search")} | {"step_times"}
 OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the methods of the comparisons
@@ -90,6 +92,7 @@ OWN_METHODS = {  # of the benchmarks whose names begin so; the others have the m
     "tabular": tabular.TITLES,
     "thesis": thesis.METHODS,
     "untuned": untuned.ENTRANTS,
+    "ways": ways.WAYS,
 }
 
 

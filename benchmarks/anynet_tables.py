@@ -182,6 +182,7 @@ def _summed(found: list[Comparison]) -> str:
         "means sweep, at a held-out temperature as its rivals": tempered,
         "moment sweep where it was run, else means": moments + [one for one in means if one.case not in there],
     }
+    ways = {title: own for title, own in ways.items() if own}
     counts = [_counts(own) for own in ways.values()]
     return grid(["torch_gbp", *ways], [[what, *(own[what] for own in counts)] for what in counts[0]])
 

@@ -128,6 +128,7 @@ OF_ROWS: dict[str, Callable[[list[Row]], str]] = {
     "thesis_scores": thesis_tables.scores,
     "thesis_widths": thesis_tables.widths,
     "uci": other_tables.uci_table,
+    "ways": checks.ways_of_predicting,
     "widening": widening,
 }
 FILE_OF = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from statistics import mean
 
+from benchmarks.anynet import CASES
 from benchmarks.checks import coverage as covered
-from benchmarks.checks import curve, posterior, robust
+from benchmarks.checks import curve, posterior, robust, ways
 from benchmarks.checks.thesis_nets import PUBLISHED
-from benchmarks.markdown import Column, Line, cell, crossed, distinct, grid, number
+from benchmarks.markdown import ACCURACY, ECE, NLL, Column, Line, cell, crossed, distinct, grid, number
 from benchmarks.results import Row, matching
 
 
@@ -116,3 +117,21 @@ def _part(title: str, own: list[robust.Verdict]) -> list[str]:
     counts = [sum(v.collapsed("gbp") for v in own), sum(v.collapsed("adamw") for v in own), sum(v.behind for v in own)]
     false = sum(v.warned and not v.collapsed("gbp") for v in own)
     return [title, str(len(own)), *means, *map(str, [*counts, sum(v.failed for v in own), silent, false])]
+
+
+def ways_of_predicting(rows: list[Row]) -> str:
+    """Every network and way of predicting, as it comes and at a temperature."""
+    lines = [
+        Line([CASES[net].net.title, title], {"net": net, "method": way})
+        for net in ways.NETS
+        for way, title in ways.TITLES.items()
+    ]
+    columns = [
+        Column("NLL", NLL),
+        Column("accuracy", ACCURACY),
+        Column("ECE", ECE),
+        Column("NLL with a temperature", cell("nll_tempered")),
+        Column("ECE with it", cell("ece_tempered")),
+        Column("temperature", cell("temperature", 2)),
+    ]
+    return crossed(rows, ["network", "predicted by"], lines, columns)

@@ -58,3 +58,17 @@ def test_a_network_counts_once_by_the_moment_sweep_where_it_was_run() -> None:
     rows += [row("mlp_small", method, 0, nll) | {"step_ratio": 1.5} for method, nll in (("gbp", 0.1), ("adamw", 0.2))]
     told = verdicts(rows)
     assert "| NLL better | 1 of 2 | 2 of 2 |" in told and "| a step of at most 1.3 times AdamW's | 1 of 2 | 1 of 2 |" in told
+
+
+def test_ours_has_a_temperature_where_one_was_fitted_as_its_rivals() -> None:
+    tempered = {"nll_tempered": 0.15, "ece_tempered": 0.001, "temperature": 1.5}
+    rows = [row("lenet_small", "gbp", 0, 0.3) | tempered, row("lenet_small", "adamw", 0, 0.2)]
+    rows += [row("mlp_small", method, 0, nll) for method, nll in (("gbp", 0.3), ("adamw", 0.2))]
+    told = verdicts(rows)
+    assert [line.split(" | ")[1:6] for line in told.splitlines()[2:5]] == [
+        ["means", "AdamW", "0.3000", "0.2000", "behind"],
+        ["means", "AdamW", "0.3000", "0.2000", "behind"],
+        ["means, temperature", "AdamW", "0.1500", "0.2000", "better"],
+    ]
+    assert "| NLL better | 0 of 2 | 1 of 1 | 0 of 2 |" in told
+    assert verdicts_of_means(rows).splitlines()[-1].startswith("| LeNet-5, MNIST, 640 x 60 | 0.3000 / 0.2000 | behind")
