@@ -31,7 +31,7 @@ def data():
 def only_the_first_is_random(model):
     """What is before a normalisation at once, so that its mean input is exact."""
     for name, own in marginals(model).items():
-        own.precision.fill_(PRECISION if name.startswith("0.") else 1e16)
+        own.precision.fill_(PRECISION if name.startswith(("0.", "1.")) else 1e16)
 
 
 def with_own_statistics(model, drawn, x):
