@@ -49,7 +49,7 @@ NETS = {
     "mnist_wide": Net(8, 2.0, 0.25, first=Pacing(64, 0.65, 0.8)),
     "fashion": Net(),
     "cifar10": Net(),
-    "mnist_depth1": Net(length=2.0, dense_deviation=0.02, depth=1),
+    "mnist_depth1": Net(length=2.0, dense_deviation=0.005, depth=1),
     "mnist_depth3": Net(depth=3, **_UPPER_PACE),
     "mnist_depth4": Net(depth=4, **_UPPER_PACE),
 }
