@@ -112,8 +112,9 @@ def of_weight(layer: nn.Module, x: Tensor) -> Tensor:
     tensor([[[[0., 1.],
               [2., 3.]]]])
     """
-    weight = layer.weight.detach().clone().requires_grad_()  # type: ignore[operator]
-    x = x.clone().to(weight)
+    held: Any = layer.weight
+    x = x.to(held.dtype, copy=True)
+    weight = x.new_zeros(held.shape).requires_grad_()  # it is the same at any weights
     with torch.autocast(x.device.type, enabled=False):
         out = F.linear(x, weight) if isinstance(layer, nn.Linear) else layer._conv_forward(x, weight, None)  # type: ignore[operator]
     found = torch.autograd.grad(out.flatten(2).mean(2).sum() if out.ndim > 2 else out.sum(), weight)[0]
