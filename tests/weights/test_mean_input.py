@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import torch_gbp as gbp
+from torch_gbp.convert.statistics import averages
 from torch_gbp.errors import InvalidInput
 from torch_gbp.weights.mean_input import followed, shift
 
@@ -124,3 +125,11 @@ def test_a_saved_one_that_does_not_fit_is_refused():
     for wrong in (torch.zeros(1, 6).double(), torch.full((1, 5), torch.nan).double(), torch.zeros(1, 5).long()):
         with pytest.raises(InvalidInput, match=r"weight_marginal\.mean_input.*nothing has changed"):
             network.load_state_dict(state | {"0.weight_marginal.mean_input": wrong})
+
+
+def test_they_are_among_what_processes_average():
+    network = renewed()
+    norm, told = network[1], network[0].weight_marginal.mean_input
+    found = list(averages(network))
+    assert [any(own is part for own in found) for part in (norm.running_mean, norm.running_var, told)] == [True] * 3
+    assert len(found) == 4  # and that of the bias

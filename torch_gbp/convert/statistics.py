@@ -48,7 +48,7 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
     require_kind("model", model, nn.Module, "renew_statistics", fix="pass a network")
     if batches is not None:
         batches = require_count("batches", batches, "renew_statistics", fix=f"use {BATCHES}, or None for all")
-    every = [module for module in model.modules() if isinstance(module, _NormBase) and running(module)]
+    every = [module for module in model.modules() if running(module)]
     renewed = [module for module in every if not frozen(module)]
     if not renewed:
         return 0
@@ -71,7 +71,7 @@ def renew_statistics(model: nn.Module, loader: Iterable[Any], batches: int | Non
 def averages(model: nn.Module) -> Iterator[Tensor]:
     """What `renew_statistics` makes anew: averages over examples, of which several processes have a part each."""
     for module in model.modules():
-        if isinstance(module, _NormBase) and running(module):
+        if running(module):
             yield from (own for own in (module.running_mean, module.running_var) if own is not None)
         elif isinstance(module, ParameterMarginal) and module.mean_input is not None:
             yield module.mean_input

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import ref
 
 import torch
@@ -25,14 +25,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-LAYERS = (nn.Linear, _ConvNd)
-
 Followed = dict[nn.Module, nn.Module]
 """Normalisation -> the layer whose output it receives as it is."""
 Hear = Callable[[nn.Module, Tensor], None]
 
 
-def running(module: nn.Module) -> bool:
+def running(module: nn.Module) -> TypeGuard[_NormBase]:
     """Whether a normalisation has running statistics."""
     return isinstance(module, _NormBase) and module.running_mean is not None
 
@@ -128,4 +126,4 @@ def shift(weights: Tensor, means: Tensor, mean_input: Tensor) -> Tensor:
 
 def _affine(module: nn.Module) -> bool:
     """Whether a module is one of torch's whose output is its weight times its inputs, output by output."""
-    return isinstance(module, LAYERS) and not isinstance(module, _ConvTransposeNd)
+    return isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, _ConvTransposeNd)
